@@ -1,0 +1,1 @@
+//! The kernel: the only crate that makes system calls.

@@ -1,0 +1,2 @@
+//! The Ringkeeper server.
+fn main() {}
