@@ -10,7 +10,11 @@
 //! | `jute` | ZooKeeper's serialisation and its records |
 //! | `tree` | the znodes: one writer, a reader a core, and the lock-free index between them |
 
+pub mod auth;
 pub mod error;
 pub mod id;
 pub mod jute;
+pub mod limits;
 pub mod op;
+pub mod session;
+pub mod tree;

@@ -1,0 +1,67 @@
+//! Every bound and switch that decides what a request may do, as one value.
+
+/// ZooKeeper's default for the longest request, `jute.maxbuffer`.
+pub const JUTE_MAX_BUFFER: usize = 0xf_ffff;
+
+/// What configuration says of requests and sessions. Field names are ZooKeeper's, in snake case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Longest request, in bytes.
+    pub jute_max_buffer: usize,
+    /// Length of a tick, in milliseconds: sessions expire at multiples of it.
+    pub tick_ms: u32,
+    /// Shortest session timeout that a client can get, in milliseconds.
+    pub min_session_timeout_ms: u32,
+    /// Longest session timeout that a client can get, in milliseconds.
+    pub max_session_timeout_ms: u32,
+    /// Whether TTL nodes can be made.
+    pub extended_types_enabled: bool,
+    /// Whether access control lists are ignored.
+    pub skip_acl: bool,
+    /// Whether hard quotas refuse requests.
+    pub enforce_quota: bool,
+    /// Whether `reconfig` is answered at all.
+    pub reconfig_enabled: bool,
+    /// `user:base64(sha1(user:password))` of the super user.
+    pub super_digest: Option<String>,
+    /// Whether the digest scheme is offered.
+    pub digest_auth_enabled: bool,
+    /// How often containers and TTL nodes are looked at, in milliseconds.
+    pub container_check_interval_ms: u32,
+    /// Most containers and TTL nodes removed a minute.
+    pub container_max_per_minute: u32,
+    /// How long a container that never had a child stays; zero is for ever. Milliseconds.
+    pub container_max_never_used_ms: u64,
+    /// Requests under way at which a connection with one outstanding is no longer read.
+    pub global_outstanding_limit: u32,
+    /// Connections that one address may have; zero is no limit.
+    pub max_client_cnxns: u32,
+    /// Connections in all; zero is no limit.
+    pub max_cnxns: u32,
+    /// Transactions between two checkpoints.
+    pub snap_count: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            jute_max_buffer: JUTE_MAX_BUFFER,
+            tick_ms: 3000,
+            min_session_timeout_ms: 6000,
+            max_session_timeout_ms: 60_000,
+            extended_types_enabled: false,
+            skip_acl: false,
+            enforce_quota: false,
+            reconfig_enabled: false,
+            super_digest: None,
+            digest_auth_enabled: true,
+            container_check_interval_ms: 60_000,
+            container_max_per_minute: 10_000,
+            container_max_never_used_ms: 0,
+            global_outstanding_limit: 1000,
+            max_client_cnxns: 60,
+            max_cnxns: 0,
+            snap_count: 100_000,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! ZooKeeper's path rules (`PathUtils.validatePath`), and how paths are cut.
+
+/// The node above everything of the server's own.
+pub const ZOOKEEPER: &str = "/zookeeper";
+/// Holds limits and counts of the subtrees that have a quota.
+pub const QUOTA: &str = "/zookeeper/quota";
+/// Holds the ensemble's configuration.
+pub const CONFIG: &str = "/zookeeper/config";
+
+/// Nodes that can be neither deleted nor renamed.
+pub fn is_special(path: &str) -> bool {
+    matches!(path, "/" | ZOOKEEPER | QUOTA | CONFIG)
+}
+
+/// A path split at its last slash, if it has one: parent (`"/"` for a child of the root, as the
+/// index names it) and name.
+pub fn split(path: &str) -> Option<(&str, &str)> {
+    let slash = path.rfind('/')?;
+    Some((if slash == 0 { "/" } else { &path[..slash] }, &path[slash + 1..]))
+}
+
+/// The index's name of a path: ZooKeeper's tree knows the root as `""` too.
+pub fn normal(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+/// The path and every ancestor of it, nearest first, down to the root.
+pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| if *path == "/" { None } else { split(path).map(|s| s.0) })
+}
+
+/// Whether a node may have this path.
+pub fn is_valid(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    rest.is_empty() || rest.split('/').all(is_valid_name)
+}
+
+/// Java checks UTF-16 units, so a character beyond the basic plane is a pair of surrogates, which
+/// the rule forbids.
+fn is_valid_name(name: &str) -> bool {
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte);
+    let allowed = |c: char| !matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..);
+    !matches!(name, "" | "." | "..") && (name.bytes().all(plain) || name.chars().all(allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_judged_as_zookeeper_judges_them() {
+        for good in ["/", "/a", "/a/b", "/a b", "/.a", "/..a", "/a..", "/ä", "/\u{fdd0}", "/a.b"] {
+            assert!(is_valid(good), "{good:?}");
+        }
+        let bad = ["", "a", "/a/", "//", "/a//b", "/.", "/..", "/a/./b", "/a/..", "/\u{0}", "/\u{1f}"];
+        for bad in bad.iter().chain(&["/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{f8ff}", "/\u{ffff}", "/😀"]) {
+            assert!(!is_valid(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_root_is_everyones_last_ancestor() {
+        assert_eq!(self_and_ancestors("/a/b").collect::<Vec<_>>(), ["/a/b", "/a", "/"]);
+        assert_eq!(self_and_ancestors("/").collect::<Vec<_>>(), ["/"]);
+    }
+}
