@@ -10,11 +10,15 @@
 //! | `jute` | ZooKeeper's serialisation and its records |
 //! | `tree` | the znodes: one writer, a reader a core, and the lock-free index between them |
 
+pub mod apply;
 pub mod auth;
 pub mod error;
 pub mod id;
 pub mod jute;
 pub mod limits;
 pub mod op;
+pub mod overlay;
+pub mod prep;
+pub mod read;
 pub mod session;
 pub mod tree;

@@ -1,0 +1,256 @@
+//! Applying a transaction: the only thing that changes the tree. What a leader, a follower and a
+//! restart do with a transaction is the same, from the same bytes.
+
+use crate::error::{self, ErrorCode};
+use crate::id::{SessionId, Zxid};
+use crate::jute::records::{
+    CloseSessionTxn, CreateSessionTxn, ErrorTxn, MultiHeader, MultiTxn, PathRecord, PathVersion, SetDataTxn,
+    Stat, TxnHeader,
+};
+use crate::jute::{self, Read, Reader, Write};
+use crate::op::OpCode;
+use crate::tree::acl::RawAcl;
+use crate::tree::node::NodeKind;
+use crate::tree::{Batch, Changes, NewNode};
+use std::borrow::Cow;
+
+/// What applying a transaction did, as far as its client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Nothing to tell but that it is done.
+    Done,
+    /// A node was created.
+    Created {
+        /// Where, with the number of a sequential one.
+        path: Cow<'a, str>,
+        /// Its Stat.
+        stat: Stat,
+    },
+    /// A node was changed.
+    Changed(Stat),
+    /// The transaction records a failure, or could not be applied.
+    Failed(i32),
+    /// One outcome an operation.
+    Multi(Vec<(OpCode, Outcome<'a>)>),
+    /// A session began.
+    SessionCreated {
+        /// Its timeout, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// A session ended.
+    SessionClosed,
+}
+
+/// A transaction that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied<'a> {
+    /// Its number.
+    pub zxid: Zxid,
+    /// Whose it is.
+    pub session: SessionId,
+    /// What it does.
+    pub op: OpCode,
+    /// What it did.
+    pub outcome: Outcome<'a>,
+}
+
+/// Applies the transaction in `bytes`: a header and its record.
+///
+/// # Errors
+/// When the bytes are not a transaction. What a transaction fails at is an outcome, not an error:
+/// every server must do the same with it.
+pub fn apply<'a>(batch: &mut Batch<'_>, bytes: &'a [u8], changes: &mut Changes) -> jute::Result<Applied<'a>> {
+    let mut reader = Reader::new(bytes);
+    let header: TxnHeader = reader.read()?;
+    let unknown = jute::DecodeError::Unknown { at: reader.position(), value: header.op };
+    let op = OpCode::from_code(header.op).ok_or(unknown)?;
+    let mut work = Work { batch, changes, zxid: Zxid::from_jute(header.zxid), header };
+    let outcome = match op {
+        OpCode::Multi => work.multi(&mut reader)?,
+        _ => work.single(op, &mut reader)?,
+    };
+    Ok(Applied { zxid: Zxid::from_jute(header.zxid), session: SessionId(header.client_id), op, outcome })
+}
+
+/// The number of the transaction in `bytes`.
+///
+/// # Errors
+/// When the bytes are too short for a header.
+pub fn zxid_of(bytes: &[u8]) -> jute::Result<Zxid> {
+    Ok(Zxid::from_jute(TxnHeader::read(&mut Reader::new(bytes))?.zxid))
+}
+
+struct Work<'w, 't> {
+    batch: &'w mut Batch<'t>,
+    changes: &'w mut Changes,
+    zxid: Zxid,
+    header: TxnHeader,
+}
+
+impl Work<'_, '_> {
+    fn single<'a>(&mut self, op: OpCode, reader: &mut Reader<'a>) -> jute::Result<Outcome<'a>> {
+        Ok(match op {
+            OpCode::Create | OpCode::Create2 => {
+                let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
+                let ephemeral: bool = reader.read()?;
+                let parent_cversion = reader.read()?;
+                let session = SessionId(self.header.client_id);
+                let kind = if ephemeral { NodeKind::Ephemeral(session) } else { NodeKind::Persistent };
+                self.create(path, data, acl, kind, parent_cversion)?
+            }
+            OpCode::CreateContainer => {
+                let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
+                let parent_cversion = reader.read()?;
+                self.create(path, data, acl, NodeKind::Container, parent_cversion)?
+            }
+            OpCode::CreateTtl => {
+                let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
+                let (parent_cversion, ttl_ms) = (reader.read()?, reader.read()?);
+                self.create(path, data, acl, NodeKind::Ttl { ttl_ms }, parent_cversion)?
+            }
+            OpCode::Delete | OpCode::DeleteContainer => {
+                let PathRecord { path } = reader.read()?;
+                outcome(self.batch.delete(&path, self.zxid, self.changes).map(|()| Outcome::Done))
+            }
+            OpCode::SetData | OpCode::Reconfig => {
+                let SetDataTxn { path, data, version } = reader.read()?;
+                let time = self.header.time;
+                let stat = self.batch.set_data(&path, data, version, self.zxid, time, self.changes);
+                outcome(stat.map(Outcome::Changed))
+            }
+            OpCode::SetAcl => {
+                let (path, acl, aversion): (Cow<'a, str>, _, _) =
+                    (reader.read()?, reader.read()?, reader.read()?);
+                let acl = self.batch.tree_mut().acls.intern(acl)?;
+                outcome(self.batch.set_acl(&path, acl, aversion, self.zxid).map(Outcome::Changed))
+            }
+            OpCode::Check => {
+                let _: PathVersion<'_> = reader.read()?;
+                Outcome::Done
+            }
+            OpCode::CreateSession => {
+                let CreateSessionTxn { time_out } = reader.read()?;
+                Outcome::SessionCreated { timeout_ms: time_out.max(0) as u32 }
+            }
+            OpCode::CloseSession => {
+                self.close_session(reader)?;
+                Outcome::SessionClosed
+            }
+            OpCode::Error => Outcome::Failed(reader.read::<ErrorTxn>()?.err),
+            OpCode::Multi
+            | OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetAcl
+            | OpCode::GetChildren
+            | OpCode::Sync
+            | OpCode::Ping
+            | OpCode::GetChildren2
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches
+            | OpCode::MultiRead
+            | OpCode::Auth
+            | OpCode::SetWatches
+            | OpCode::Sasl
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::SetWatches2
+            | OpCode::AddWatch
+            | OpCode::WhoAmI => {
+                return Err(jute::DecodeError::Unknown { at: reader.position(), value: op.code() });
+            }
+        })
+    }
+
+    fn create<'a>(
+        &mut self,
+        path: Cow<'a, str>,
+        data: Option<&[u8]>,
+        acl: RawAcl<'_>,
+        kind: NodeKind,
+        parent_cversion: i32,
+    ) -> jute::Result<Outcome<'a>> {
+        let acl = self.batch.tree_mut().acls.intern(acl)?;
+        let new = NewNode { path: &path, data, acl, kind, parent_cversion };
+        let created = self.batch.create(&new, self.zxid, self.header.time, self.changes);
+        Ok(outcome(created.map(|stat| Outcome::Created { path, stat })))
+    }
+
+    /// Deletes what the transaction names, and what the session owns besides: transactions of
+    /// ZooKeeper before 3.6 name nothing.
+    fn close_session(&mut self, reader: &mut Reader<'_>) -> jute::Result<()> {
+        let named = match reader.rest().is_empty() {
+            true => Vec::new(),
+            false => reader.read::<CloseSessionTxn<'_>>()?.paths_to_delete,
+        };
+        let session = SessionId(self.header.client_id);
+        for path in &named {
+            // A path that is gone already was deleted between the checkpoint's walk and here.
+            let _ = self.batch.delete(path, self.zxid, self.changes);
+        }
+        let owned: Vec<Box<str>> = self.batch.tree().ephemerals().of(session).map(Into::into).collect();
+        for path in owned {
+            let _ = self.batch.delete(&path, self.zxid, self.changes);
+        }
+        Ok(())
+    }
+
+    fn multi<'a>(&mut self, reader: &mut Reader<'a>) -> jute::Result<Outcome<'a>> {
+        let MultiTxn { txns } = reader.read()?;
+        let mut outcomes = Vec::with_capacity(txns.len());
+        for txn in txns {
+            let unknown = jute::DecodeError::Unknown { at: reader.position(), value: txn.op };
+            let op = OpCode::from_code(txn.op).ok_or(unknown)?;
+            outcomes.push((op, self.single(op, &mut Reader::new(txn.data.unwrap_or_default()))?));
+        }
+        Ok(Outcome::Multi(outcomes))
+    }
+}
+
+fn outcome<'a>(result: Result<Outcome<'a>, ErrorCode>) -> Outcome<'a> {
+    result.unwrap_or_else(|error| Outcome::Failed(error.code()))
+}
+
+impl Outcome<'_> {
+    /// The error code of the reply header. A multi always says that all is well: its results say
+    /// what failed.
+    pub fn code(&self) -> i32 {
+        match self {
+            Outcome::Failed(code) => *code,
+            _ => error::OK,
+        }
+    }
+
+    /// Appends the reply's record, for a request of kind `op`.
+    pub fn write_reply(&self, op: OpCode, out: &mut Vec<u8>) {
+        match self {
+            Outcome::Created { path, stat } => {
+                path.write(out);
+                if op != OpCode::Create {
+                    stat.write(out);
+                }
+            }
+            Outcome::Changed(stat) => stat.write(out),
+            Outcome::Multi(outcomes) => {
+                for (op, outcome) in outcomes {
+                    outcome.write_multi_result(*op, out);
+                }
+                MultiHeader { op: -1, done: true, err: -1 }.write(out);
+            }
+            Outcome::Done | Outcome::Failed(_) | Outcome::SessionCreated { .. } | Outcome::SessionClosed => {}
+        }
+    }
+
+    fn write_multi_result(&self, op: OpCode, out: &mut Vec<u8>) {
+        if let Outcome::Failed(err) = *self {
+            MultiHeader { op: OpCode::Error.code(), done: false, err }.write(out);
+            err.write(out);
+            return;
+        }
+        let shown = match op {
+            OpCode::CreateContainer | OpCode::CreateTtl => OpCode::Create2,
+            other => other,
+        };
+        MultiHeader { op: shown.code(), done: false, err: error::OK }.write(out);
+        self.write_reply(shown, out);
+    }
+}

@@ -1,0 +1,525 @@
+//! Preparation: a request, the tree and what is proposed so far become a transaction, or an error
+//! (`PrepRequestProcessor`; its checks, in its order).
+//!
+//! The transaction's jute bytes are made here once, and used as they are in the log and on the
+//! wire.
+
+use crate::auth::{self, AuthId};
+use crate::error::ErrorCode;
+use crate::id::{SessionId, Zxid};
+use crate::jute::records::{
+    CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, MultiHeader, PathRecord, PathVersion,
+    SetAclRecord, SetDataRequest, TxnHeader,
+};
+use crate::jute::{self, Reader, Write};
+use crate::limits::Settings;
+use crate::op::{OpCode, perms};
+use crate::overlay::{Overlay, Record};
+use crate::tree::TreeWriter;
+use crate::tree::acl::AclRef;
+use crate::tree::index::{Guard, pin};
+use crate::tree::node::{NodeKind, TTL_MS_MAX};
+use crate::tree::path;
+use crate::tree::quota::{self, StatsTrack};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A request that changes something.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRequest<'a> {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub xid: i32,
+    /// What it asks for.
+    pub op: OpCode,
+    /// Its record, as the client sent it.
+    pub body: &'a [u8],
+    /// What the client has proved.
+    pub auth: &'a [AuthId],
+    /// Whether the server itself asks, which may delete containers.
+    pub internal: bool,
+}
+
+/// What a transaction gets besides its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Its number.
+    pub zxid: Zxid,
+    /// Milliseconds since 1970.
+    pub time: i64,
+}
+
+type Prepared = Result<(), ErrorCode>;
+
+impl From<jute::DecodeError> for ErrorCode {
+    fn from(_: jute::DecodeError) -> Self {
+        ErrorCode::MarshallingError
+    }
+}
+
+/// Prepares requests against one tree.
+pub struct Prep {
+    overlay: Overlay,
+    settings: Arc<Settings>,
+}
+
+/// How a node is created (`CreateMode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CreateMode {
+    ephemeral: bool,
+    sequential: bool,
+    container: bool,
+    ttl: bool,
+}
+
+impl CreateMode {
+    fn from_flags(flags: i32) -> Result<Self, ErrorCode> {
+        let mode =
+            |ephemeral, sequential, container, ttl| CreateMode { ephemeral, sequential, container, ttl };
+        Ok(match flags {
+            0 => mode(false, false, false, false),
+            1 => mode(true, false, false, false),
+            2 => mode(false, true, false, false),
+            3 => mode(true, true, false, false),
+            4 => mode(false, false, true, false),
+            5 => mode(false, false, false, true),
+            6 => mode(false, true, false, true),
+            _ => return Err(ErrorCode::BadArguments),
+        })
+    }
+}
+
+impl Prep {
+    /// Prepares under these settings; `seed` keys the overlay's hash.
+    pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
+        Prep { overlay: Overlay::new(seed), settings }
+    }
+
+    /// The tree has every transaction up to `zxid` now.
+    pub fn applied(&mut self, zxid: Zxid) {
+        self.overlay.applied(zxid);
+    }
+
+    /// Proposals that are not applied were discarded.
+    pub fn discard_proposals(&mut self) {
+        self.overlay.clear();
+    }
+
+    /// Paths that proposals touch.
+    pub fn outstanding(&self) -> usize {
+        self.overlay.len()
+    }
+
+    /// Appends the transaction of `request` to `out`. On an error `out` and the overlay are as
+    /// they were.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub fn prepare(
+        &mut self,
+        tree: &TreeWriter,
+        request: &WriteRequest<'_>,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> Prepared {
+        let start = out.len();
+        let header = TxnHeader {
+            client_id: request.session.0,
+            cxid: request.xid,
+            zxid: stamp.zxid.to_jute(),
+            time: stamp.time,
+            op: request.op.code(),
+        };
+        header.write(out);
+        let mut work = Work {
+            overlay: &mut self.overlay,
+            settings: &self.settings,
+            tree,
+            guard: pin(),
+            session: request.session,
+            auth: request.auth,
+            internal: request.internal,
+            stamp,
+        };
+        let prepared = work.write(request.op, request.body, out);
+        if prepared.is_err() {
+            out.truncate(start);
+        }
+        prepared
+    }
+}
+
+/// One request at work.
+struct Work<'w> {
+    overlay: &'w mut Overlay,
+    settings: &'w Settings,
+    tree: &'w TreeWriter,
+    guard: Guard,
+    session: SessionId,
+    auth: &'w [AuthId],
+    internal: bool,
+    stamp: Stamp,
+}
+
+impl Work<'_> {
+    fn write(&mut self, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> Prepared {
+        match op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                let create: CreateRequest<'_> = jute::from_bytes(body)?;
+                let CreateRequest { path, data, acl, flags } = create;
+                self.create(op, &CreateTtlRequest { path, data, acl, flags, ttl: -1 }, out)
+            }
+            OpCode::CreateTtl => self.create(op, &jute::from_bytes(body)?, out),
+            OpCode::Delete => self.delete(&jute::from_bytes(body)?, out),
+            OpCode::DeleteContainer => self.delete_container(&jute::from_bytes(body)?, out),
+            OpCode::SetData => self.set_data(&jute::from_bytes(body)?, out),
+            OpCode::SetAcl => self.set_acl(&jute::from_bytes(body)?, out),
+            OpCode::Check => self.check(&jute::from_bytes(body)?, out),
+            OpCode::Multi => self.multi(body, out),
+            OpCode::Reconfig => self.reconfig(),
+            OpCode::CreateSession => {
+                jute::from_bytes::<CreateSessionTxn>(body)?.write(out);
+                Ok(())
+            }
+            OpCode::CloseSession => {
+                self.close_session(out);
+                Ok(())
+            }
+            OpCode::Error => {
+                jute::from_bytes::<ErrorTxn>(body)?.write(out);
+                Ok(())
+            }
+            OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetAcl
+            | OpCode::GetChildren
+            | OpCode::Sync
+            | OpCode::Ping
+            | OpCode::GetChildren2
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches
+            | OpCode::MultiRead
+            | OpCode::Auth
+            | OpCode::SetWatches
+            | OpCode::Sasl
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::SetWatches2
+            | OpCode::AddWatch
+            | OpCode::WhoAmI => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    fn record(&self, path: &str) -> Result<Record, ErrorCode> {
+        self.overlay.get(path, self.tree, &self.guard).ok_or(ErrorCode::NoNode)
+    }
+
+    fn allow(&self, acl: &AclRef, perm: i32) -> Prepared {
+        auth::check(acl, perm, self.auth, self.settings)
+    }
+
+    fn put(&mut self, path: &str, record: Option<Record>) {
+        self.overlay.put(self.stamp.zxid, path, record);
+    }
+
+    fn create(&mut self, op: OpCode, request: &CreateTtlRequest<'_>, out: &mut Vec<u8>) -> Prepared {
+        let mode = CreateMode::from_flags(request.flags)?;
+        if mode.ttl && !self.settings.extended_types_enabled {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let ttl_fits = if mode.ttl { (1..=TTL_MS_MAX).contains(&request.ttl) } else { request.ttl < 0 };
+        // ZooKeeper lets createTTL with a plain flag through, and stops when it applies it.
+        if !ttl_fits || (op == OpCode::CreateTtl && !mode.ttl) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let (parent_path, _) = split_for_change(&request.path)?;
+        let acl = Arc::new(auth::fix_up(&request.acl, self.auth, self.settings)?);
+        let mut parent = self.record(parent_path)?;
+        self.allow(&parent.acl, perms::CREATE)?;
+        let sequential;
+        let node_path = if mode.sequential {
+            sequential = format!("{}{:010}", request.path, parent.cversion);
+            sequential.as_str()
+        } else {
+            &request.path
+        };
+        if !path::is_valid(node_path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.record(node_path).is_ok() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if matches!(parent.kind, NodeKind::Ephemeral(_)) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let length = request.data.map_or(0, <[u8]>::len);
+        self.check_quota(node_path, length as i64, 1)?;
+        parent.cversion = parent.cversion.wrapping_add(1);
+        parent.children += 1;
+        node_path.write(out);
+        request.data.write(out);
+        out.extend_from_slice(&acl.bytes);
+        let kind = match op {
+            OpCode::CreateContainer => {
+                parent.cversion.write(out);
+                NodeKind::Container
+            }
+            OpCode::CreateTtl => {
+                parent.cversion.write(out);
+                request.ttl.write(out);
+                NodeKind::Ttl { ttl_ms: request.ttl }
+            }
+            _ => {
+                mode.ephemeral.write(out);
+                parent.cversion.write(out);
+                if mode.ephemeral { NodeKind::Ephemeral(self.session) } else { NodeKind::Persistent }
+            }
+        };
+        self.put(parent_path, Some(parent));
+        let record =
+            Record { version: 0, cversion: 0, aversion: 0, children: 0, kind, acl, data_length: length };
+        self.put(node_path, Some(record));
+        Ok(())
+    }
+
+    fn delete(&mut self, request: &PathVersion<'_>, out: &mut Vec<u8>) -> Prepared {
+        let (parent_path, _) = split_for_delete(&request.path)?;
+        let parent = self.record(parent_path)?;
+        self.allow(&parent.acl, perms::DELETE)?;
+        let node = self.record(&request.path)?;
+        next_version(node.version, request.version)?;
+        self.delete_checked(parent_path, parent, &request.path, &node, out)
+    }
+
+    fn delete_container(&mut self, request: &PathRecord<'_>, out: &mut Vec<u8>) -> Prepared {
+        if !self.internal {
+            return Err(ErrorCode::NoAuth);
+        }
+        let (parent_path, _) = split_for_delete(&request.path)?;
+        let node = self.record(&request.path)?;
+        if !matches!(node.kind, NodeKind::Container | NodeKind::Ttl { .. }) {
+            return Err(ErrorCode::BadVersion);
+        }
+        let parent = self.record(parent_path)?;
+        self.delete_checked(parent_path, parent, &request.path, &node, out)
+    }
+
+    fn delete_checked(
+        &mut self,
+        parent_path: &str,
+        mut parent: Record,
+        node_path: &str,
+        node: &Record,
+        out: &mut Vec<u8>,
+    ) -> Prepared {
+        if node.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        node_path.write(out);
+        parent.children -= 1;
+        self.put(parent_path, Some(parent));
+        self.put(node_path, None);
+        Ok(())
+    }
+
+    fn set_data(&mut self, request: &SetDataRequest<'_>, out: &mut Vec<u8>) -> Prepared {
+        if !path::is_valid(&request.path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let mut node = self.record(&request.path)?;
+        self.allow(&node.acl, perms::WRITE)?;
+        let length = request.data.map_or(0, <[u8]>::len);
+        self.check_quota(&request.path, length as i64 - node.data_length as i64, 0)?;
+        node.version = next_version(node.version, request.version)?;
+        node.data_length = length;
+        SetDataRequest { version: node.version, ..request.clone() }.write(out);
+        self.put(&request.path, Some(node));
+        Ok(())
+    }
+
+    fn set_acl(&mut self, request: &SetAclRecord<'_>, out: &mut Vec<u8>) -> Prepared {
+        if !path::is_valid(&request.path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let acl = Arc::new(auth::fix_up(&request.acl, self.auth, self.settings)?);
+        let mut node = self.record(&request.path)?;
+        self.allow(&node.acl, perms::ADMIN)?;
+        node.aversion = next_version(node.aversion, request.version)?;
+        request.path.write(out);
+        out.extend_from_slice(&acl.bytes);
+        node.aversion.write(out);
+        node.acl = acl;
+        self.put(&request.path, Some(node));
+        Ok(())
+    }
+
+    fn check(&mut self, request: &PathVersion<'_>, out: &mut Vec<u8>) -> Prepared {
+        if !path::is_valid(&request.path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let node = self.record(&request.path)?;
+        self.allow(&node.acl, perms::READ)?;
+        let version = next_version(node.version, request.version)?;
+        PathVersion { version, path: request.path.clone() }.write(out);
+        Ok(())
+    }
+
+    /// A standalone ZooKeeper knows the request and does not do it.
+    fn reconfig(&self) -> Prepared {
+        if self.settings.reconfig_enabled {
+            Err(ErrorCode::Unimplemented)
+        } else {
+            Err(ErrorCode::ReconfigDisabled)
+        }
+    }
+
+    /// All operations become one transaction; the first that fails makes it a transaction of
+    /// errors, which changes nothing.
+    fn multi(&mut self, body: &[u8], out: &mut Vec<u8>) -> Prepared {
+        let operations = multi_operations(body)?;
+        (operations.len() as i32).write(out);
+        let first = out.len();
+        self.overlay.begin_multi();
+        let failure = operations.iter().enumerate().find_map(|(position, (op, body))| {
+            let error = self.multi_operation(*op, body, out).err()?;
+            Some((position, error))
+        });
+        let Some((failed, error)) = failure else {
+            self.overlay.keep_multi();
+            return Ok(());
+        };
+        self.overlay.roll_back_multi();
+        out.truncate(first);
+        for position in 0..operations.len() {
+            let code = match position.cmp(&failed) {
+                std::cmp::Ordering::Less => crate::error::OK,
+                std::cmp::Ordering::Equal => error.code(),
+                std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency.code(),
+            };
+            OpCode::Error.code().write(out);
+            code.to_be_bytes()[..].write(out);
+        }
+        Ok(())
+    }
+
+    fn multi_operation(&mut self, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> Prepared {
+        op.code().write(out);
+        let length_at = out.len();
+        0i32.write(out);
+        self.write(op, body, out)?;
+        let length = (out.len() - length_at - 4) as i32;
+        out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    /// Every ephemeral node that the session has now, or will have by what is proposed.
+    fn close_session(&mut self, out: &mut Vec<u8>) {
+        let mut paths: BTreeSet<Box<str>> = self.tree.ephemerals().of(self.session).map(Into::into).collect();
+        for (path, kind) in self.overlay.proposed() {
+            match kind {
+                None => drop(paths.remove(path)),
+                Some(NodeKind::Ephemeral(owner)) if owner == self.session => drop(paths.insert(path.into())),
+                Some(_) => {}
+            }
+        }
+        (paths.len() as i32).write(out);
+        for node_path in &paths {
+            (**node_path).write(out);
+            if let Some((parent_path, _)) = path::split(node_path)
+                && let Ok(mut parent) = self.record(parent_path)
+            {
+                parent.children -= 1;
+                self.put(parent_path, Some(parent));
+            }
+            self.put(node_path, None);
+        }
+    }
+
+    /// Whether a hard quota allows `bytes` and `nodes` more. It is judged by what is committed, as
+    /// ZooKeeper judges it.
+    fn check_quota(&self, path: &str, bytes: i64, nodes: i64) -> Prepared {
+        if !self.settings.enforce_quota {
+            return Ok(());
+        }
+        let Some(subject) = self.tree.quota_of(path) else { return Ok(()) };
+        let track = |path: &str| {
+            let node = self.tree.get(path, &self.guard)?;
+            Some(StatsTrack::parse(node.data(&self.guard).data.as_deref()))
+        };
+        let (Some(limits), Some(counts)) =
+            (track(&quota::limit_path(subject)), track(&quota::stat_path(subject)))
+        else {
+            return Ok(());
+        };
+        let exceeds = |limit: i64, now: i64, more: i64| more != 0 && limit > -1 && now + more > limit;
+        if exceeds(limits.count_hard_limit(), counts.count(), nodes)
+            || exceeds(limits.byte_hard_limit(), counts.bytes(), bytes)
+        {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+}
+
+/// The version after a change that expects `expected`; −1 expects any.
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current {
+        return Err(ErrorCode::BadVersion);
+    }
+    Ok(current.wrapping_add(1))
+}
+
+fn split_for_change(path: &str) -> Result<(&str, &str), ErrorCode> {
+    if path.contains('\0') {
+        return Err(ErrorCode::BadArguments);
+    }
+    path::split(path).ok_or(ErrorCode::BadArguments)
+}
+
+fn split_for_delete(path: &str) -> Result<(&str, &str), ErrorCode> {
+    if path::is_special(path) {
+        return Err(ErrorCode::BadArguments);
+    }
+    split_for_change(path)
+}
+
+/// The operations of a multi, each with its record's bytes. As in ZooKeeper, a create whose flags
+/// say container or TTL is one, whatever its operation.
+fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, ErrorCode> {
+    let mut reader = Reader::new(body);
+    let mut operations = Vec::new();
+    loop {
+        let header: MultiHeader = reader.read()?;
+        if header.done {
+            return Ok(operations);
+        }
+        let rest = reader.rest();
+        let start = reader.position();
+        let op = match OpCode::from_code(header.op) {
+            Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => {
+                let create: CreateRequest<'_> = reader.read()?;
+                let mode = CreateMode::from_flags(create.flags).map_err(|_| ErrorCode::MarshallingError)?;
+                match mode {
+                    CreateMode { container: true, .. } => OpCode::CreateContainer,
+                    CreateMode { ttl: true, .. } => return Err(ErrorCode::MarshallingError),
+                    _ => op,
+                }
+            }
+            Some(OpCode::CreateTtl) => {
+                let _: CreateTtlRequest<'_> = reader.read()?;
+                OpCode::CreateTtl
+            }
+            Some(op @ (OpCode::Delete | OpCode::Check)) => {
+                let _: PathVersion<'_> = reader.read()?;
+                op
+            }
+            Some(OpCode::SetData) => {
+                let _: SetDataRequest<'_> = reader.read()?;
+                OpCode::SetData
+            }
+            _ => return Err(ErrorCode::MarshallingError),
+        };
+        operations.push((op, &rest[..reader.position() - start]));
+    }
+}
