@@ -12,13 +12,16 @@
 
 pub mod apply;
 pub mod auth;
+pub mod database;
 pub mod error;
 pub mod id;
 pub mod jute;
 pub mod limits;
 pub mod op;
+pub mod order;
 pub mod overlay;
 pub mod prep;
 pub mod read;
 pub mod session;
+pub mod stats;
 pub mod tree;

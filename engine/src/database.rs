@@ -1,0 +1,83 @@
+//! Tree and sessions as the log makes them: what a checkpoint holds and a restart rebuilds.
+
+use crate::apply::{Applied, Outcome, apply};
+use crate::id::{SessionId, Zxid};
+use crate::jute;
+use crate::tree::{Batch, Changes, TreeWriter};
+use std::collections::BTreeMap;
+
+/// Everything that transactions decide.
+pub struct Database {
+    /// The znodes.
+    pub tree: TreeWriter,
+    /// Timeouts of the sessions, in milliseconds.
+    pub sessions: BTreeMap<SessionId, u32>,
+    /// The newest transaction applied.
+    pub last: Zxid,
+}
+
+impl Database {
+    /// Of a new server; `seed` keys the hashes.
+    pub fn new(seed: u64) -> Self {
+        Database { tree: TreeWriter::new(seed), sessions: BTreeMap::new(), last: Zxid::ZERO }
+    }
+
+    /// Opens a batch of transactions.
+    pub fn begin(&mut self) -> DatabaseBatch<'_> {
+        DatabaseBatch { tree: self.tree.begin(), sessions: &mut self.sessions, last: &mut self.last }
+    }
+
+    /// Applies one transaction of the log at a restart, where nobody watches.
+    ///
+    /// # Errors
+    /// When the bytes are not a transaction.
+    pub fn replay(&mut self, transaction: &[u8]) -> jute::Result<()> {
+        let mut batch = self.begin();
+        let replayed = batch.apply(transaction, &mut Changes::default()).map(|_| ());
+        batch.publish();
+        replayed
+    }
+
+    /// After the last transaction of a restart.
+    pub fn replayed(&mut self) {
+        self.tree.recount_quotas();
+    }
+}
+
+/// An open batch.
+pub struct DatabaseBatch<'d> {
+    tree: Batch<'d>,
+    sessions: &'d mut BTreeMap<SessionId, u32>,
+    last: &'d mut Zxid,
+}
+
+impl DatabaseBatch<'_> {
+    /// Applies one transaction.
+    ///
+    /// # Errors
+    /// When the bytes are not a transaction.
+    pub fn apply<'a>(&mut self, transaction: &'a [u8], changes: &mut Changes) -> jute::Result<Applied<'a>> {
+        let applied = apply(&mut self.tree, transaction, changes)?;
+        match applied.outcome {
+            Outcome::SessionCreated { timeout_ms } => {
+                self.sessions.insert(applied.session, timeout_ms);
+            }
+            Outcome::SessionClosed => {
+                self.sessions.remove(&applied.session);
+            }
+            _ => {}
+        }
+        *self.last = applied.zxid;
+        Ok(applied)
+    }
+
+    /// The tree as the batch has left it.
+    pub fn tree(&self) -> &TreeWriter {
+        self.tree.tree()
+    }
+
+    /// Lets readers see it whole.
+    pub fn publish(self) {
+        self.tree.publish();
+    }
+}

@@ -1,0 +1,149 @@
+//! Plain counters, one set a core, and the report that an operator gets of them.
+
+use crate::id::{SessionId, Tick, Zxid};
+use std::net::SocketAddr;
+
+/// Latencies of requests, in milliseconds, as ZooKeeper counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// The shortest; zero before the first.
+    pub min: u64,
+    /// The longest.
+    pub max: u64,
+    /// Their sum.
+    pub total: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Latency {
+    /// One request took `ms`.
+    pub fn add(&mut self, ms: u64) {
+        self.min = if self.count == 0 { ms } else { self.min.min(ms) };
+        self.max = self.max.max(ms);
+        self.total += ms;
+        self.count += 1;
+    }
+
+    /// Both.
+    pub fn merged(self, other: Latency) -> Latency {
+        let min = match (self.count, other.count) {
+            (0, _) => other.min,
+            (_, 0) => self.min,
+            _ => self.min.min(other.min),
+        };
+        Latency {
+            min,
+            max: self.max.max(other.max),
+            total: self.total + other.total,
+            count: self.count + other.count,
+        }
+    }
+
+    /// The mean; zero without a request.
+    pub fn average(self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.total as f64 / self.count as f64 }
+    }
+}
+
+/// What happened on one connection, or on all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames that came.
+    pub received: u64,
+    /// Frames that went.
+    pub sent: u64,
+    /// How long answers took.
+    pub latency: Latency,
+}
+
+impl Traffic {
+    /// Both.
+    pub fn merged(self, other: Traffic) -> Traffic {
+        Traffic {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            latency: self.latency.merged(other.latency),
+        }
+    }
+}
+
+/// One client connection, as `cons` shows it.
+#[derive(Clone, Debug)]
+pub struct ConnectionReport {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its session, once it has one.
+    pub session: Option<SessionId>,
+    /// The session's timeout, in milliseconds.
+    pub timeout_ms: u32,
+    /// Requests without an answer.
+    pub outstanding: usize,
+    /// Frames and latencies.
+    pub traffic: Traffic,
+    /// When it was made, in milliseconds since 1970.
+    pub established_ms: i64,
+    /// The last request: its name, xid, the zxid of its answer, when it was answered
+    /// (milliseconds since 1970) and how long it took (milliseconds).
+    pub last: Option<LastOperation>,
+}
+
+/// The last request of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct LastOperation {
+    /// ZooKeeper's four letters for the operation.
+    pub name: &'static str,
+    /// The client's number for it.
+    pub xid: i32,
+    /// The zxid of its answer.
+    pub zxid: Zxid,
+    /// When it was answered, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// How long it took, in milliseconds.
+    pub latency_ms: u64,
+}
+
+/// What one client core knows.
+#[derive(Clone, Debug, Default)]
+pub struct CoreReport {
+    /// Its connections.
+    pub connections: Vec<ConnectionReport>,
+    /// Frames and latencies of all of them, those that are gone included.
+    pub traffic: Traffic,
+    /// Every watch, in both tables.
+    pub watch_count: usize,
+    /// Data watches, by session.
+    pub watches: Vec<(SessionId, Vec<String>)>,
+    /// Connections that were turned away.
+    pub rejected: u64,
+}
+
+/// What the replica knows.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaReport {
+    /// The newest transaction in the tree.
+    pub zxid: Zxid,
+    /// Nodes, the server's own included.
+    pub node_count: usize,
+    /// Bytes of paths and data.
+    pub data_bytes: i64,
+    /// The ephemeral nodes of each session.
+    pub ephemerals: Vec<(SessionId, Vec<String>)>,
+    /// Sessions by the moment at which they expire.
+    pub expiry: Vec<(Tick, Vec<SessionId>)>,
+    /// Sessions.
+    pub session_count: usize,
+    /// Requests that wait for the log.
+    pub outstanding: usize,
+    /// The moment of the report.
+    pub at: Tick,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// From the replica.
+    pub replica: ReplicaReport,
+    /// From each core.
+    pub cores: Vec<CoreReport>,
+}

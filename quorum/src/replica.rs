@@ -1,0 +1,386 @@
+//! The replica: the one thread that prepares, orders, logs and applies. It owns everything that a
+//! transaction decides; cores read the tree beside it.
+//!
+//! A step takes one batch in and leaves effects. Between two steps everything is a batch: requests
+//! that came together share a log write, a sync, a publication of the tree and one delivery a core.
+
+mod answers;
+mod containers;
+mod requests;
+
+use crate::broadcast::Broadcast;
+use crate::step::{CloseReason, ConnectionId, Effect, Input, Reply, Request};
+use crate::verifier::Majority;
+use answers::{Outbox, Pending};
+use containers::Containers;
+use ringkeeper_engine::apply::Outcome;
+use ringkeeper_engine::database::Database;
+use ringkeeper_engine::id::{Now, ServerId, SessionId, Zxid};
+use ringkeeper_engine::limits::Settings;
+use ringkeeper_engine::log::{LogError, LogWriter};
+use ringkeeper_engine::prep::Prep;
+use ringkeeper_engine::session::Sessions;
+use ringkeeper_engine::stats::{CoreReport, Report, ReplicaReport};
+use ringkeeper_engine::tree::{Changes, TreeReader};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of proposals under way at which no more requests are taken.
+const WINDOW_BYTES_MAX: usize = 32 << 20;
+
+/// What a replica is made of besides its data.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// Bounds and switches.
+    pub settings: Arc<Settings>,
+    /// This server.
+    pub server: ServerId,
+    /// Client cores.
+    pub cores: u16,
+    /// The first session id to give out.
+    pub first_session: SessionId,
+    /// Keys hashes and staggers checkpoints.
+    pub seed: u64,
+}
+
+/// A proposal that is not applied yet.
+#[derive(Clone, Debug)]
+struct Proposal {
+    zxid: Zxid,
+    /// Its place in `Replica::bytes`, counted from `Replica::bytes_start`.
+    place: Range<u64>,
+}
+
+/// See the module.
+pub struct Replica {
+    settings: Arc<Settings>,
+    server: ServerId,
+    database: Database,
+    prep: Prep,
+    sessions: Sessions<ConnectionId>,
+    next_session: SessionId,
+    broadcast: Broadcast,
+    log: LogWriter,
+    /// Transactions of the window, one after the other.
+    bytes: Vec<u8>,
+    /// What was dropped from the front of `bytes` so far.
+    bytes_start: u64,
+    window: VecDeque<Proposal>,
+    /// Proposals of the window, from the front, that the log has taken.
+    logged: usize,
+    pending: VecDeque<Pending>,
+    outboxes: Vec<Outbox>,
+    /// The zxid of the last delivery.
+    delivered: Zxid,
+    changes: Changes,
+    containers: Containers,
+    reports: BTreeMap<u64, (ConnectionId, Vec<CoreReport>)>,
+    next_ticket: u64,
+    random: u64,
+    since_checkpoint: u32,
+    checkpoint_at: u32,
+    checkpointing: bool,
+    failed: bool,
+}
+
+impl Replica {
+    /// A standalone server: a quorum of one that leads from the start. Every session gets its full
+    /// timeout again.
+    pub fn new(config: ReplicaConfig, database: Database, log: LogWriter, now: Now) -> Self {
+        let ReplicaConfig { settings, server, cores, first_session, seed } = config;
+        let mut sessions = Sessions::new(settings.tick_ms);
+        for (session, timeout_ms) in &database.sessions {
+            sessions.track(*session, *timeout_ms, now.tick);
+        }
+        let mut replica = Replica {
+            prep: Prep::new(Arc::clone(&settings), seed),
+            broadcast: Broadcast::new(Majority::new([server]), database.last),
+            containers: Containers::new(&settings, now),
+            delivered: database.last,
+            settings,
+            server,
+            database,
+            sessions,
+            next_session: first_session,
+            log,
+            bytes: Vec::new(),
+            bytes_start: 0,
+            window: VecDeque::new(),
+            logged: 0,
+            pending: VecDeque::new(),
+            outboxes: (0..cores).map(|_| Outbox::default()).collect(),
+            changes: Changes::default(),
+            reports: BTreeMap::new(),
+            next_ticket: 0,
+            random: seed | 1,
+            since_checkpoint: 0,
+            checkpoint_at: 0,
+            checkpointing: false,
+            failed: false,
+        };
+        replica.plan_checkpoint();
+        replica
+    }
+
+    /// The tree, for a core.
+    pub fn reader(&self) -> TreeReader {
+        self.database.tree.reader()
+    }
+
+    /// The newest transaction in the tree.
+    pub fn applied(&self) -> Zxid {
+        self.database.last
+    }
+
+    /// Whether requests can be taken: else the caller leaves them where they are, and back-pressure
+    /// reaches the sockets.
+    pub fn can_take(&self) -> bool {
+        !self.failed && self.bytes.len() < WINDOW_BYTES_MAX
+    }
+
+    /// Whether nothing proposed waits for the log.
+    pub fn is_settled(&self) -> bool {
+        self.window.is_empty() && !self.log.is_writing()
+    }
+
+    /// The log, for its settings and deadlines.
+    pub fn log(&self) -> &LogWriter {
+        &self.log
+    }
+
+    /// Takes one input. Call [`Self::flush`] after the last of those that came together.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        if self.failed {
+            return;
+        }
+        let result = match input {
+            Input::Requests(batch) => {
+                self.on_requests(now, batch);
+                Ok(())
+            }
+            Input::Written(write, result) => self.on_written(write, result),
+            Input::Upkeep(step, result) => self.log.on_upkeep(step, result, micros(now)),
+            Input::Checkpointed(result) => {
+                self.on_checkpointed(result.err().map(|failure| failure.message), out);
+                Ok(())
+            }
+            Input::Tick => {
+                self.on_tick(now);
+                Ok(())
+            }
+        };
+        self.note(result, out);
+    }
+
+    /// Hands out what the inputs since the last flush call for.
+    pub fn flush(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.failed {
+            return;
+        }
+        let result = self.feed_log(now, out);
+        self.note(result, out);
+        self.release_pending(self.applied());
+        self.deliver(out);
+        self.check();
+    }
+
+    /// An orderly stop: marks the end of the log, so that damage to what is before it cannot be
+    /// taken for a crash's. Run the writes that the next flush hands out.
+    pub fn mark_end(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let marked = self.log.mark(micros(now));
+        self.note(marked, out);
+    }
+
+    fn note(&mut self, result: Result<(), LogError>, out: &mut Vec<Effect>) {
+        if let Err(error) = result {
+            self.failed = true;
+            out.push(Effect::Fatal(error));
+        }
+    }
+
+    fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        while let Some(proposal) = self.window.get(self.logged) {
+            let transaction = &self.bytes[self.place_of(proposal)];
+            match self.log.append(proposal.zxid, transaction, micros(now)) {
+                Ok(()) => self.logged += 1,
+                Err(LogError::Full) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(step) = self.log.take_upkeep(micros(now))? {
+            out.push(Effect::Upkeep(step));
+        }
+        if let Some(write) = self.log.take_write(micros(now))? {
+            out.push(Effect::Write(write));
+        }
+        Ok(())
+    }
+
+    fn on_written(
+        &mut self,
+        write: ringkeeper_engine::log::LogWrite,
+        result: Result<(), ringkeeper_engine::log::IoFailure>,
+    ) -> Result<(), LogError> {
+        let Some(durable) = self.log.on_written(write, result)? else { return Ok(()) };
+        let committed = self.broadcast.ack(self.server, durable.upto());
+        self.apply_until(committed);
+        Ok(())
+    }
+
+    fn place_of(&self, proposal: &Proposal) -> Range<usize> {
+        let index = |at: u64| (at - self.bytes_start) as usize;
+        index(proposal.place.start)..index(proposal.place.end)
+    }
+
+    /// Applies what is committed, and answers it.
+    fn apply_until(&mut self, committed: Zxid) {
+        let mut ended = Vec::new();
+        let mut batch = self.database.begin();
+        while let Some(proposal) = self.window.pop_front_if(|proposal| proposal.zxid <= committed) {
+            self.logged -= 1;
+            let index = |at: u64| (at - self.bytes_start) as usize;
+            let transaction = &self.bytes[index(proposal.place.start)..index(proposal.place.end)];
+            let before = self.changes.len() as u32;
+            let applied = batch.apply(transaction, &mut self.changes).expect("we made it ourselves");
+            let changes = before..self.changes.len() as u32;
+            if !changes.is_empty() {
+                self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
+            }
+            if applied.outcome == Outcome::SessionClosed {
+                ended.push(applied.session);
+            }
+            self.since_checkpoint += 1;
+            while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= proposal.zxid) {
+                let outbox = &mut self.outboxes[pending.connection.core as usize];
+                pending.answer(outbox, batch.tree(), proposal.zxid, Some(&applied.outcome));
+            }
+            for session in ended.drain(..) {
+                if let Some(owner) = self.sessions.remove(session).and_then(|session| session.owner) {
+                    self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
+                }
+            }
+        }
+        batch.publish();
+        self.prep.applied(self.applied());
+        let kept_from = self.window.front().map_or(self.bytes_start + self.bytes.len() as u64, |p| p.place.start);
+        self.drop_bytes(kept_from);
+    }
+
+    /// Forgets transaction bytes before `kept_from`, when that is worth a move.
+    fn drop_bytes(&mut self, kept_from: u64) {
+        let gone = (kept_from - self.bytes_start) as usize;
+        if gone * 2 >= self.bytes.len() {
+            self.bytes.drain(..gone);
+            self.bytes_start = kept_from;
+        }
+    }
+
+    fn release_pending(&mut self, applied: Zxid) {
+        while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= applied) {
+            let outbox = &mut self.outboxes[pending.connection.core as usize];
+            pending.answer(outbox, &self.database.tree, applied, None);
+        }
+    }
+
+    fn deliver(&mut self, out: &mut Vec<Effect>) {
+        let zxid = self.applied();
+        let advanced = zxid != self.delivered;
+        if !advanced && self.outboxes.iter().all(Outbox::is_empty) {
+            return;
+        }
+        let changes = Arc::new(std::mem::take(&mut self.changes));
+        for (core, outbox) in self.outboxes.iter_mut().enumerate() {
+            if advanced || !outbox.is_empty() {
+                let batch = outbox.take(zxid, Arc::clone(&changes));
+                out.push(Effect::Deliver { core: core as u16, batch });
+            }
+        }
+        self.delivered = zxid;
+        if self.since_checkpoint >= self.checkpoint_at && !self.checkpointing {
+            self.checkpointing = true;
+            self.plan_checkpoint();
+            let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
+            out.push(Effect::Checkpoint { first: zxid, sessions });
+        }
+    }
+
+    /// As ZooKeeper staggers them: somewhere in the second half of `snapCount`, so that the servers
+    /// of an ensemble do not all write at once.
+    fn plan_checkpoint(&mut self) {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let half = (self.settings.snap_count / 2).max(1);
+        self.since_checkpoint = 0;
+        self.checkpoint_at = half + (self.random % u64::from(half)) as u32;
+    }
+
+    fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {
+        self.checkpointing = false;
+        if let Some(message) = failure {
+            out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {message}")));
+        }
+    }
+
+    fn on_tick(&mut self, now: Now) {
+        for session in self.sessions.expired(now.tick) {
+            self.propose_close(now, session);
+        }
+        for path in self.containers.due(now, &self.database.tree) {
+            self.propose_delete_container(now, &path);
+        }
+    }
+
+    fn begin_report(&mut self, connection: ConnectionId) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.reports.insert(ticket, (connection, Vec::new()));
+        self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Collect { ticket }));
+    }
+
+    fn collect(&mut self, now: Now, ticket: u64, part: CoreReport) {
+        let Some((_, parts)) = self.reports.get_mut(&ticket) else { return };
+        parts.push(part);
+        if parts.len() < self.outboxes.len() {
+            return;
+        }
+        let Some((connection, cores)) = self.reports.remove(&ticket) else { return };
+        let report = Box::new(Report { replica: self.report(now), cores });
+        self.outboxes[connection.core as usize].push(Reply::Report { connection, report });
+    }
+
+    fn report(&self, now: Now) -> ReplicaReport {
+        let tree = &self.database.tree;
+        let owned = |paths: &std::collections::BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
+        ReplicaReport {
+            zxid: self.applied(),
+            node_count: tree.node_count(),
+            data_bytes: tree.data_bytes(),
+            ephemerals: tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect(),
+            expiry: self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect(),
+            session_count: self.sessions.len(),
+            outstanding: self.pending.len(),
+            at: now.tick,
+        }
+    }
+
+    /// What must hold between two steps.
+    fn check(&self) {
+        assert!(self.applied() <= self.broadcast.committed());
+        assert!(self.broadcast.committed() <= self.broadcast.proposed());
+        assert!(self.log.last_appended() <= self.broadcast.proposed());
+        assert!(self.logged <= self.window.len());
+        assert!(self.window.back().is_none_or(|last| last.zxid == self.broadcast.proposed()));
+    }
+}
+
+/// The log's clock.
+fn micros(now: Now) -> u64 {
+    now.tick.0 * 1000
+}
+
+/// So that the match over requests stays in one file.
+fn is_ordered(request: &Request) -> bool {
+    matches!(request, Request::Ordered { .. })
+}

@@ -1,0 +1,122 @@
+//! What waits to be answered, and what a core is about to be told.
+
+use crate::step::{CloseReason, ConnectionId, Reply, ReplyBatch};
+use ringkeeper_engine::apply::Outcome;
+use ringkeeper_engine::error::ErrorCode;
+use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::jute::Write;
+use ringkeeper_engine::jute::records::ReplyHeader;
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::tree::{Changes, TreeWriter};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// An answer that waits for its transaction, or for those proposed before it.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    /// The transaction that must be applied first.
+    pub after: Zxid,
+    /// Whose answer.
+    pub connection: ConnectionId,
+    /// What it will say.
+    pub kind: PendingKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum PendingKind {
+    /// What the transaction did.
+    Transaction { xid: i32, op: OpCode },
+    /// The request failed; no transaction was needed.
+    Failed { xid: i32, error: ErrorCode },
+    /// sync: its path, as it came.
+    Sync { xid: i32, body: Box<[u8]> },
+    /// getEphemerals under a prefix.
+    Ephemerals { xid: i32, session: SessionId, prefix: Option<Box<str>> },
+    /// A session began, or was renewed.
+    Opened { session: SessionId, timeout_ms: u32 },
+    /// A session cannot be renewed.
+    Refused,
+}
+
+impl Pending {
+    /// Puts the answer into its core's outbox.
+    pub fn answer(self, outbox: &mut Outbox, tree: &TreeWriter, zxid: Zxid, outcome: Option<&Outcome<'_>>) {
+        let connection = self.connection;
+        match self.kind {
+            PendingKind::Transaction { xid, op } => {
+                let outcome = outcome.expect("a transaction is answered when it is applied");
+                let last = *outcome == Outcome::SessionClosed;
+                outbox.frame(connection, xid, zxid, outcome.code(), last, |out| outcome.write_reply(op, out));
+            }
+            PendingKind::Failed { xid, error } => {
+                outbox.frame(connection, xid, zxid, error.code(), false, |_| {});
+            }
+            PendingKind::Sync { xid, body } => {
+                outbox.frame(connection, xid, zxid, 0, false, |out| out.extend_from_slice(&body));
+            }
+            PendingKind::Ephemerals { xid, session, prefix } => {
+                let matches = |path: &&str| prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
+                let paths: Vec<&str> = tree.ephemerals().of(session).filter(matches).collect();
+                outbox.frame(connection, xid, zxid, 0, false, |out| paths.write(out));
+            }
+            PendingKind::Opened { session, timeout_ms } => {
+                outbox.push(Reply::Opened { connection, session, timeout_ms });
+            }
+            PendingKind::Refused => outbox.push(Reply::Refused { connection }),
+        }
+    }
+}
+
+/// What a core is told next.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    items: Vec<Reply>,
+}
+
+impl Outbox {
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub fn push(&mut self, reply: Reply) {
+        self.items.push(reply);
+    }
+
+    pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.items.push(Reply::Close { connection, reason });
+    }
+
+    /// Changes that follow each other are one item.
+    pub fn changed(&mut self, changes: Range<u32>) {
+        match self.items.last_mut() {
+            Some(Reply::Changes(last)) if last.end == changes.start => last.end = changes.end,
+            _ => self.items.push(Reply::Changes(changes)),
+        }
+    }
+
+    fn frame(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        zxid: Zxid,
+        err: i32,
+        last: bool,
+        record: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.bytes.len();
+        0i32.write(&mut self.bytes);
+        ReplyHeader { xid, zxid: zxid.to_jute(), err }.write(&mut self.bytes);
+        if err == 0 {
+            record(&mut self.bytes);
+        }
+        let length = (self.bytes.len() - start - 4) as i32;
+        self.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        self.items.push(Reply::Answer { connection, frame: start..self.bytes.len(), last });
+    }
+
+    pub fn take(&mut self, zxid: Zxid, changes: Arc<Changes>) -> ReplyBatch {
+        let Outbox { bytes, items } = std::mem::take(self);
+        ReplyBatch { zxid, bytes, changes, items }
+    }
+}

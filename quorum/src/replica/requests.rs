@@ -1,0 +1,174 @@
+//! Taking requests: sessions, preparation, proposals.
+
+use super::answers::{Pending, PendingKind};
+use super::{Proposal, Replica};
+use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
+use ringkeeper_engine::auth::AuthId;
+use ringkeeper_engine::error::ErrorCode;
+use ringkeeper_engine::id::{Now, SessionId, Zxid};
+use ringkeeper_engine::jute::records::{CreateSessionTxn, GetEphemeralsRequest, PathRecord};
+use ringkeeper_engine::jute::{self, Write};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::prep::{Stamp, WriteRequest};
+use ringkeeper_engine::session::{PASSWORD_BYTES, password};
+
+impl Replica {
+    pub(super) fn on_requests(&mut self, now: Now, mut batch: RequestBatch) {
+        for item in std::mem::take(&mut batch.items) {
+            match item {
+                Request::Ordered { connection, session, xid, op, body, auth } => {
+                    let request = WriteRequest {
+                        session,
+                        xid,
+                        op,
+                        body: &batch.bytes[body],
+                        auth: batch.proved(auth),
+                        internal: false,
+                    };
+                    self.on_ordered(now, connection, &request);
+                }
+                Request::Open { connection, timeout_ms, last_seen } => {
+                    if self.is_behind(connection, last_seen) {
+                        continue;
+                    }
+                    self.open_session(now, connection, timeout_ms);
+                }
+                Request::Reopen { connection, session, password, timeout_ms, last_seen } => {
+                    if self.is_behind(connection, last_seen) {
+                        continue;
+                    }
+                    self.reopen_session(now, connection, session, &password, timeout_ms);
+                }
+                Request::Touch { session, at } => self.sessions.touch(session, at),
+                Request::Gone { connection, session } => {
+                    if let Some(session) = self.sessions.get_mut(session)
+                        && session.owner == Some(connection)
+                    {
+                        session.owner = None;
+                    }
+                }
+                Request::Report { connection } => self.begin_report(connection),
+                Request::Collected { ticket, report } => self.collect(now, ticket, *report),
+            }
+        }
+    }
+
+    /// Whether the client has seen more than this server knows; it must try another.
+    fn is_behind(&mut self, connection: ConnectionId, last_seen: Zxid) -> bool {
+        let behind = last_seen > self.applied();
+        if behind {
+            self.outboxes[connection.core as usize].close(connection, CloseReason::Behind);
+        }
+        behind
+    }
+
+    fn open_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) {
+        let session = self.next_session;
+        self.next_session = SessionId(session.0 + 1);
+        self.sessions.track(session, timeout_ms, now.tick).owner = Some(connection);
+        let body = jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 });
+        let request = internal(session, OpCode::CreateSession, &body);
+        let proposed = self.propose(now, &request).expect("a session can always begin");
+        self.answer_after(proposed, connection, PendingKind::Opened { session, timeout_ms });
+    }
+
+    fn reopen_session(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        session: SessionId,
+        given: &[u8; PASSWORD_BYTES],
+        timeout_ms: u32,
+    ) {
+        let known = self.sessions.get(session).is_some_and(|session| !session.closing);
+        if !known || *given != password(session) {
+            self.answer_after(self.broadcast.proposed(), connection, PendingKind::Refused);
+            return;
+        }
+        let before = self.sessions.track(session, timeout_ms, now.tick).owner.replace(connection);
+        if let Some(before) = before.filter(|before| *before != connection) {
+            self.outboxes[before.core as usize].close(before, CloseReason::Moved);
+        }
+        let after = self.broadcast.proposed();
+        self.answer_after(after, connection, PendingKind::Opened { session, timeout_ms });
+    }
+
+    fn on_ordered(&mut self, now: Now, connection: ConnectionId, request: &WriteRequest<'_>) {
+        let (session, xid, op) = (request.session, request.xid, request.op);
+        let state = self.sessions.get(session).map(|session| (session.owner, session.closing));
+        let refused = match state {
+            None => Some(ErrorCode::UnknownSession),
+            Some((owner, _)) if owner != Some(connection) => {
+                self.outboxes[connection.core as usize].close(connection, CloseReason::Moved);
+                return;
+            }
+            Some((_, true)) if op != OpCode::CloseSession => Some(ErrorCode::SessionExpired),
+            Some(_) => None,
+        };
+        self.sessions.touch(session, now.tick);
+        let last = self.broadcast.proposed();
+        let result = match (refused, op) {
+            (Some(error), _) => Err(error),
+            (None, OpCode::Sync) => sync(request.body, xid).map(|kind| (last, kind)),
+            (None, OpCode::GetEphemerals) => ephemerals(request.body, xid, session).map(|kind| (last, kind)),
+            (None, _) => {
+                self.propose(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op }))
+            }
+        };
+        match result {
+            Ok((after, kind)) => self.answer_after(after, connection, kind),
+            Err(error) => self.answer_after(last, connection, PendingKind::Failed { xid, error }),
+        }
+    }
+
+    fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
+        self.pending.push_back(Pending { after, connection, kind });
+    }
+
+    /// Makes the request a transaction and proposes it.
+    fn propose(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
+        let zxid = self.broadcast.next_zxid();
+        let start = self.bytes_start + self.bytes.len() as u64;
+        let stamp = Stamp { zxid, time: now.wall_ms };
+        self.prep.prepare(&self.database.tree, request, stamp, &mut self.bytes)?;
+        if request.op == OpCode::CloseSession
+            && let Some(session) = self.sessions.get_mut(request.session)
+        {
+            session.closing = true;
+        }
+        self.broadcast.propose(zxid);
+        let end = self.bytes_start + self.bytes.len() as u64;
+        self.window.push_back(Proposal { zxid, place: start..end });
+        Ok(zxid)
+    }
+
+    pub(super) fn propose_close(&mut self, now: Now, session: SessionId) {
+        let closed = self.propose(now, &internal(session, OpCode::CloseSession, &[]));
+        closed.expect("a session can always end");
+    }
+
+    pub(super) fn propose_delete_container(&mut self, now: Now, path: &str) {
+        let mut body = Vec::new();
+        path.write(&mut body);
+        // Somebody may have used the container since it was looked at: then it stays.
+        let _ = self.propose(now, &internal(SessionId(0), OpCode::DeleteContainer, &body));
+    }
+}
+
+/// A request that the server itself makes.
+fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
+    const NOBODY: &[AuthId] = &[];
+    WriteRequest { session, xid: 0, op, body, auth: NOBODY, internal: true }
+}
+
+fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
+    let path: PathRecord<'_> = jute::from_bytes(body)?;
+    Ok(PendingKind::Sync { xid, body: jute::to_bytes(&path).into() })
+}
+
+fn ephemerals(body: &[u8], xid: i32, session: SessionId) -> Result<PendingKind, ErrorCode> {
+    let GetEphemeralsRequest { prefix_path } = jute::from_bytes(body)?;
+    let everything = |prefix: &str| matches!(prefix.trim(), "" | "/");
+    let prefix = prefix_path.filter(|prefix| !everything(prefix)).map(|prefix| prefix.as_ref().into());
+    Ok(PendingKind::Ephemerals { xid, session, prefix })
+}

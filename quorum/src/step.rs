@@ -1,0 +1,240 @@
+//! What goes into a replica and what comes out: values, one batch each.
+
+use ringkeeper_engine::auth::{AuthId, AuthInfo};
+use ringkeeper_engine::id::{SessionId, Tick, Zxid};
+use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Upkeep};
+use ringkeeper_engine::stats::{CoreReport, Report};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::session::PASSWORD_BYTES;
+use ringkeeper_engine::tree::Changes;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A client connection: its core, and its number there, which is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The core that owns it.
+    pub core: u16,
+    /// Its number on that core.
+    pub number: u64,
+}
+
+/// What one core's connections ask for: everything that gathered since its last batch.
+#[derive(Debug, Default)]
+pub struct RequestBatch {
+    /// The records of the requests, one after the other.
+    pub bytes: Vec<u8>,
+    /// The requests, in the order in which they came.
+    pub items: Vec<Request>,
+    /// What the clients have proved; requests name theirs by position.
+    pub auths: Vec<AuthInfo>,
+}
+
+impl RequestBatch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The position of `auth`, added if the last one is another.
+    pub fn auth(&mut self, auth: &AuthInfo) -> u32 {
+        if self.auths.last().is_none_or(|last| !Arc::ptr_eq(last, auth)) {
+            self.auths.push(Arc::clone(auth));
+        }
+        self.auths.len() as u32 - 1
+    }
+
+    /// Copies a record in.
+    pub fn body(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    pub(crate) fn proved(&self, position: u32) -> &[AuthId] {
+        &self.auths[position as usize]
+    }
+}
+
+/// One thing that a connection asks the replica for.
+#[derive(Debug)]
+pub enum Request {
+    /// A request that must be ordered: a write, sync or getEphemerals.
+    Ordered {
+        /// Whose it is.
+        connection: ConnectionId,
+        /// Its session.
+        session: SessionId,
+        /// The client's number for it.
+        xid: i32,
+        /// What it asks for.
+        op: OpCode,
+        /// Its record in the batch's bytes.
+        body: Range<usize>,
+        /// What the client has proved, by position in the batch.
+        auth: u32,
+    },
+    /// A client wants a new session.
+    Open {
+        /// Who asks.
+        connection: ConnectionId,
+        /// Negotiated, in milliseconds.
+        timeout_ms: u32,
+        /// The newest transaction that the client has seen.
+        last_seen: Zxid,
+    },
+    /// A client comes back to its session.
+    Reopen {
+        /// Who asks.
+        connection: ConnectionId,
+        /// Which.
+        session: SessionId,
+        /// What it gives as its password.
+        password: [u8; PASSWORD_BYTES],
+        /// Negotiated, in milliseconds.
+        timeout_ms: u32,
+        /// The newest transaction that the client has seen.
+        last_seen: Zxid,
+    },
+    /// A session gave a sign of life.
+    Touch {
+        /// Which.
+        session: SessionId,
+        /// When.
+        at: Tick,
+    },
+    /// A connection is gone; its session lives on until it expires.
+    Gone {
+        /// Which.
+        connection: ConnectionId,
+        /// The session that it spoke for.
+        session: SessionId,
+    },
+    /// An operator wants to know everything.
+    Report {
+        /// Who asks.
+        connection: ConnectionId,
+    },
+    /// A core's part of a report.
+    Collected {
+        /// Which report.
+        ticket: u64,
+        /// What the core knows.
+        report: Box<CoreReport>,
+    },
+}
+
+/// What one core's connections are told, in order. Delivering all of it brings the core to `zxid`.
+#[derive(Debug)]
+pub struct ReplyBatch {
+    /// The newest transaction whose changes are in here.
+    pub zxid: Zxid,
+    /// Whole reply frames, one after the other.
+    pub bytes: Vec<u8>,
+    /// What the watches may be told, the same for every core.
+    pub changes: Arc<Changes>,
+    /// Replies and changes as they follow each other.
+    pub items: Vec<Reply>,
+}
+
+/// One thing that a core is told.
+#[derive(Debug)]
+pub enum Reply {
+    /// Changes, by position.
+    Changes(Range<u32>),
+    /// The answer to an ordered request: a frame in the batch's bytes.
+    Answer {
+        /// Whose.
+        connection: ConnectionId,
+        /// The frame, with its length in front.
+        frame: Range<usize>,
+        /// The session ended with this; the connection closes after it.
+        last: bool,
+    },
+    /// The session that the connection asked for is there.
+    Opened {
+        /// Whose.
+        connection: ConnectionId,
+        /// The session.
+        session: SessionId,
+        /// In milliseconds.
+        timeout_ms: u32,
+    },
+    /// There is no such session, or the password is wrong.
+    Refused {
+        /// Whose.
+        connection: ConnectionId,
+    },
+    /// The session expired, or another connection speaks for it now.
+    Close {
+        /// Whose.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The core is to send its part of a report.
+    Collect {
+        /// Which report.
+        ticket: u64,
+    },
+    /// The report that the connection asked for.
+    Report {
+        /// Whose.
+        connection: ConnectionId,
+        /// What every part of the server knows.
+        report: Box<Report>,
+    },
+}
+
+/// Why a connection is closed by the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The session expired.
+    Expired,
+    /// The client came back over another connection.
+    Moved,
+    /// The client has seen a transaction that this server has not.
+    Behind,
+}
+
+/// What a replica is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Requests of one core.
+    Requests(RequestBatch),
+    /// A log write came back.
+    Written(LogWrite, Result<(), IoFailure>),
+    /// A step of the log's upkeep came back.
+    Upkeep(Upkeep, Result<(), IoFailure>),
+    /// A checkpoint is on stable storage, or could not be written.
+    Checkpointed(Result<Zxid, IoFailure>),
+    /// Time passed.
+    Tick,
+}
+
+/// What a replica wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write this to the log and bring it back.
+    Write(LogWrite),
+    /// Do this to the log's files and bring it back.
+    Upkeep(Upkeep),
+    /// Tell a core.
+    Deliver {
+        /// Which.
+        core: u16,
+        /// What.
+        batch: ReplyBatch,
+    },
+    /// Write a checkpoint of the tree.
+    Checkpoint {
+        /// Everything up to here is in the tree; what comes later may be.
+        first: Zxid,
+        /// Sessions with their timeouts in milliseconds.
+        sessions: Vec<(SessionId, u32)>,
+    },
+    /// Something for the operator.
+    Notice(String),
+    /// This server cannot go on.
+    Fatal(LogError),
+}
