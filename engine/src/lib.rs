@@ -15,6 +15,7 @@ pub mod error;
 pub mod id;
 pub mod jute;
 pub mod limits;
+pub mod log;
 pub mod op;
 pub mod session;
 pub mod tree;
