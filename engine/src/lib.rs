@@ -18,4 +18,5 @@ pub mod limits;
 pub mod log;
 pub mod op;
 pub mod session;
+pub mod snap;
 pub mod tree;
