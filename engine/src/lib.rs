@@ -9,6 +9,12 @@
 //! | `id`, `limits`, `error`, `op` | newtypes, bounds, client error codes, operations |
 //! | `jute` | ZooKeeper's serialisation and its records |
 //! | `tree` | the znodes: one writer, a reader a core, and the lock-free index between them |
+//! | `auth`, `session` | who a client is and what it may do; who is alive, until when |
+//! | `overlay`, `prep` | what is proposed; a request becomes a transaction or an error |
+//! | `apply`, `database` | a transaction changes tree and sessions |
+//! | `read`, `order` | reads at one moment of the tree; a session's requests in order |
+//! | `log`, `snap` | what is on disk: group-committed segments, checkpoints |
+//! | `stats` | plain counters, and the report that an operator gets |
 
 pub mod apply;
 pub mod auth;
@@ -17,11 +23,13 @@ pub mod error;
 pub mod id;
 pub mod jute;
 pub mod limits;
+pub mod log;
 pub mod op;
 pub mod order;
 pub mod overlay;
 pub mod prep;
 pub mod read;
 pub mod session;
+pub mod snap;
 pub mod stats;
 pub mod tree;

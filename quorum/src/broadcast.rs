@@ -36,7 +36,8 @@ impl Broadcast {
     pub fn ack(&mut self, server: ServerId, upto: Zxid) -> Zxid {
         let acked = self.acked.entry(server).or_default();
         *acked = upto.max(*acked);
-        let durable = self.verifier.durable_at_quorum(|voter| self.acked.get(&voter).copied().unwrap_or_default());
+        let durable =
+            self.verifier.durable_at_quorum(|voter| self.acked.get(&voter).copied().unwrap_or_default());
         self.committed = self.committed.max(durable.min(self.proposed));
         self.check();
         self.committed

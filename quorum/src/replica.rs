@@ -9,7 +9,7 @@ mod containers;
 mod requests;
 
 use crate::broadcast::Broadcast;
-use crate::step::{CloseReason, ConnectionId, Effect, Input, Reply, Request};
+use crate::step::{CloseReason, ConnectionId, Effect, Input, Reply};
 use crate::verifier::Majority;
 use answers::{Outbox, Pending};
 use containers::Containers;
@@ -20,7 +20,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{LogError, LogWriter};
 use ringkeeper_engine::prep::Prep;
 use ringkeeper_engine::session::Sessions;
-use ringkeeper_engine::stats::{CoreReport, Report, ReplicaReport};
+use ringkeeper_engine::stats::{CoreReport, ReplicaReport, Report};
 use ringkeeper_engine::tree::{Changes, TreeReader};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -263,7 +263,8 @@ impl Replica {
         }
         batch.publish();
         self.prep.applied(self.applied());
-        let kept_from = self.window.front().map_or(self.bytes_start + self.bytes.len() as u64, |p| p.place.start);
+        let kept_from =
+            self.window.front().map_or(self.bytes_start + self.bytes.len() as u64, |p| p.place.start);
         self.drop_bytes(kept_from);
     }
 
@@ -352,7 +353,8 @@ impl Replica {
 
     fn report(&self, now: Now) -> ReplicaReport {
         let tree = &self.database.tree;
-        let owned = |paths: &std::collections::BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
+        let owned =
+            |paths: &std::collections::BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
         ReplicaReport {
             zxid: self.applied(),
             node_count: tree.node_count(),
@@ -378,9 +380,4 @@ impl Replica {
 /// The log's clock.
 fn micros(now: Now) -> u64 {
     now.tick.0 * 1000
-}
-
-/// So that the match over requests stays in one file.
-fn is_ordered(request: &Request) -> bool {
-    matches!(request, Request::Ordered { .. })
 }

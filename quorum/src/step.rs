@@ -3,9 +3,9 @@
 use ringkeeper_engine::auth::{AuthId, AuthInfo};
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Upkeep};
-use ringkeeper_engine::stats::{CoreReport, Report};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::PASSWORD_BYTES;
+use ringkeeper_engine::stats::{CoreReport, Report};
 use ringkeeper_engine::tree::Changes;
 use std::ops::Range;
 use std::sync::Arc;

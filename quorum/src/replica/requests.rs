@@ -111,9 +111,7 @@ impl Replica {
             (Some(error), _) => Err(error),
             (None, OpCode::Sync) => sync(request.body, xid).map(|kind| (last, kind)),
             (None, OpCode::GetEphemerals) => ephemerals(request.body, xid, session).map(|kind| (last, kind)),
-            (None, _) => {
-                self.propose(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op }))
-            }
+            (None, _) => self.propose(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
         };
         match result {
             Ok((after, kind)) => self.answer_after(after, connection, kind),

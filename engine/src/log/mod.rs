@@ -1,0 +1,32 @@
+//! The transaction log: what is on stable storage before a reply to a write leaves.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `format` | the layout, byte by byte |
+//! | `batch` | a batch while it gathers, in a buffer that O_DIRECT takes |
+//! | `preparation` | how a segment's file comes to be, filled with zeros before it is needed |
+//! | `writer` | group commit: operations out, completions in, durability as a token |
+//! | `reader` | total decoding of batches |
+//! | `recovery` | the log after a crash: what is read, what is cut, what is refused |
+//!
+//! Nothing here touches a file. The writer hands out operations as values and takes their
+//! completions; recovery reads through the trait `SegmentSource`.
+
+pub mod format;
+pub mod preparation;
+pub mod reader;
+pub mod recovery;
+pub mod writer;
+
+mod batch;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod recovery_tests;
+#[cfg(test)]
+mod simulated_disk;
+
+pub use format::{Alignment, DatabaseId, Sequence};
+pub use preparation::Upkeep;
+pub use recovery::{Recovery, SegmentFile, SegmentSource, Tail, Verdict, recover};
+pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, SyncMode};

@@ -1,0 +1,566 @@
+//! The log after a crash: what is read, what is cut, what is refused.
+//!
+//! A crash can only harm the one write that was in flight, and nothing was written behind that. So:
+//!
+//! | found | verdict |
+//! |---|---|
+//! | batches up to a clean end | `Clean` |
+//! | a damaged batch or segment beginning, no batch behind it | `TornTail`: cut, it was never acknowledged |
+//! | a damaged batch or header, a batch of ours behind it | `Corrupt`: refused |
+//! | a segment that the chain names is missing, or numbers are | `Gap`: refused |
+//! | an undamaged header of another version or database | `UnknownVersion`, `ForeignDatabase`: refused |
+//! | the log begins behind the zxid that the checkpoint reaches | `BeginsLate`: refused |
+//!
+//! Of two things that look alike, bit rot in the very last batch and a torn write, the second is
+//! assumed; `LogWriter::mark` at an orderly stop puts a batch behind the last one.
+
+use std::fmt;
+
+use super::format::{
+    BatchHeader, Checksum, DatabaseId, HeaderFault, Link, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
+};
+use super::reader::{BatchFault, Entries, Position, entries, header_in_place, next_header};
+use crate::id::Zxid;
+
+/// Bytes read at a time, unless one batch is longer.
+const READ_BYTES: usize = 1 << 20;
+/// Where batches can begin when the header that would say is damaged.
+const SECTOR_BYTES: u64 = 512;
+
+/// A segment's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// As its name says.
+    pub sequence: Sequence,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The files of a log, to be read piece by piece.
+pub trait SegmentSource {
+    /// A read that failed.
+    type Error;
+
+    /// All segments, in the order of their sequences.
+    fn segments(&self) -> Vec<SegmentFile>;
+
+    /// Fills `into` from `offset` on; only asked for what is within the file's length.
+    fn read_at(&mut self, sequence: Sequence, offset: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+}
+
+/// The end of a log, for a writer to continue from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    pub(super) link: Option<Link>,
+    pub(super) zxid: Zxid,
+    pub(super) next_sequence: Sequence,
+}
+
+impl Tail {
+    /// Of a log that begins: behind `zxid`, in segment `next_sequence`.
+    pub const fn origin(zxid: Zxid, next_sequence: Sequence) -> Tail {
+        Tail { link: None, zxid, next_sequence }
+    }
+
+    /// The last zxid.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    /// The segment that a writer begins.
+    pub fn next_sequence(&self) -> Sequence {
+        self.next_sequence
+    }
+}
+
+/// Where a log is cut in two: for `LogWriter::truncate`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub(super) link: Option<Link>,
+    pub(super) zxid: Zxid,
+    /// What is kept of the batch that the cut goes through.
+    pub(super) kept: Vec<(Zxid, Vec<u8>)>,
+}
+
+/// What recovery found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that was written is whole.
+    Clean,
+    /// The last write did not complete; it was never acknowledged and counts no more.
+    TornTail {
+        /// In which segment.
+        segment: Sequence,
+        /// Where it began, in bytes.
+        offset: u64,
+        /// From there to the last byte that is not zero.
+        lost_bytes: u64,
+    },
+    /// What was durable is damaged.
+    Corrupt {
+        /// In which segment.
+        segment: Sequence,
+        /// Where, in bytes.
+        offset: u64,
+        /// What is damaged and how that is known.
+        why: String,
+    },
+    /// A segment is missing.
+    Gap {
+        /// Its number.
+        missing: Sequence,
+    },
+    /// The log does not reach back to what the checkpoint holds.
+    BeginsLate {
+        /// Transactions behind this one are needed.
+        needed_after: Zxid,
+        /// Those behind this one are there.
+        begins_after: Zxid,
+    },
+    /// A segment of another version.
+    UnknownVersion {
+        /// Which segment.
+        segment: Sequence,
+        /// The version it has.
+        version: u32,
+    },
+    /// A segment of another database.
+    ForeignDatabase {
+        /// Which segment.
+        segment: Sequence,
+        /// The database it belongs to.
+        found: DatabaseId,
+    },
+}
+
+impl Verdict {
+    /// Whether a server may go on from what was read.
+    pub fn is_sound(&self) -> bool {
+        matches!(self, Verdict::Clean | Verdict::TornTail { .. })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Clean => f.write_str("the log is clean"),
+            Verdict::TornTail { segment, offset, lost_bytes } => write!(
+                f,
+                "the last write did not complete (segment {segment}, offset {offset}, {lost_bytes} bytes): \
+                 cut, it was never acknowledged"
+            ),
+            Verdict::Corrupt { segment, offset, why } => {
+                write!(f, "the log is damaged in segment {segment} at offset {offset}: {why}")
+            }
+            Verdict::Gap { missing } => write!(f, "segment {missing} of the log is missing"),
+            Verdict::BeginsLate { needed_after, begins_after } => {
+                write!(f, "the log begins after {begins_after}, but what follows {needed_after} is needed")
+            }
+            Verdict::UnknownVersion { segment, version } => {
+                write!(f, "segment {segment} has format version {version}, which this release does not know")
+            }
+            Verdict::ForeignDatabase { segment, found } => {
+                write!(f, "segment {segment} belongs to another database, {found}")
+            }
+        }
+    }
+}
+
+/// What `recover` returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// What was found.
+    pub verdict: Verdict,
+    /// How many transactions were delivered.
+    pub entries: u64,
+    tail: Tail,
+}
+
+impl Recovery {
+    /// The end to continue from; the verdict instead where nothing may continue.
+    pub fn tail(&self) -> Result<Tail, &Verdict> {
+        if self.verdict.is_sound() { Ok(self.tail) } else { Err(&self.verdict) }
+    }
+}
+
+enum Stop<E> {
+    Io(E),
+    Verdict(Verdict),
+}
+
+impl<E> From<Verdict> for Stop<E> {
+    fn from(verdict: Verdict) -> Stop<E> {
+        Stop::Verdict(verdict)
+    }
+}
+
+/// Reads the log behind `after`: calls `deliver` for each transaction in order, and says what was
+/// found. What was delivered before a verdict that is not sound is to be thrown away. `deliver` may
+/// refuse what it cannot decode: that is corruption too.
+pub fn recover<S: SegmentSource>(
+    source: &mut S,
+    database: DatabaseId,
+    after: Zxid,
+    mut deliver: impl FnMut(Zxid, &[u8]) -> Result<(), String>,
+) -> Result<Recovery, S::Error> {
+    let mut count = 0;
+    let result = Log::open(source, database).walk(after, &mut |_, _, batch| {
+        for (zxid, transaction) in batch.filter(|(zxid, _)| *zxid > after) {
+            deliver(zxid, transaction)?;
+            count += 1;
+        }
+        Ok(())
+    });
+    match result {
+        Ok((verdict, tail)) => Ok(Recovery { verdict, entries: count, tail }),
+        Err(Stop::Verdict(verdict)) => {
+            Ok(Recovery { verdict, entries: count, tail: Tail::origin(after, Sequence::FIRST) })
+        }
+        Err(Stop::Io(error)) => Err(error),
+    }
+}
+
+/// Where to cut so that `last_kept` is the last transaction that is left; the log is known from `after`
+/// on. The verdict instead if the log does not hold that place.
+pub fn find_cut<S: SegmentSource>(
+    source: &mut S,
+    database: DatabaseId,
+    after: Zxid,
+    last_kept: Zxid,
+) -> Result<Result<Cut, Verdict>, S::Error> {
+    let mut cut = None;
+    let result = Log::open(source, database).walk(after, &mut |before, behind, batch| {
+        if behind.last_zxid <= last_kept {
+            cut = Some(Cut { link: Some(behind.link()), zxid: behind.last_zxid, kept: Vec::new() });
+        } else if before.last_zxid <= last_kept {
+            let kept = batch
+                .take_while(|(zxid, _)| *zxid <= last_kept)
+                .map(|(zxid, transaction)| (zxid, transaction.to_vec()))
+                .collect();
+            cut = Some(Cut { link: Some(before.link()), zxid: before.last_zxid, kept });
+        }
+        Ok(())
+    });
+    match result {
+        Ok((verdict, _)) if !verdict.is_sound() => Ok(Err(verdict)),
+        Ok(_) => Ok(cut.ok_or(Verdict::BeginsLate { needed_after: last_kept, begins_after: after })),
+        Err(Stop::Verdict(verdict)) => Ok(Err(verdict)),
+        Err(Stop::Io(error)) => Err(error),
+    }
+}
+
+impl Position {
+    fn link(&self) -> Link {
+        Link { sequence: self.sequence, end: self.offset, checksum: self.previous }
+    }
+}
+
+type WholeBatch<'b> = (BatchHeader, Checksum, Entries<'b>);
+
+/// Called for each batch: where the log stood before it, where behind it, and its transactions.
+type Visit<'v> = &'v mut dyn FnMut(&Position, &Position, Entries<'_>) -> Result<(), String>;
+
+/// The first 4 KiB of a file.
+enum Header {
+    Own(SegmentHeader, Checksum),
+    /// Of what the file was before it was recycled.
+    Earlier,
+    Damaged(&'static str),
+}
+
+/// What a segment's beginning says.
+enum Beginning {
+    /// Header and first batch are whole.
+    Written(SegmentHeader, Checksum),
+    /// Neither is: prepared and not yet used, or torn at its first write.
+    Unwritten { lost_bytes: u64 },
+}
+
+/// What lies behind the last whole batch of a segment.
+enum Rest {
+    /// A batch that was written to this place.
+    Batch(u64),
+    /// None; so many bytes up to the last that is not zero.
+    Nothing { nonzero_bytes: u64 },
+}
+
+#[derive(Clone, Copy)]
+struct Written {
+    file: SegmentFile,
+    header: SegmentHeader,
+    checksum: Checksum,
+}
+
+struct Newest {
+    /// `None` if no segment was.
+    written: Option<Written>,
+    /// The torn first write of a newer one.
+    torn: Option<Verdict>,
+}
+
+struct Log<'s, S: SegmentSource> {
+    database: DatabaseId,
+    files: Vec<SegmentFile>,
+    source: &'s mut S,
+    /// A piece of one file.
+    window: Vec<u8>,
+    window_of: Option<(Sequence, u64)>,
+}
+
+impl<'s, S: SegmentSource> Log<'s, S> {
+    fn open(source: &'s mut S, database: DatabaseId) -> Self {
+        let files = source.segments();
+        assert!(files.is_sorted_by_key(|file| file.sequence), "segments come in order");
+        Log { database, files, source, window: Vec::new(), window_of: None }
+    }
+
+    /// Bytes of a file from `offset` on: `bytes` of them, fewer where the file ends.
+    fn read(&mut self, file: SegmentFile, offset: u64, bytes: usize) -> Result<&[u8], Stop<S::Error>> {
+        let available = file.bytes.saturating_sub(offset).min(bytes as u64) as usize;
+        let held = match self.window_of {
+            Some((sequence, begin)) if sequence == file.sequence && offset >= begin => {
+                let skip = (offset - begin).min(self.window.len() as u64) as usize;
+                (self.window.len() - skip >= available).then_some(skip)
+            }
+            _ => None,
+        };
+        let skip = match held {
+            Some(skip) => skip,
+            None => {
+                let rest = file.bytes.saturating_sub(offset);
+                let wanted = (available.max(READ_BYTES) as u64).min(rest) as usize;
+                self.window_of = None;
+                self.window.resize(wanted, 0);
+                self.source.read_at(file.sequence, offset, &mut self.window).map_err(Stop::Io)?;
+                self.window_of = Some((file.sequence, offset));
+                0
+            }
+        };
+        Ok(&self.window[skip..skip + available])
+    }
+
+    /// A segment's own header, unless it is damaged.
+    fn header(&mut self, file: SegmentFile) -> Result<Header, Stop<S::Error>> {
+        let database = self.database;
+        let segment = file.sequence;
+        let bytes = self.read(file, 0, SEGMENT_HEADER_BYTES)?;
+        match SegmentHeader::decode(bytes) {
+            Err(HeaderFault::UnknownVersion(version)) => {
+                Err(Verdict::UnknownVersion { segment, version }.into())
+            }
+            Err(HeaderFault::Damaged(why)) => Ok(Header::Damaged(why)),
+            Ok((header, _)) if header.database != database => {
+                Err(Verdict::ForeignDatabase { segment, found: header.database }.into())
+            }
+            Ok((header, _)) if header.sequence > segment => {
+                let why = format!("the file holds segment {}", header.sequence);
+                Err(Verdict::Corrupt { segment, offset: 0, why }.into())
+            }
+            Ok((header, _)) if header.sequence < segment => Ok(Header::Earlier),
+            Ok((header, checksum)) => Ok(Header::Own(header, checksum)),
+        }
+    }
+
+    /// Looks for a batch of this segment at or behind `from`.
+    fn rest(&mut self, file: SegmentFile, from: u64, begin: u64) -> Result<Rest, Stop<S::Error>> {
+        let database = self.database;
+        let mut nonzero_end = begin;
+        let mut offset = begin;
+        while offset < file.bytes {
+            let piece = self.read(file, offset, READ_BYTES)?;
+            for (index, sector) in piece.chunks(SECTOR_BYTES as usize).enumerate() {
+                let Some(last) = sector.iter().rposition(|&byte| byte != 0) else { continue };
+                let at = offset + index as u64 * SECTOR_BYTES;
+                nonzero_end = at + last as u64 + 1;
+                if at >= from && header_in_place(database, file.sequence, at, sector).is_some() {
+                    return Ok(Rest::Batch(at));
+                }
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(Rest::Nothing { nonzero_bytes: nonzero_end - begin })
+    }
+
+    fn corrupt<T>(file: SegmentFile, offset: u64, why: impl fmt::Display) -> Result<T, Stop<S::Error>> {
+        Err(Verdict::Corrupt { segment: file.sequence, offset, why: why.to_string() }.into())
+    }
+
+    fn beginning(&mut self, file: SegmentFile) -> Result<Beginning, Stop<S::Error>> {
+        let first = SEGMENT_HEADER_BYTES as u64;
+        let (why, recycled) = match self.header(file)? {
+            Header::Own(header, checksum) => match self.batch(file, &Position::begin(&header, checksum))? {
+                Ok(_) => return Ok(Beginning::Written(header, checksum)),
+                Err(fault) if !fault.can_be_torn() => return Self::corrupt(file, first, fault),
+                Err(fault) => (fault.to_string(), header.recycled),
+            },
+            Header::Earlier => ("the segment's header is an earlier segment's".to_string(), true),
+            Header::Damaged(why) => (format!("the segment's header is damaged ({why})"), false),
+        };
+        // The first write is header and first batch at once, so only a second batch proves that it was
+        // durable.
+        match self.rest(file, first + SECTOR_BYTES, 0)? {
+            Rest::Batch(at) => Self::corrupt(file, 0, format!("{why}, yet a later batch is at offset {at}")),
+            Rest::Nothing { .. } if recycled => Ok(Beginning::Unwritten { lost_bytes: 0 }),
+            Rest::Nothing { nonzero_bytes } => Ok(Beginning::Unwritten { lost_bytes: nonzero_bytes }),
+        }
+    }
+
+    /// The batch at `position`, if it is whole, with its checksum.
+    fn batch(
+        &mut self,
+        file: SegmentFile,
+        position: &Position,
+    ) -> Result<Result<WholeBatch<'_>, BatchFault>, Stop<S::Error>> {
+        let database = self.database;
+        let bytes = self.read(file, position.offset, SECTOR_BYTES as usize)?;
+        let (header, checksum) = match next_header(database, position, bytes) {
+            Ok(found) => found,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let bytes = self.read(file, position.offset, header.bytes as usize)?;
+        Ok(entries(&header, position, bytes).map(|entries| (header, checksum, entries)))
+    }
+
+    /// The newest segment that was written to.
+    fn newest_written(&mut self) -> Result<Newest, Stop<S::Error>> {
+        let mut torn = None;
+        for index in (0..self.files.len()).rev() {
+            let file = self.files[index];
+            match self.beginning(file)? {
+                Beginning::Written(header, checksum) => {
+                    self.no_gap_behind(index + 1, header.sequence.next())?;
+                    return Ok(Newest { written: Some(Written { file, header, checksum }), torn });
+                }
+                Beginning::Unwritten { lost_bytes: 0 } => {}
+                Beginning::Unwritten { lost_bytes } => {
+                    torn = Some(Verdict::TornTail { segment: file.sequence, offset: 0, lost_bytes });
+                }
+            }
+        }
+        self.no_gap_behind(0, Sequence::FIRST)?;
+        Ok(Newest { written: None, torn })
+    }
+
+    /// Segments are prepared one behind the other, so an unused one proves that there were all before
+    /// it.
+    fn no_gap_behind(&self, index: usize, mut expected: Sequence) -> Result<(), Verdict> {
+        for file in &self.files[index..] {
+            if file.sequence != expected {
+                return Err(Verdict::Gap { missing: expected });
+            }
+            expected = expected.next();
+        }
+        Ok(())
+    }
+
+    /// The segments that hold what is behind `after`, newest first, by the links in their headers.
+    fn chain(&mut self, newest: Written, after: Zxid) -> Result<Vec<Written>, Stop<S::Error>> {
+        let mut chain = vec![newest];
+        loop {
+            let header = chain[chain.len() - 1].header;
+            if header.previous_zxid <= after {
+                return Ok(chain);
+            }
+            let Some(link) = header.previous else {
+                let begins_after = header.previous_zxid;
+                return Err(Verdict::BeginsLate { needed_after: after, begins_after }.into());
+            };
+            let Ok(index) = self.files.binary_search_by_key(&link.sequence, |file| file.sequence) else {
+                return Err(Verdict::Gap { missing: link.sequence }.into());
+            };
+            let file = self.files[index];
+            match self.header(file)? {
+                Header::Own(header, checksum) => chain.push(Written { file, header, checksum }),
+                Header::Earlier => {
+                    return Self::corrupt(file, 0, "the segment's header is an earlier segment's");
+                }
+                Header::Damaged(why) => {
+                    return Self::corrupt(file, 0, format!("the segment's header is damaged ({why})"));
+                }
+            }
+        }
+    }
+
+    fn walk(&mut self, after: Zxid, visit: Visit<'_>) -> Result<(Verdict, Tail), Stop<S::Error>> {
+        let Newest { written, torn } = self.newest_written()?;
+        let Some(newest) = written else {
+            return Ok((torn.unwrap_or(Verdict::Clean), Tail::origin(after, Sequence::FIRST)));
+        };
+        let next_sequence = newest.file.sequence.next();
+        let mut chain = self.chain(newest, after)?;
+        while let Some(segment) = chain.pop() {
+            let next = chain.last().map(|next| next.header);
+            let (end, verdict) = self.walk_segment(&segment, next, visit)?;
+            if next.is_none() {
+                // A checkpoint that reaches beyond the log came from elsewhere: the log begins anew.
+                let tail = if end.last_zxid < after {
+                    Tail::origin(after, next_sequence)
+                } else {
+                    Tail { link: Some(end.link()), zxid: end.last_zxid, next_sequence }
+                };
+                return Ok((torn.unwrap_or(verdict), tail));
+            }
+        }
+        unreachable!("the chain has a newest segment")
+    }
+
+    /// Reads one segment up to where the next one says that it ends, the newest up to its own end.
+    fn walk_segment(
+        &mut self,
+        segment: &Written,
+        next: Option<SegmentHeader>,
+        visit: Visit<'_>,
+    ) -> Result<(Position, Verdict), Stop<S::Error>> {
+        let file = segment.file;
+        let mut position = Position::begin(&segment.header, segment.checksum);
+        loop {
+            if let Some(next) = next
+                && let Some(link) = next.previous
+                && position.offset >= link.end
+            {
+                if position.link() != link || position.last_zxid != next.previous_zxid {
+                    let why = format!("segment {} follows another end than this one", next.sequence);
+                    return Self::corrupt(file, position.offset, why);
+                }
+                return Ok((position, Verdict::Clean));
+            }
+            let batch = self.batch(file, &position)?;
+            match batch {
+                Ok((header, checksum, entries)) => {
+                    let behind = position.behind(&header, checksum, &segment.header);
+                    if let Err(why) = visit(&position, &behind, entries) {
+                        return Self::corrupt(file, position.offset, why);
+                    }
+                    position = behind;
+                }
+                Err(fault) if next.is_some() || !fault.can_be_torn() => {
+                    return Self::corrupt(file, position.offset, fault);
+                }
+                Err(fault) => return Ok((position, self.torn(segment, &position, fault)?)),
+            }
+        }
+    }
+
+    /// What it means that the newest segment has no whole batch at `position`.
+    fn torn(
+        &mut self,
+        segment: &Written,
+        position: &Position,
+        fault: BatchFault,
+    ) -> Result<Verdict, Stop<S::Error>> {
+        let (file, offset) = (segment.file, position.offset);
+        match self.rest(file, offset + SECTOR_BYTES, offset)? {
+            Rest::Batch(at) => {
+                Self::corrupt(file, offset, format!("{fault}, yet a later batch is at offset {at}"))
+            }
+            Rest::Nothing { nonzero_bytes: 0 } => Ok(Verdict::Clean),
+            // What a recycled file held before is no loss.
+            Rest::Nothing { .. } if segment.header.recycled && fault == BatchFault::NoBatch => {
+                Ok(Verdict::Clean)
+            }
+            Rest::Nothing { nonzero_bytes } => {
+                Ok(Verdict::TornTail { segment: file.sequence, offset, lost_bytes: nonzero_bytes })
+            }
+        }
+    }
+}

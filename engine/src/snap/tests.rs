@@ -1,0 +1,279 @@
+//! Round trips, golden bytes, and damage at every byte.
+
+use proptest::prelude::*;
+
+use super::format::{AclIndex, NodeRecord, SessionRecord};
+use super::reader::{Checkpoint, Fault, Record};
+use super::writer::CheckpointWriter;
+use crate::id::{SessionId, Zxid};
+use crate::log::DatabaseId;
+
+const DATABASE: DatabaseId = DatabaseId(0x1122_3344_5566_7788);
+
+/// A node with bytes of its own.
+#[derive(Clone, Debug, PartialEq)]
+struct Owned {
+    path: String,
+    data: Option<Vec<u8>>,
+    acl: Vec<u8>,
+    zxids: [u64; 3],
+    times: [i64; 2],
+    versions: [i32; 3],
+    owner: i64,
+}
+
+impl Owned {
+    fn record(&self, acl: AclIndex) -> NodeRecord<'_> {
+        NodeRecord {
+            path: &self.path,
+            data: self.data.as_deref(),
+            acl,
+            czxid: Zxid(self.zxids[0]),
+            mzxid: Zxid(self.zxids[1]),
+            pzxid: Zxid(self.zxids[2]),
+            ctime: self.times[0],
+            mtime: self.times[1],
+            version: self.versions[0],
+            cversion: self.versions[1],
+            aversion: self.versions[2],
+            ephemeral_owner: self.owner,
+        }
+    }
+
+    fn from_record(node: &NodeRecord<'_>, checkpoint: &Checkpoint<'_>) -> Owned {
+        Owned {
+            path: node.path.into(),
+            data: node.data.map(Into::into),
+            acl: checkpoint.acl(node.acl).into(),
+            zxids: [node.czxid.0, node.mzxid.0, node.pzxid.0],
+            times: [node.ctime, node.mtime],
+            versions: [node.version, node.cversion, node.aversion],
+            owner: node.ephemeral_owner,
+        }
+    }
+}
+
+fn write(nodes: &[Owned], sessions: &[SessionRecord]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut writer = CheckpointWriter::new(DATABASE, Zxid(0x1_0000_0005));
+    sessions.iter().for_each(|session| writer.session(session));
+    for node in nodes {
+        let acl = writer.intern_acl(&node.acl);
+        writer.node(&node.record(acl));
+        while let Some(bytes) = writer.take_bytes() {
+            file.extend_from_slice(&bytes);
+        }
+    }
+    writer.finish(Zxid(0x1_0000_0009)).for_each(|bytes| file.extend_from_slice(&bytes));
+    file
+}
+
+fn read(file: &[u8]) -> Result<(Vec<Owned>, Vec<SessionRecord>), Fault> {
+    let checkpoint = Checkpoint::open(file)?;
+    let (mut nodes, mut sessions) = (Vec::new(), Vec::new());
+    checkpoint.visit(|record| match record {
+        Record::Node(node) => nodes.push(Owned::from_record(&node, &checkpoint)),
+        Record::Session(session) => sessions.push(session),
+    })?;
+    Ok((nodes, sessions))
+}
+
+fn owned() -> impl Strategy<Value = Owned> {
+    let zxids = prop_oneof![Just([7, 7, 7]), any::<[u64; 3]>()];
+    let times = prop_oneof![Just([1_700_000_000_000; 2]), any::<[i64; 2]>()];
+    let versions = prop_oneof![Just([0; 3]), any::<[i32; 3]>()];
+    let owner = prop_oneof![Just(0), any::<i64>()];
+    let data = prop::option::of(prop::collection::vec(any::<u8>(), 0..300));
+    let acl = prop::sample::select(vec![b"".to_vec(), b"one".to_vec(), vec![7; 90]]);
+    ("(/[a-zé]{1,9}){1,4}", data, acl, zxids, times, versions, owner).prop_map(
+        |(path, data, acl, zxids, times, versions, owner)| Owned {
+            path,
+            data,
+            acl,
+            zxids,
+            times,
+            versions,
+            owner,
+        },
+    )
+}
+
+fn sample() -> (Vec<Owned>, Vec<SessionRecord>) {
+    let node = |path: &str| Owned {
+        path: path.into(),
+        data: None,
+        acl: b"open".to_vec(),
+        zxids: [0x1_0000_0001; 3],
+        times: [0x0102_0304; 2],
+        versions: [0; 3],
+        owner: 0,
+    };
+    let nodes = vec![
+        Owned { versions: [0, 2, 0], zxids: [0, 0, 3], times: [0; 2], ..node("/") },
+        Owned { data: Some(b"value".to_vec()), ..node("/a") },
+        Owned {
+            data: Some(vec![]),
+            acl: b"mine".to_vec(),
+            zxids: [1, 2, 1],
+            times: [5, 6],
+            versions: [1, 0, 4],
+            owner: 77,
+            ..node("/a/b")
+        },
+    ];
+    (nodes, vec![SessionRecord { id: SessionId(0x7700_0000_0000_0001), timeout_ms: 30_000 }])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_written_is_read(
+        nodes in prop::collection::vec(owned(), 0..60),
+        timeouts in prop::collection::vec(any::<(i64, u32)>(), 0..9),
+    ) {
+        let session = |(id, timeout_ms)| SessionRecord { id: SessionId(id), timeout_ms };
+        let sessions: Vec<_> = timeouts.into_iter().map(session).collect();
+        let (mut found_nodes, found_sessions) = read(&write(&nodes, &sessions)).unwrap();
+        // Nodes keep their order among themselves.
+        prop_assert_eq!(found_nodes.len(), nodes.len());
+        for (found, node) in found_nodes.drain(..).zip(nodes) {
+            prop_assert_eq!(found, node);
+        }
+        prop_assert_eq!(found_sessions, sessions);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..4000)) {
+        let _ = read(&bytes);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_many_blocks_keeps_order_and_counts() {
+    let (template, _) = sample();
+    let node = |number: usize| Owned {
+        path: format!("/n{number:05}"),
+        data: Some(vec![number as u8; if number == 700 { 600_000 } else { number % 1500 }]),
+        acl: format!("list {}", number % 5000).into_bytes(),
+        ..template[1].clone()
+    };
+    let nodes: Vec<Owned> = (0..3000).map(node).collect();
+    let sessions: Vec<_> =
+        (0..30_000).map(|id| SessionRecord { id: SessionId(id), timeout_ms: id as u32 }).collect();
+    let file = write(&nodes, &sessions);
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    assert!(checkpoint.block_count() > 10);
+    assert_eq!(checkpoint.node_count(), 3000);
+    assert_eq!(checkpoint.session_count(), 30_000);
+    assert_eq!(checkpoint.acls().len(), 3000);
+    assert_eq!(
+        checkpoint.data_bytes(),
+        nodes.iter().map(|node| node.data.as_ref().unwrap().len() as u64).sum()
+    );
+    assert_eq!((checkpoint.first_zxid(), checkpoint.last_zxid()), (Zxid(0x1_0000_0005), Zxid(0x1_0000_0009)));
+    assert_eq!(read(&file).unwrap(), (nodes, sessions));
+}
+
+#[test]
+fn a_checkpoint_keeps_its_golden_bytes() {
+    let (nodes, sessions) = sample();
+    let file = write(&nodes, &sessions);
+    assert_eq!(read(&file).unwrap(), (nodes, sessions));
+    assert_eq!(
+        hex(&file),
+        concat!(
+            "524b534e01000000",                                 // magic, version
+            "88776655443322110500000001000000",                 // database, first zxid
+            "00000000ea28333c",                                 // nothing, checksum
+            "62015fb58b00000001000000030000002000000000000000", // block: checksum, 139 bytes, nodes, 3 records, offset 32
+            "020100000000000000",                               // "/": children; 1 byte of path, list 0
+            "00000000000000000000000000000000",                 // czxid, ctime
+            "030000000000000002000000",                         // pzxid, cversion
+            "2f",
+            "100200000000000000",               // "/a": data; 2 bytes of path, list 0
+            "01000000010000000403020100000000", // czxid, ctime
+            "05000000",                         // 5 bytes of data
+            "2f6176616c7565",
+            "1d0400000001000000", // "/a/b": changed, ACL changed, owned, data
+            "01000000000000000500000000000000", // czxid, ctime
+            "0200000000000000060000000000000001000000", // mzxid, mtime, version
+            "04000000",           // aversion
+            "4d00000000000000",   // owner
+            "00000000",           // 0 bytes of data
+            "2f612f62",
+            "be91442d0c0000000200000001000000c300000000000000", // block: sessions
+            "010000000000007730750000",                         // id, timeout
+            "4559d926100000000300000002000000e700000000000000", // block: access control lists
+            "040000006f70656e",                                 // "open"
+            "040000006d696e65",                                 // "mine"
+            "20000000000000008b00000062015fb50100000003000000", // index: offset, bytes, checksum, kind, records
+            "c3000000000000000c000000be91442d0200000001000000",
+            "e700000000000000100000004559d9260300000002000000",
+            "09000000010000000f01000000000000", // footer: last zxid, offset of the index
+            "0300000000000000",                 // blocks
+            "030000000000000001000000000000000200000000000000", // nodes, sessions, lists
+            "0500000000000000",                 // bytes of data
+            "46a04246524b5345",                 // checksum, magic
+        )
+    );
+}
+
+#[test]
+fn every_flipped_byte_is_named() {
+    let (nodes, sessions) = sample();
+    let file = write(&nodes, &sessions);
+    for at in 0..file.len() {
+        for mask in [0x01, 0x80, 0xff] {
+            let mut damaged = file.clone();
+            damaged[at] ^= mask;
+            let fault = read(&damaged).expect_err("a flip is seen");
+            let Fault::Damaged { offset, .. } = fault else { panic!("{at}: {fault}") };
+            assert!(offset <= at as u64 || offset > file.len() as u64 - 200, "{at}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let (nodes, sessions) = sample();
+    let file = write(&nodes, &sessions);
+    for length in 0..file.len() {
+        assert!(read(&file[..length]).is_err(), "{length}");
+    }
+    let mut longer = file.clone();
+    longer.push(0);
+    assert!(read(&longer).is_err());
+}
+
+#[test]
+fn a_block_of_another_checkpoint_is_refused() {
+    let (nodes, sessions) = sample();
+    let file = write(&nodes, &sessions);
+    let mut writer = CheckpointWriter::new(DATABASE, Zxid(0x1_0000_0006));
+    for node in &nodes {
+        let acl = writer.intern_acl(&node.acl);
+        writer.node(&node.record(acl));
+    }
+    sessions.iter().for_each(|session| writer.session(session));
+    let other: Vec<u8> = writer.finish(Zxid(0x1_0000_0009)).flatten().collect();
+    assert_eq!(file.len(), other.len());
+    let mut mixed = file.clone();
+    let middle = 32..file.len() - 64 - 3 * 24;
+    mixed[middle.clone()].copy_from_slice(&other[middle]);
+    assert!(matches!(read(&mixed), Err(Fault::Damaged { .. })));
+}
+
+#[test]
+fn an_undamaged_file_of_another_version_is_named_as_such() {
+    let (nodes, sessions) = sample();
+    let mut file = write(&nodes, &sessions);
+    file[4] = 2;
+    let checksum = crc32c::crc32c(&file[..28]);
+    file[28..32].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(read(&file), Err(Fault::UnknownVersion(2)));
+}
