@@ -83,6 +83,8 @@ impl Tick {
 pub struct Now {
     /// The monotonic clock.
     pub tick: Tick,
+    /// The same clock in microseconds, for the log.
+    pub us: u64,
     /// Milliseconds since 1970.
     pub wall_ms: i64,
 }

@@ -15,7 +15,7 @@ use answers::{Outbox, Pending};
 use containers::Containers;
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::database::Database;
-use ringkeeper_engine::id::{Now, ServerId, SessionId, Zxid};
+use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{LogError, LogWriter};
 use ringkeeper_engine::prep::Prep;
@@ -28,6 +28,10 @@ use std::sync::Arc;
 
 /// Bytes of proposals under way at which no more requests are taken.
 const WINDOW_BYTES_MAX: usize = 32 << 20;
+
+/// How long a sign of life may wait in its core before the replica hears of it. A session expires
+/// this much later than its deadline, so never while one is on its way.
+const TOUCH_LAG_MS: u64 = 200;
 
 /// What a replica is made of besides its data.
 #[derive(Clone, Debug)]
@@ -160,7 +164,7 @@ impl Replica {
                 Ok(())
             }
             Input::Written(write, result) => self.on_written(write, result),
-            Input::Upkeep(step, result) => self.log.on_upkeep(step, result, micros(now)),
+            Input::Upkeep(step, result) => self.log.on_upkeep(step, result, now.us),
             Input::Checkpointed(result) => {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
@@ -188,7 +192,7 @@ impl Replica {
     /// An orderly stop: marks the end of the log, so that damage to what is before it cannot be
     /// taken for a crash's. Run the writes that the next flush hands out.
     pub fn mark_end(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let marked = self.log.mark(micros(now));
+        let marked = self.log.mark(now.us);
         self.note(marked, out);
     }
 
@@ -202,16 +206,16 @@ impl Replica {
     fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
         while let Some(proposal) = self.window.get(self.logged) {
             let transaction = &self.bytes[self.place_of(proposal)];
-            match self.log.append(proposal.zxid, transaction, micros(now)) {
+            match self.log.append(proposal.zxid, transaction, now.us) {
                 Ok(()) => self.logged += 1,
                 Err(LogError::Full) => break,
                 Err(error) => return Err(error),
             }
         }
-        if let Some(step) = self.log.take_upkeep(micros(now))? {
+        if let Some(step) = self.log.take_upkeep(now.us)? {
             out.push(Effect::Upkeep(step));
         }
-        if let Some(write) = self.log.take_write(micros(now))? {
+        if let Some(write) = self.log.take_write(now.us)? {
             out.push(Effect::Write(write));
         }
         Ok(())
@@ -325,7 +329,8 @@ impl Replica {
     }
 
     fn on_tick(&mut self, now: Now) {
-        for session in self.sessions.expired(now.tick) {
+        let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
+        for session in self.sessions.expired(heard_until) {
             self.propose_close(now, session);
         }
         for path in self.containers.due(now, &self.database.tree) {
@@ -375,9 +380,4 @@ impl Replica {
         assert!(self.logged <= self.window.len());
         assert!(self.window.back().is_none_or(|last| last.zxid == self.broadcast.proposed()));
     }
-}
-
-/// The log's clock.
-fn micros(now: Now) -> u64 {
-    now.tick.0 * 1000
 }
