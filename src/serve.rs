@@ -1,6 +1,10 @@
 //! `ringkeeper serve`: loads the configuration, says what is worth saying about it, and runs the server.
 
+use std::io;
 use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
 use crate::config::Config;
@@ -31,6 +35,7 @@ pub fn main(args: &ServeArgs) -> ExitCode {
         config.unservable.iter().for_each(|error| eprintln!("{error}"));
         return ExitCode::from(BAD_CONFIGURATION);
     }
+    start_messages();
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
@@ -38,6 +43,12 @@ pub fn main(args: &ServeArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The server's messages go to standard error; the variable `RUST_LOG` filters them, by default to `info`.
+fn start_messages() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 
 /// Serves until the process is told to stop.

@@ -9,9 +9,9 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::Meaning;
+use super::keys::{Kind, Meaning};
 use super::members::{self, HostPort, Membership, Role, ServerId};
-use super::report::{ConfigError, Notice, Report};
+use super::report::{self, ConfigError, Notice, Report};
 use super::sources::{Setting, Settings};
 use super::value::{
     Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Purge,
@@ -70,7 +70,10 @@ pub(super) fn load(input: &Input<'_>) -> Result<(Config, Vec<Notice>), Vec<Confi
     settings.add_overrides(input.overrides, &mut report);
     let values = Values::read(&settings, &mut report);
     let config = Builder { input, settings: &settings, values, report: &mut report }.config();
-    if report.errors.is_empty() { Ok((config, report.notices)) } else { Err(report.errors) }
+    let Report { mut notices, mut errors } = report;
+    notices.sort_by_key(|notice| report::reading_order(notice.origin.as_ref()));
+    errors.sort_by_key(|error| report::reading_order(error.origin.as_ref()));
+    if errors.is_empty() { Ok((config, notices)) } else { Err(errors) }
 }
 
 struct Builder<'a> {
@@ -115,6 +118,8 @@ impl Builder<'_> {
                 Meaning::Without(why) => {
                     self.report.info(Some(origin), name, format!("accepted, no meaning here: {why}"));
                 }
+                // It asks for what is so.
+                Meaning::NotYet(_) if key.kind == Kind::Switch && value.eq_ignore_ascii_case("false") => {}
                 Meaning::NotYet(why) => {
                     self.report.warn(Some(origin), name, format!("accepted, no effect yet: {why}"));
                 }

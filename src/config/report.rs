@@ -32,6 +32,16 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The order in which people read: the environment, the lines from top to bottom, the command line, the rest.
+pub(super) fn reading_order(origin: Option<&Origin>) -> (u8, u32) {
+    match origin {
+        Some(Origin::Environment(_)) => (0, 0),
+        Some(Origin::Line { line, .. }) => (1, *line),
+        Some(Origin::CommandLine(_)) => (2, 0),
+        None => (3, 0),
+    }
+}
+
 /// How much a notice matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

@@ -282,12 +282,12 @@ fn every_fault_is_named_in_one_run() {
     assert_eq!(
         Case::file(text).errors(),
         [
-            "error: zoo.cfg:3: a \\u escape needs four hexadecimal digits",
-            "error: zoo.cfg:2: clientPort: expected an integer from 0 to 65535, found `-1`",
             "error: zoo.cfg:1: tickTime: expected an integer from 1 to 107374182, found `x`",
-            "error: zoo.cfg: dataDir is not set",
+            "error: zoo.cfg:2: clientPort: expected an integer from 0 to 65535, found `-1`",
+            "error: zoo.cfg:3: a \\u escape needs four hexadecimal digits",
             "error: zoo.cfg:4: server.1: no host before a colon in `here`; expected host:port:port[:participant|observer], several joined by |, then ;[host:]port",
             "error: zoo.cfg:5: minSessionTimeout: 6000 ms is more than maxSessionTimeout, 1 ms",
+            "error: zoo.cfg: dataDir is not set",
         ]
     );
 }
@@ -390,6 +390,7 @@ fn a_key_without_a_meaning_gets_one_line_that_says_so() {
             .load()
             .expect("it is sound");
     assert_eq!(notices.len(), 2);
+    assert!(minimal("admin.enableServer=false").load().expect("it is sound").1.is_empty());
     for notice in notices {
         assert!(notice.starts_with("note: zoo.cfg:"), "{notice}");
         assert!(notice.contains("accepted, no meaning here: "), "{notice}");
