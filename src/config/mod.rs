@@ -5,12 +5,12 @@
 //! settings, and a reader for the two files that a zoo.cfg may name (`myid`, `dynamicConfigFile`). Nothing
 //! later asks the environment or a file for a setting.
 //!
-//! - [`properties`]: Java's file syntax. [`java`]: Java's numbers.
-//! - [`keys`]: every known key, its kind of value and its meaning here.
-//! - [`sources`]: from where settings come, and which one wins.
-//! - [`values`]: text to typed values. [`members`]: the servers of an ensemble.
-//! - [`build`]: typed values to [`Config`], with ZooKeeper's defaults and cross-checks. [`value`]: the result.
-//! - [`report`]: notices and errors, each with its place.
+//! - `properties`: Java's file syntax. `java`: Java's numbers.
+//! - `keys`: every known key, its kind of value and its meaning here.
+//! - `sources`: from where settings come, and which one wins.
+//! - `values`: text to typed values. `members`: the servers of an ensemble.
+//! - `build`: typed values to [`Config`], with ZooKeeper's defaults and cross-checks. `value`: the result.
+//! - `report`: notices and errors, each with its place.
 
 mod build;
 mod java;
