@@ -1,2 +1,35 @@
-//! The Ringkeeper server.
-fn main() {}
+//! The `ringkeeper` binary: parses the command line and hands over to the library.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringkeeper::cli::{Cli, Command};
+use ringkeeper::{config, serve, status};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::main(&args),
+        Command::Status(args) => status::main(&args),
+        Command::Keys { pattern } => keys(&pattern),
+    }
+}
+
+/// Prints the known keys; a reader that has seen enough (`| head`) is no error.
+fn keys(pattern: &str) -> ExitCode {
+    let mut lines = config::describe_keys(pattern).peekable();
+    if lines.peek().is_none() {
+        eprintln!("error: no key's name contains `{pattern}`");
+        return ExitCode::FAILURE;
+    }
+    let mut out = io::stdout().lock();
+    for line in lines {
+        if writeln!(out, "{line}").is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}

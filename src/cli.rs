@@ -1,0 +1,272 @@
+//! The command line: what can be asked, and how it turns into the configuration's input.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError, Notice, Override};
+
+/// A server for ZooKeeper's clients and ensembles.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringkeeper",
+    version,
+    about,
+    after_help = "Examples:\n  \
+        ringkeeper serve                     a standalone server on 127.0.0.1:2181\n  \
+        ringkeeper serve /etc/zookeeper/zoo.cfg\n  \
+        ringkeeper status --server 127.0.0.1:2181\n  \
+        ringkeeper keys timeout              the configuration keys about time-outs"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a server until SIGTERM or SIGINT.
+    #[command(
+        long_about = "Run a server until SIGTERM or SIGINT.\n\n\
+            Without a file: standalone on 127.0.0.1:2181, data in ./ringkeeper-data. With a file: ZooKeeper's \
+            own zoo.cfg, as it is. Java's -D flags in JVMFLAGS and SERVER_JVMFLAGS are read as zkServer.sh \
+            would pass them. Options override the file and the flags.",
+        after_help = "Examples:\n  \
+            ringkeeper serve\n  \
+            ringkeeper serve zoo.cfg\n  \
+            ringkeeper serve zoo.cfg --client-port 2182 --data-dir /var/lib/ringkeeper\n  \
+            ringkeeper serve --set maxClientCnxns=0 --set '4lw.commands.whitelist=*'\n  \
+            JVMFLAGS=-Djute.maxbuffer=4194304 ringkeeper serve zoo.cfg"
+    )]
+    Serve(ServeArgs),
+    /// Ask a server for its mode; exit code 0 only if it answers.
+    #[command(
+        long_about = "Ask a server for its mode, as `zkServer.sh status` does; exit code 0 only if it answers.\n\n\
+            The server is asked srvr, then stat, then isro, until one of them is answered.",
+        after_help = "Examples:\n  \
+            ringkeeper status                          127.0.0.1:2181\n  \
+            ringkeeper status zoo.cfg                  the address that zoo.cfg has\n  \
+            ringkeeper status --server '[::1]:2181'"
+    )]
+    Status(StatusArgs),
+    /// List the configuration keys: where each is written, its values, its meaning here.
+    #[command(after_help = "Examples:\n  \
+            ringkeeper keys                all keys\n  \
+            ringkeeper keys autopurge      those whose names contain `autopurge`")]
+    Keys {
+        /// Part of a name; upper and lower case are the same.
+        #[arg(default_value = "", hide_default_value = true)]
+        pattern: String,
+    },
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// ZooKeeper's configuration file.
+    #[arg(value_name = "ZOO.CFG")]
+    pub file: Option<PathBuf>,
+    /// Port for clients; 0 takes a free one.
+    #[arg(long, value_name = "N")]
+    pub client_port: Option<u16>,
+    /// Address or host name to listen on.
+    #[arg(long, value_name = "A")]
+    pub client_address: Option<String>,
+    /// Directory of the checkpoints, and of the log unless that has its own.
+    #[arg(long, value_name = "D")]
+    pub data_dir: Option<PathBuf>,
+    /// Directory of the log.
+    #[arg(long, value_name = "D")]
+    pub data_log_dir: Option<PathBuf>,
+    /// Length of a tick in milliseconds.
+    #[arg(long, value_name = "MS")]
+    pub tick_time: Option<u32>,
+    /// Threads that serve clients; by default one less than the machine has cores.
+    #[arg(long, value_name = "N")]
+    pub cores: Option<NonZeroUsize>,
+    /// Any configuration key; may be given several times. See `ringkeeper keys`.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The configuration file of the server to ask.
+    #[arg(value_name = "ZOO.CFG", conflicts_with = "server")]
+    pub file: Option<PathBuf>,
+    /// The server to ask; an IPv6 address stands in brackets.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    pub server: Option<(String, u16)>,
+}
+
+impl ServeArgs {
+    /// The settings that override the file's; those of an option's own override those of `--set`.
+    ///
+    /// # Errors
+    ///
+    /// A directory's name that is not UTF-8.
+    pub fn overrides(&self) -> Result<Vec<Override>, String> {
+        let path = |option: &str, path: &Option<PathBuf>| {
+            let text = path.as_ref().map(|p| p.to_str().ok_or(p)).transpose();
+            text.map_err(|p| format!("{option}: {}: not UTF-8", p.display())).map(|p| p.map(str::to_owned))
+        };
+        let own = [
+            ("--client-port", "clientPort", self.client_port.map(|n| n.to_string())),
+            ("--client-address", "clientPortAddress", self.client_address.clone()),
+            ("--data-dir", "dataDir", path("--data-dir", &self.data_dir)?),
+            ("--data-log-dir", "dataLogDir", path("--data-log-dir", &self.data_log_dir)?),
+            ("--tick-time", "tickTime", self.tick_time.map(|n| n.to_string())),
+            ("--cores", "cores", self.cores.map(|n| n.to_string())),
+        ];
+        let set = self.set.iter().map(|(key, value)| Override {
+            option: "--set".to_owned(),
+            key: key.clone(),
+            value: value.clone(),
+        });
+        let own = own.into_iter().filter_map(|(option, key, value)| {
+            Some(Override { option: option.to_owned(), key: key.to_owned(), value: value? })
+        });
+        Ok(set.chain(own).collect())
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.trim().is_empty() {
+        return Err("expected KEY=VALUE".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let expected = || format!("expected HOST:PORT or [ADDRESS]:PORT, found `{text}`");
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = match bare {
+        Some(address) if address.parse::<IpAddr>().is_ok() => address,
+        None if !host.is_empty() && !host.contains([':', '[', ']']) => host,
+        _ => return Err(expected()),
+    };
+    let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(expected)?;
+    Ok((host.to_owned(), port))
+}
+
+/// Reads the configuration from this process's surroundings: the file, the environment, the machine's cores.
+///
+/// # Errors
+///
+/// Every reason why there is no configuration.
+pub fn load_config(
+    file: Option<&Path>,
+    overrides: &[Override],
+) -> Result<(Config, Vec<Notice>), Vec<ConfigError>> {
+    let contents = match file {
+        None => None,
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = |error: io::Error| format!("{name}: {error}");
+            let bytes = read_bounded(path)
+                .map_err(|error| vec![ConfigError { origin: None, key: None, text: text(error) }])?;
+            Some((name, bytes))
+        }
+    };
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    config::load(&config::Input {
+        file: contents.as_ref().map(|(name, bytes)| config::File { name, bytes }),
+        environment: &environment,
+        overrides,
+        cores_available: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        read: &read_bounded,
+    })
+}
+
+/// Reads a configuration file; one beyond any sensible length is refused.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    const FILE_BYTES_MAX: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let text = format!("longer than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn serve(words: &[&str]) -> ServeArgs {
+        let words = ["ringkeeper", "serve"].iter().chain(words);
+        match Cli::try_parse_from(words).expect("the words are valid").command {
+            Command::Serve(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_becomes_its_key() {
+        let args = serve(&[
+            "--client-port=1",
+            "--client-address=::1",
+            "--data-dir=/d",
+            "--data-log-dir=/l",
+            "--tick-time=5",
+            "--cores=2",
+            "--set=a=b=c",
+        ]);
+        let overrides: Vec<_> = args
+            .overrides()
+            .expect("the paths are UTF-8")
+            .into_iter()
+            .map(|o| format!("{} {}={}", o.option, o.key, o.value))
+            .collect();
+        assert_eq!(
+            overrides,
+            [
+                "--set a=b=c",
+                "--client-port clientPort=1",
+                "--client-address clientPortAddress=::1",
+                "--data-dir dataDir=/d",
+                "--data-log-dir dataLogDir=/l",
+                "--tick-time tickTime=5",
+                "--cores cores=2",
+            ]
+        );
+    }
+
+    #[test]
+    fn malformed_options_are_refused() {
+        for words in [
+            &["serve", "--set", "novalue"][..],
+            &["serve", "--set", "=v"],
+            &["serve", "--client-port", "65536"],
+            &["serve", "--cores", "0"],
+            &["status", "--server", "localhost"],
+            &["status", "--server", "::1:2181"],
+            &["status", "--server", ":2181"],
+            &["status", "--server", "localhost:0"],
+            &["status", "zoo.cfg", "--server", "localhost:2181"],
+        ] {
+            let words = ["ringkeeper"].iter().chain(words);
+            assert!(Cli::try_parse_from(words.clone()).is_err(), "{words:?}");
+        }
+        assert_eq!(host_port("[::1]:2181"), Ok(("::1".to_owned(), 2181)));
+    }
+}

@@ -1,0 +1,291 @@
+//! The configuration as a value: every setting with its type, unit and default, nothing left to parse.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use super::members::{HostPort, Membership, Role, ServerId};
+use super::report::ConfigError;
+
+/// Everything that the server is told. Made by [`super::load`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from; `None` where there was none.
+    pub file: Option<PathBuf>,
+    /// Where clients are heard.
+    pub listen: Listen,
+    /// Ticks and session timeouts.
+    pub sessions: Sessions,
+    /// What clients may ask for at most.
+    pub limits: Limits,
+    /// Where the data is.
+    pub storage: Storage,
+    /// The transaction log.
+    pub log: Log,
+    /// When checkpoints are taken.
+    pub checkpoint: Checkpoint,
+    /// Which old files are kept.
+    pub retention: Retention,
+    /// Kinds of nodes, quotas, containers.
+    pub nodes: Nodes,
+    /// Access control.
+    pub access: Access,
+    /// The four-letter words that are answered.
+    pub four_letter_words: FourLetterWords,
+    /// The ensemble, and what `QuorumPeerConfig` says about it.
+    pub ensemble: Ensemble,
+    /// Client cores.
+    pub cores: NonZeroUsize,
+    /// Why this version cannot serve this configuration although it is well formed; empty where it can.
+    pub unservable: Vec<ConfigError>,
+}
+
+/// Where clients are heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `clientPortAddress` and `clientPort`, or what this server's own `server.N` line says.
+    pub address: HostPort,
+    /// `clientPortListenBacklog`; `None` is the default, which is Java's 50.
+    pub backlog: Option<NonZeroU32>,
+    /// `clientTcpKeepAlive`.
+    pub tcp_keep_alive: bool,
+    /// `maxCnxns`: connections in all; `None` is no limit.
+    pub connections_max: Option<NonZeroU32>,
+    /// `maxClientCnxns`: connections from one address; `None` is no limit.
+    pub connections_per_address_max: Option<NonZeroU32>,
+}
+
+/// Ticks and session timeouts, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// `tickTime`.
+    pub tick_ms: u32,
+    /// `minSessionTimeout`, by default two ticks.
+    pub timeout_min_ms: u32,
+    /// `maxSessionTimeout`, by default twenty ticks.
+    pub timeout_max_ms: u32,
+}
+
+/// What clients may ask for at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `jute.maxbuffer`: the longest request, in bytes.
+    pub request_bytes_max: u32,
+    /// `jute.maxbuffer.extrasize`: what a transaction may be longer than its request, in bytes.
+    pub transaction_extra_bytes_max: u32,
+    /// `globalOutstandingLimit`: requests in flight before sockets are no longer read.
+    pub outstanding_requests_max: u32,
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// `dataDir`.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`, by default `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// `datadir.autocreate`: a missing directory is created.
+    pub directories_created: bool,
+    /// `db.autocreate`: without data the server starts with an empty tree.
+    pub empty_tree_created: bool,
+}
+
+/// How the log reaches the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogSync {
+    /// A write, then fdatasync.
+    Fdatasync,
+    /// A file opened with O_DSYNC.
+    Dsync,
+    /// A file opened with O_DIRECT and O_DSYNC.
+    Direct,
+    /// Nothing is awaited: what a crash of the machine loses was acknowledged.
+    None,
+}
+
+impl LogSync {
+    /// The default: it works on every file system.
+    pub const DEFAULT: Self = Self::Fdatasync;
+}
+
+/// The transaction log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `log.sync`; where that is not given, `forceSync=no` is [`LogSync::None`].
+    pub sync: LogSync,
+    /// `log.groupCommit.maxDelayUs`: microseconds that a batch waits for more writes.
+    pub group_delay_us_max: u32,
+    /// `log.groupCommit.maxBatchBytes`: bytes after which a batch is written without more waiting.
+    pub group_bytes_max: u32,
+    /// `log.segmentBytes`, or `preAllocSize`: a multiple of 4096.
+    pub segment_bytes: u64,
+    /// `fsync.warningthresholdms`: milliseconds after which a sync is reported as slow.
+    pub slow_sync_ms: u64,
+}
+
+/// When checkpoints are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// `snapCount`: transactions from one to the next; 2 at least.
+    pub transactions_max: u32,
+    /// `snapSizeLimitInKb`, in bytes: log from one to the next; `None` is no limit.
+    pub log_bytes_max: Option<NonZeroU64>,
+    /// `snapshot.bytesPerSecondMax`; `None` is no limit.
+    pub bytes_per_second_max: Option<NonZeroU64>,
+}
+
+/// When old files are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// `autopurge.purgeInterval` is not given: the server's own choice.
+    Default,
+    /// 0 or less was given: never.
+    Never,
+    /// Each so many hours.
+    EveryHours(NonZeroU32),
+}
+
+/// Which old files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// `autopurge.snapRetainCount`: checkpoints that are kept; 3 at least.
+    pub checkpoints_kept: u32,
+    /// `autopurge.purgeInterval`.
+    pub purge: Purge,
+}
+
+/// Kinds of nodes, quotas, containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodes {
+    /// `extendedTypesEnabled`: TTL nodes.
+    pub extended_types: bool,
+    /// `enforceQuota`: hard quotas refuse a write.
+    pub quota_enforced: bool,
+    /// `digest.enabled`: the tree's digest is kept and compared.
+    pub digest: bool,
+    /// `znode.container.checkIntervalMs`.
+    pub container_check_interval_ms: u32,
+    /// `znode.container.maxPerMinute`.
+    pub container_removals_per_minute_max: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`; `None` keeps a container that never had a child for ever.
+    pub container_unused_ms_max: Option<NonZeroU64>,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(super) fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Access control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// `skipACL=yes`: ACLs are not checked.
+    pub acl_skipped: bool,
+    /// `DigestAuthenticationProvider.enabled`: the scheme digest is there.
+    pub digest_scheme: bool,
+    /// `DigestAuthenticationProvider.superDigest`: `super:` and the base64 digest.
+    pub super_digest: Option<Secret>,
+}
+
+/// The four-letter words that are answered: `4lw.commands.whitelist`, always `srvr`, and `isro` where
+/// `readonlymode.enabled` is true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FourLetterWords {
+    /// `*`: all of them.
+    All,
+    /// These.
+    Only(BTreeSet<String>),
+}
+
+impl FourLetterWords {
+    /// Whether `word` is answered.
+    pub fn allows(&self, word: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(words) => words.contains(word),
+        }
+    }
+}
+
+/// The ensemble. A standalone server ignores all but `reconfig_enabled`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ensemble {
+    /// The number in the file `myid` of `dataDir`.
+    pub my_id: Option<ServerId>,
+    /// The servers, from zoo.cfg or from the file that `dynamicConfigFile` names.
+    pub membership: Membership,
+    /// The version in the name of that file (`zoo.cfg.dynamic.100000000`), hexadecimal; 0 without one.
+    pub version: u64,
+    /// `dynamicConfigFile`.
+    pub dynamic_file: Option<PathBuf>,
+    /// `standaloneEnabled`: one participant is a standalone server, not an ensemble of one.
+    pub standalone_enabled: bool,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// `readonlymode.enabled`.
+    pub read_only_mode: bool,
+    /// `peerType`, or what the list of servers says.
+    pub role: Role,
+    /// `initLimit`, in ticks; 0 where it is not given.
+    pub init_ticks_max: u32,
+    /// `syncLimit`, in ticks; 0 where it is not given.
+    pub sync_ticks_max: u32,
+    /// `connectToLearnerMasterLimit`, in ticks, by default `initLimit`.
+    pub connect_ticks_max: u32,
+    /// `leaderServes`.
+    pub leader_serves: bool,
+    /// `quorumListenOnAllIPs`.
+    pub listen_on_all: bool,
+    /// `syncEnabled`, or the property `observer.syncEnabled`.
+    pub observers_log: bool,
+    /// `observerMasterPort`, where it is more than 0.
+    pub observer_master_port: Option<u16>,
+    /// `commitLogCount`: 500 at least.
+    pub committed_kept: u32,
+    /// `cnxTimeout`, in milliseconds.
+    pub election_connect_ms_max: u32,
+    /// `quorumCnxnTimeoutMs`; by default `syncLimit` ticks.
+    pub election_silence_ms_max: Option<u32>,
+    /// `electionPortBindRetry`; `None` is no limit.
+    pub election_bind_attempts_max: Option<NonZeroU32>,
+    /// `fastleader.minNotificationInterval`, in milliseconds.
+    pub notification_interval_min_ms: u32,
+    /// `fastleader.maxNotificationInterval`, in milliseconds.
+    pub notification_interval_max_ms: u32,
+    /// `leader.maxTimeToWaitForEpoch`, in milliseconds; `None` waits `initLimit` ticks.
+    pub epoch_wait_ms_max: Option<u32>,
+    /// `leader.maxConcurrentSnapSyncs`.
+    pub snap_syncs_max: u32,
+    /// `leader.maxConcurrentDiffSyncs`.
+    pub diff_syncs_max: u32,
+    /// `observer.reconnectDelayMs`.
+    pub observer_reconnect_delay_ms: u64,
+    /// `observer.election.DelayMs`.
+    pub observer_election_delay_ms: u64,
+    /// `tcpKeepAlive`.
+    pub tcp_keep_alive: bool,
+}
+
+impl Ensemble {
+    /// Whether ZooKeeper would run this as an ensemble: `QuorumPeerConfig.isDistributed`.
+    pub fn is_distributed(&self) -> bool {
+        !self.standalone_enabled || self.membership.count(Role::Participant) > 1
+    }
+}

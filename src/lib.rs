@@ -1,0 +1,9 @@
+//! Ringkeeper, a ZooKeeper server: its configuration and its commands.
+//!
+//! The binary is a thin shell around this library, so that tests can reach what it does: [`config`] parses
+//! ZooKeeper's `zoo.cfg` into a value, [`cli`] is the command line, [`serve`] and [`status`] are its commands.
+
+pub mod cli;
+pub mod config;
+pub mod serve;
+pub mod status;
