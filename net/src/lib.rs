@@ -1,1 +1,13 @@
-//! The kernel: the only crate that makes system calls.
+//! The kernel: the only crate that makes system calls, the disk's included.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `ring` | io_uring: the only file that names the runtime |
+//! | `clock` | where time comes from |
+//! | `mailbox` | bounded queues between threads, a batch a message |
+//! | `client` | a core's connections |
+
+pub mod client;
+pub mod clock;
+pub mod mailbox;
+pub mod ring;

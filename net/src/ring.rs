@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,11 +41,17 @@ fn explain(error: io::Error) -> io::Error {
              container a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register"
                 .to_owned()
         }
-        (Some(ENOMEM), _) => "the limit of locked memory is too low: raise it (ulimit -l, LimitMEMLOCK)".to_owned(),
-        (_, "2") => "kernel.io_uring_disabled is 2: set it to 0 (sysctl -w kernel.io_uring_disabled=0)".to_owned(),
-        (_, "1") => "kernel.io_uring_disabled is 1, so only privileged processes may use io_uring: set it to 0, \
+        (Some(ENOMEM), _) => {
+            "the limit of locked memory is too low: raise it (ulimit -l, LimitMEMLOCK)".to_owned()
+        }
+        (_, "2") => {
+            "kernel.io_uring_disabled is 2: set it to 0 (sysctl -w kernel.io_uring_disabled=0)".to_owned()
+        }
+        (_, "1") => {
+            "kernel.io_uring_disabled is 1, so only privileged processes may use io_uring: set it to 0, \
                      or put the server's group into kernel.io_uring_group"
-            .to_owned(),
+                .to_owned()
+        }
         _ => "a seccomp profile or security module forbids it: in a container, allow io_uring_setup, \
               io_uring_enter and io_uring_register"
             .to_owned(),
@@ -170,7 +177,12 @@ impl File {
     }
 
     /// Writes `range` of `buffer` at `offset`.
-    pub async fn write_at(&self, buffer: Vec<u8>, range: Range<usize>, offset: u64) -> (io::Result<()>, Vec<u8>) {
+    pub async fn write_at(
+        &self,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+        offset: u64,
+    ) -> (io::Result<()>, Vec<u8>) {
         let (result, buffer) = self.0.write_all_at(LogBuffer { buffer, range }, offset).await;
         (result, buffer.buffer)
     }

@@ -1,0 +1,114 @@
+//! One client connection, as its core knows it.
+
+use crate::ring::{Stream, Wake};
+use ringkeeper_engine::auth::AuthInfo;
+use ringkeeper_engine::id::{SessionId, Tick};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::order::SessionOrder;
+use ringkeeper_engine::stats::{LastOperation, Traffic};
+use ringkeeper_quorum::step::ConnectionId;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing came yet but perhaps part of a first frame.
+    New,
+    /// An operator's four letters are being answered; nothing else is read.
+    Command(&'static str),
+    /// The replica is asked for a session; nothing else is read.
+    Opening {
+        /// Whether the client's handshake had the read-only byte, so the answer has it too.
+        read_only_byte: bool,
+    },
+    /// A client with a session.
+    Open {
+        /// Which.
+        session: SessionId,
+        /// In milliseconds.
+        timeout_ms: u32,
+    },
+}
+
+/// A request that waits for its turn.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The client's number for it.
+    pub xid: i32,
+    /// What it asks for.
+    pub op: OpCode,
+    /// Its record.
+    pub body: Box<[u8]>,
+    /// When it came.
+    pub at: Tick,
+}
+
+/// See the module.
+pub struct Connection {
+    /// Who it is.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its socket, to be shut down.
+    pub stream: Stream,
+    /// Wakes the task that writes.
+    pub writer: Wake,
+    /// Wakes the task that reads, when it had to stop.
+    pub reader: Wake,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What the client has proved.
+    pub auth: AuthInfo,
+    /// Bytes of a frame that is not whole yet, or that must not be read yet.
+    pub input: Vec<u8>,
+    /// Whole frames to be written.
+    pub output: Vec<u8>,
+    /// Which requests wait.
+    pub order: SessionOrder<Waiting>,
+    /// When the requests that the replica has came, and what they were.
+    pub sent: VecDeque<(Tick, OpCode, i32)>,
+    /// The connection closes once the output is written; nothing more is read.
+    pub closing: bool,
+    /// It gave a sign of life since the replica was last told.
+    pub touched: Option<Tick>,
+    /// When it was made.
+    pub since: Tick,
+    /// When it was made, in milliseconds since 1970.
+    pub established_ms: i64,
+    /// Frames and latencies.
+    pub traffic: Traffic,
+    /// The last request.
+    pub last: Option<LastOperation>,
+}
+
+impl Connection {
+    /// Its session, once it has one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self.stage {
+            Stage::Open { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether an operator's four letters are being answered.
+    pub fn is_answering_command(&self) -> bool {
+        matches!(self.stage, Stage::Command(_))
+    }
+
+    /// Closes it once what is in the output is written.
+    pub fn close_after_output(&mut self) {
+        self.closing = true;
+        self.writer.wake();
+        self.reader.wake();
+    }
+
+    /// Closes it at once.
+    pub fn abort(&mut self) {
+        self.closing = true;
+        self.output.clear();
+        self.stream.shutdown();
+        self.writer.wake();
+        self.reader.wake();
+    }
+}

@@ -1,0 +1,383 @@
+//! A client core: its connections, its watches, its view of the tree, and what it is about to ask
+//! the replica. Everything here is synchronous; `tasks` moves the bytes.
+
+use super::connection::{Connection, Stage};
+use super::frame::first_frame;
+use super::handshake::{self, Handshake};
+use super::{admission::Admission, commands};
+use crate::clock::Clock;
+use crate::mailbox::Sender;
+use crate::ring::{Stream, Wake};
+use foldhash::fast::RandomState;
+use ringkeeper_engine::auth;
+use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
+use ringkeeper_engine::jute::records::RequestHeader;
+use ringkeeper_engine::jute::{Read, Reader};
+use ringkeeper_engine::limits::Settings;
+use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Traffic};
+use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::watch::Watches;
+use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tracing::{debug, info, warn};
+
+/// Output of one connection above which its requests wait: a client that does not read its answers
+/// is not read either.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// Requests of one connection without an answer above which no more are read.
+const OUTSTANDING_MAX: usize = 4096;
+/// Bytes of requests for the replica above which no more are read, on this whole core.
+const OUTGOING_BYTES_MAX: usize = 8 << 20;
+/// How long a connection may take until it has a session, in milliseconds.
+const HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// What a core knows besides its connections.
+pub struct CoreState {
+    /// Its number.
+    pub number: u16,
+    /// Bounds and switches.
+    pub settings: Arc<Settings>,
+    /// Words that operators may ask, and what the answers say of the configuration.
+    pub commands: Arc<commands::Commands>,
+    /// Its half of the tree.
+    pub tree: TreeReader,
+    /// The newest transaction whose events it has delivered.
+    pub horizon: Zxid,
+    /// Its connections' watches.
+    pub watches: Watches<u64>,
+    /// What the replica is asked next.
+    pub outgoing: RequestBatch,
+    /// Wakes the task that sends it.
+    pub flush: Wake,
+    /// Connections whose first waiting request met something newer than the horizon.
+    pub later: Vec<u64>,
+    /// The time, read once a turn.
+    pub now: Now,
+    /// Frames and latencies of all connections, gone ones included.
+    pub traffic: Traffic,
+    /// Connections that gave a sign of life since the replica was last told.
+    pub touched: Vec<u64>,
+}
+
+/// See the module.
+pub struct Core {
+    /// Everything but the connections.
+    pub state: CoreState,
+    /// By number; numbers are never used again.
+    pub connections: HashMap<u64, Connection, RandomState>,
+    clock: Clock,
+    next_number: u64,
+    to_replica: Sender<RequestBatch>,
+    admission: Arc<Admission>,
+    rejected: u64,
+}
+
+impl Core {
+    /// A core without connections.
+    pub fn new(
+        state: CoreState,
+        clock: Clock,
+        to_replica: Sender<RequestBatch>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let connections = HashMap::default();
+        Core { state, connections, clock, next_number: 0, to_replica, admission, rejected: 0 }
+    }
+
+    /// Reads the clock; once a turn is enough.
+    pub fn begin_turn(&mut self) {
+        self.state.now = self.clock.now();
+    }
+
+    /// A connection came; `None` if it is turned away.
+    pub fn accept(&mut self, stream: Stream, peer: SocketAddr) -> Option<u64> {
+        self.begin_turn();
+        if let Err(why) = self.admission.enter(peer.ip()) {
+            warn!(%peer, "connection refused: {why}");
+            self.rejected += 1;
+            return None;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let now = self.state.now;
+        let connection = Connection {
+            id: ConnectionId { core: self.state.number, number },
+            peer,
+            stream,
+            writer: Wake::new(),
+            reader: Wake::new(),
+            stage: Stage::New,
+            auth: auth::from_address(peer.ip()),
+            input: Vec::new(),
+            output: Vec::new(),
+            order: Default::default(),
+            sent: Default::default(),
+            closing: false,
+            touched: None,
+            since: now.tick,
+            established_ms: now.wall_ms,
+            traffic: Traffic::default(),
+            last: None,
+        };
+        self.connections.insert(number, connection);
+        Some(number)
+    }
+
+    /// A connection's reading ended: forgets it. Its session lives on.
+    pub fn remove(&mut self, number: u64) {
+        let Some(connection) = self.connections.remove(&number) else { return };
+        self.admission.leave(connection.peer.ip());
+        self.state.watches.remove_connection(number);
+        if let Some(session) = connection.session() {
+            self.state.ask(Request::Gone { connection: connection.id, session });
+        }
+        connection.writer.wake();
+    }
+
+    /// Bytes came.
+    pub fn on_bytes(&mut self, number: u64, bytes: &[u8]) {
+        self.begin_turn();
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if connection.closing {
+            return;
+        }
+        if connection.input.is_empty() {
+            let used = self.state.consume(connection, bytes);
+            if !connection.closing {
+                connection.input.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            connection.input.extend_from_slice(bytes);
+            self.state.consume_input(connection);
+        }
+        if !connection.output.is_empty() {
+            connection.writer.wake();
+        }
+    }
+
+    /// Whether more of a connection's bytes can be taken; if not, its reader waits to be woken.
+    pub fn may_read(&self, number: u64) -> bool {
+        let Some(connection) = self.connections.get(&number) else { return true };
+        connection.closing || self.state.has_room(connection)
+    }
+
+    /// A connection's output was written: what waited for room in it goes on.
+    pub fn on_drained(&mut self, number: u64) {
+        self.begin_turn();
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if !connection.input.is_empty() {
+            self.state.consume_input(connection);
+        }
+        connection.reader.wake();
+    }
+
+    /// Sends the replica what gathered.
+    pub fn flush(&mut self) {
+        if self.state.outgoing.is_empty() {
+            return;
+        }
+        if let Err(batch) = self.to_replica.send(std::mem::take(&mut self.state.outgoing)) {
+            self.state.outgoing = batch;
+            return;
+        }
+        // What was too much a moment ago may be read now.
+        for connection in self.connections.values_mut().filter(|connection| !connection.input.is_empty()) {
+            self.state.consume_input(connection);
+            connection.reader.wake();
+        }
+    }
+
+    /// Time passed: tells the replica who is alive, and closes who never said who it is.
+    pub fn on_tick(&mut self) {
+        self.begin_turn();
+        let now = self.state.now.tick;
+        for number in std::mem::take(&mut self.state.touched) {
+            let Some(connection) = self.connections.get_mut(&number) else { continue };
+            if let (Some(session), Some(at)) = (connection.session(), connection.touched.take()) {
+                self.state.ask(Request::Touch { session, at });
+            }
+        }
+        for connection in self.connections.values_mut() {
+            let late = now.since(connection.since) > HANDSHAKE_MS_MAX;
+            if late && connection.session().is_none() && !connection.closing {
+                debug!(peer = %connection.peer, "closed: no session within {HANDSHAKE_MS_MAX} ms");
+                connection.abort();
+            }
+        }
+    }
+
+    /// The server stops: every connection is closed.
+    pub fn close_all(&mut self) {
+        self.connections.values_mut().for_each(Connection::abort);
+    }
+
+    /// This core's part of a report.
+    pub fn report(&self) -> CoreReport {
+        let session = |number: u64| self.connections.get(&number)?.session();
+        let watches = self
+            .state
+            .watches
+            .by_connection()
+            .filter_map(|(number, paths)| Some((session(number)?, paths.map(str::to_owned).collect())));
+        CoreReport {
+            connections: self.connections.values().map(describe).collect(),
+            traffic: self.state.traffic,
+            watch_count: self.state.watches.len(),
+            watches: watches.collect(),
+            rejected: self.rejected,
+        }
+    }
+}
+
+fn describe(connection: &Connection) -> ConnectionReport {
+    let timeout_ms = match connection.stage {
+        Stage::Open { timeout_ms, .. } => timeout_ms,
+        _ => 0,
+    };
+    ConnectionReport {
+        peer: connection.peer,
+        session: connection.session(),
+        timeout_ms,
+        outstanding: connection.order.outstanding(),
+        traffic: connection.traffic,
+        established_ms: connection.established_ms,
+        last: connection.last,
+    }
+}
+
+impl CoreState {
+    /// Adds to what the replica is asked.
+    pub fn ask(&mut self, request: Request) {
+        if self.outgoing.is_empty() {
+            self.flush.wake();
+        }
+        self.outgoing.items.push(request);
+    }
+
+    fn has_room(&self, connection: &Connection) -> bool {
+        self.outgoing.bytes.len() < OUTGOING_BYTES_MAX
+            && connection.output.len() < OUTPUT_BYTES_MAX
+            && connection.order.outstanding() < OUTSTANDING_MAX
+            && !matches!(connection.stage, Stage::Opening { .. } | Stage::Command(_))
+    }
+
+    /// Takes frames off a connection's kept input.
+    pub fn consume_input(&mut self, connection: &mut Connection) {
+        let input = std::mem::take(&mut connection.input);
+        let used = self.consume(connection, &input);
+        let mut input = input;
+        input.drain(..used);
+        if !connection.closing && !input.is_empty() {
+            connection.input = input;
+        }
+    }
+
+    /// Takes whole frames off `bytes`; returns how many bytes they have.
+    fn consume(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while !connection.closing && self.has_room(connection) {
+            let rest = &bytes[used..];
+            if connection.stage == Stage::New
+                && let Some(word) = commands::word(rest)
+            {
+                self.command(connection, word);
+                return bytes.len();
+            }
+            match first_frame(rest, self.settings.jute_max_buffer) {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    used += 4 + frame.len();
+                    self.frame(connection, frame);
+                }
+                Err(error) => {
+                    warn!(peer = %connection.peer, session = ?connection.session(), "closed: {error}");
+                    connection.abort();
+                }
+            }
+        }
+        used
+    }
+
+    fn frame(&mut self, connection: &mut Connection, frame: &[u8]) {
+        connection.traffic.received += 1;
+        self.traffic.received += 1;
+        match connection.stage {
+            Stage::New => self.shake_hands(connection, frame),
+            Stage::Open { session, .. } => {
+                let mut reader = Reader::new(frame);
+                match RequestHeader::read(&mut reader) {
+                    Ok(header) => self.request(connection, session, header, reader.rest()),
+                    Err(error) => {
+                        warn!(peer = %connection.peer, %session, "closed: a request without a header: {error}");
+                        connection.abort();
+                    }
+                }
+            }
+            Stage::Opening { .. } | Stage::Command(_) => {}
+        }
+    }
+
+    fn shake_hands(&mut self, connection: &mut Connection, frame: &[u8]) {
+        let shake = match Handshake::decode(frame, &self.settings) {
+            Ok(shake) => shake,
+            Err(error) => {
+                warn!(peer = %connection.peer, "closed: the first frame is no handshake: {error}");
+                connection.abort();
+                return;
+            }
+        };
+        connection.stage = Stage::Opening { read_only_byte: shake.read_only_byte };
+        let (id, timeout_ms, last_seen) = (connection.id, shake.timeout_ms, shake.last_seen);
+        self.ask(match shake.renews {
+            None => Request::Open { connection: id, timeout_ms, last_seen },
+            Some((session, password)) => {
+                Request::Reopen { connection: id, session, password, timeout_ms, last_seen }
+            }
+        });
+    }
+
+    fn command(&mut self, connection: &mut Connection, word: &'static str) {
+        connection.stage = Stage::Command(word);
+        info!(peer = %connection.peer, "{word}");
+        match self.commands.answer_at_once(word) {
+            Some(text) => {
+                connection.output.extend_from_slice(text.as_bytes());
+                connection.close_after_output();
+            }
+            None => self.ask(Request::Report { connection: connection.id }),
+        }
+    }
+
+    /// The replica gave the connection its session, or none. What the client sent meanwhile is
+    /// served when the whole batch is delivered.
+    pub fn opened(&mut self, connection: &mut Connection, session: Option<(SessionId, u32)>) {
+        let Stage::Opening { read_only_byte } = connection.stage else { return };
+        handshake::write_response(session, read_only_byte, &mut connection.output);
+        connection.traffic.sent += 1;
+        self.traffic.sent += 1;
+        match session {
+            Some((session, timeout_ms)) => {
+                debug!(peer = %connection.peer, %session, timeout_ms, "session open");
+                connection.stage = Stage::Open { session, timeout_ms };
+            }
+            None => {
+                info!(peer = %connection.peer, "no such session, probably expired");
+                connection.close_after_output();
+            }
+        }
+    }
+
+    /// The session gave a sign of life.
+    pub fn touch(&mut self, connection: &mut Connection) {
+        if connection.touched.replace(self.now.tick).is_none() {
+            self.touched.push(connection.id.number);
+        }
+    }
+
+    /// Milliseconds since `at`.
+    pub fn since(&self, at: Tick) -> u64 {
+        self.now.tick.since(at)
+    }
+}

@@ -1,0 +1,113 @@
+//! Delivering what the replica says: events and answers in their order, and with the last of a
+//! batch the core's horizon.
+
+use super::connection::{Connection, Stage};
+use super::core::Core;
+use super::requests::write_event;
+use ringkeeper_engine::auth;
+use ringkeeper_engine::tree::Changes;
+use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use tracing::{debug, info};
+
+impl Core {
+    /// Delivers one batch.
+    pub fn on_mail(&mut self, batch: ReplyBatch) {
+        self.begin_turn();
+        let mut freed: BTreeSet<u64> = BTreeSet::new();
+        for item in batch.items {
+            match item {
+                Reply::Changes(range) => self.tell_watchers(&batch.changes, range),
+                Reply::Answer { connection, frame, last } => {
+                    let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
+                    connection.output.extend_from_slice(&batch.bytes[frame]);
+                    connection.writer.wake();
+                    connection.order.answered();
+                    if let Some((at, op, xid)) = connection.sent.pop_front() {
+                        self.state.answered(connection, op, xid, batch.zxid, at);
+                    }
+                    if last {
+                        connection.close_after_output();
+                    }
+                    freed.insert(connection.id.number);
+                }
+                Reply::Opened { connection, session, timeout_ms } => {
+                    if let Some(connection) = self.connections.get_mut(&connection.number) {
+                        self.state.opened(connection, Some((session, timeout_ms)));
+                        freed.insert(connection.id.number);
+                    } else {
+                        self.state.ask(Request::Gone { connection, session });
+                    }
+                }
+                Reply::Refused { connection } => {
+                    if let Some(connection) = self.connections.get_mut(&connection.number) {
+                        self.state.opened(connection, None);
+                    }
+                }
+                Reply::Close { connection, reason } => self.close(connection, reason),
+                Reply::Collect { ticket } => {
+                    let report = Box::new(self.report());
+                    self.state.ask(Request::Collected { ticket, report });
+                }
+                Reply::Report { connection, report } => {
+                    let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
+                    let Stage::Command(word) = connection.stage else { continue };
+                    let text = self.state.commands.answer(word, &report, self.state.now);
+                    connection.output.extend_from_slice(text.as_bytes());
+                    connection.close_after_output();
+                }
+            }
+        }
+        self.state.horizon = batch.zxid;
+        freed.extend(self.state.later.drain(..));
+        for number in freed {
+            let Some(connection) = self.connections.get_mut(&number) else { continue };
+            self.state.serve_waiting(connection);
+            if !connection.input.is_empty() {
+                self.state.consume_input(connection);
+            }
+            connection.reader.wake();
+            if !connection.output.is_empty() {
+                connection.writer.wake();
+            }
+        }
+    }
+
+    fn tell_watchers(&mut self, changes: &Changes, range: Range<u32>) {
+        if self.state.watches.is_empty() {
+            return;
+        }
+        let Core { state, connections, .. } = self;
+        for index in range {
+            let (change, path) = changes.get(index as usize);
+            state.watches.trigger(change, path, |number, kind, path, acl| {
+                let Some(connection) = connections.get_mut(&number) else { return };
+                if auth::may_read(acl, &connection.auth, &state.settings) {
+                    write_event(&mut connection.output, change.zxid.to_jute(), kind, path);
+                    connection.traffic.sent += 1;
+                    state.traffic.sent += 1;
+                    connection.writer.wake();
+                }
+            });
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(&id.number) else { return };
+        let peer = connection.peer;
+        match reason {
+            CloseReason::Expired => {
+                info!(%peer, session = ?connection.session(), "closed: the session expired")
+            }
+            CloseReason::Moved => {
+                debug!(%peer, session = ?connection.session(), "closed: the session has moved")
+            }
+            CloseReason::Behind => info!(%peer, "closed: the client has seen newer transactions than ours"),
+        }
+        match reason {
+            CloseReason::Behind => Connection::abort(connection),
+            CloseReason::Expired | CloseReason::Moved => connection.close_after_output(),
+        }
+    }
+}

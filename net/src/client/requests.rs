@@ -1,0 +1,443 @@
+//! Serving requests: reads here, from the tree; everything that must be ordered by the replica.
+
+use super::connection::{Connection, Waiting};
+use super::core::CoreState;
+use ringkeeper_engine::auth::{self, AuthId};
+use ringkeeper_engine::error::{self, ErrorCode};
+use ringkeeper_engine::id::{SessionId, Tick, Zxid};
+use ringkeeper_engine::jute::records::{
+    AddWatchRequest, AuthPacket, PathWatchRequest, ReplyHeader, RequestHeader, SaslToken, SetWatches,
+    SetWatches2, WatchTypeRequest, WatcherEvent,
+};
+use ringkeeper_engine::jute::{self, Write};
+use ringkeeper_engine::op::{NOTIFICATION_XID, OpCode, PING_XID};
+use ringkeeper_engine::order::Turn;
+use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_who_am_i};
+use ringkeeper_engine::stats::LastOperation;
+use ringkeeper_engine::tree::View;
+use ringkeeper_engine::tree::watch::{EventKind, WatchMode, WatchType, Watches};
+use ringkeeper_quorum::step::Request;
+use tracing::{info, warn};
+
+/// `KeeperState.SyncConnected`, the state that every event carries.
+const SYNC_CONNECTED: i32 = 3;
+/// The zxid of an event that setWatches makes up for.
+const NO_ZXID: i64 = -1;
+
+/// Who serves a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The replica, in order.
+    Ordered,
+    /// This core, at the request's turn.
+    Here,
+    /// This core, as soon as it comes.
+    AtOnce,
+    /// Nobody.
+    Nowhere,
+}
+
+fn place(op: OpCode) -> Place {
+    match op {
+        OpCode::Create
+        | OpCode::Delete
+        | OpCode::SetData
+        | OpCode::SetAcl
+        | OpCode::Sync
+        | OpCode::Multi
+        | OpCode::Create2
+        | OpCode::Reconfig
+        | OpCode::CreateContainer
+        | OpCode::DeleteContainer
+        | OpCode::CreateTtl
+        | OpCode::GetEphemerals
+        | OpCode::CloseSession => Place::Ordered,
+        OpCode::Exists
+        | OpCode::GetData
+        | OpCode::GetAcl
+        | OpCode::GetChildren
+        | OpCode::Ping
+        | OpCode::GetChildren2
+        | OpCode::CheckWatches
+        | OpCode::RemoveWatches
+        | OpCode::MultiRead
+        | OpCode::SetWatches
+        | OpCode::GetAllChildrenNumber
+        | OpCode::SetWatches2
+        | OpCode::AddWatch
+        | OpCode::WhoAmI => Place::Here,
+        OpCode::Auth | OpCode::Sasl => Place::AtOnce,
+        // A check stands in a multi alone: on its own it has corrupted databases. Sessions begin
+        // with a handshake.
+        OpCode::Check | OpCode::CreateSession | OpCode::Error => Place::Nowhere,
+    }
+}
+
+impl CoreState {
+    /// A request came.
+    pub fn request(
+        &mut self,
+        connection: &mut Connection,
+        session: SessionId,
+        header: RequestHeader,
+        body: &[u8],
+    ) {
+        self.touch(connection);
+        let RequestHeader { xid, op } = header;
+        let known = OpCode::from_code(op).filter(|op| place(*op) != Place::Nowhere);
+        let Some(op) = known else {
+            warn!(peer = %connection.peer, %session, "closed: unknown request type {op}");
+            self.reply(connection, xid, ErrorCode::Unimplemented.code(), |_| {});
+            connection.close_after_output();
+            return;
+        };
+        let at = self.now.tick;
+        match place(op) {
+            Place::AtOnce if op == OpCode::Auth => self.authenticate(connection, xid, body),
+            Place::AtOnce => self.refuse_sasl(connection, xid, body),
+            place => {
+                let ordered = place == Place::Ordered;
+                if connection.order.turn(ordered) == Turn::Wait {
+                    connection.order.wait(Waiting { xid, op, body: body.into(), at });
+                } else if ordered {
+                    self.send(connection, session, xid, op, body, at);
+                } else if !self.serve(connection, xid, op, body, at) {
+                    connection.order.wait(Waiting { xid, op, body: body.into(), at });
+                    self.later.push(connection.id.number);
+                }
+            }
+        }
+    }
+
+    /// Serves what waits and can go now.
+    pub fn serve_waiting(&mut self, connection: &mut Connection) {
+        let Some(session) = connection.session() else { return };
+        while !connection.closing
+            && connection.order.next_can_go(|waiting| place(waiting.op) == Place::Ordered)
+            && let Some(waiting) = connection.order.pop()
+        {
+            if place(waiting.op) == Place::Ordered {
+                self.send(connection, session, waiting.xid, waiting.op, &waiting.body, waiting.at);
+            } else if !self.serve(connection, waiting.xid, waiting.op, &waiting.body, waiting.at) {
+                connection.order.wait_first(waiting);
+                self.later.push(connection.id.number);
+                break;
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        connection: &mut Connection,
+        session: SessionId,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        at: Tick,
+    ) {
+        let auth = self.outgoing.auth(&connection.auth);
+        let body = self.outgoing.body(body);
+        self.ask(Request::Ordered { connection: connection.id, session, xid, op, body, auth });
+        connection.order.sent();
+        connection.sent.push_back((at, op, xid));
+    }
+
+    /// Answers a request from the tree. False: it met something newer than the horizon.
+    fn serve(&mut self, connection: &mut Connection, xid: i32, op: OpCode, body: &[u8], at: Tick) -> bool {
+        let start = connection.output.len();
+        write_header(&mut connection.output, xid_of_reply(op, xid), self.horizon, error::OK);
+        let view = self.tree.view(self.horizon);
+        let mut job = Job {
+            view: &view,
+            state: JobState { settings: &self.settings, watches: &mut self.watches },
+            number: connection.id.number,
+            auth: &connection.auth,
+            out: &mut connection.output,
+        };
+        let answer = job.answer(op, body, start);
+        drop(view);
+        match answer {
+            Ok(()) => {}
+            Err(ReadError::Later) => {
+                connection.output.truncate(start);
+                return false;
+            }
+            Err(ReadError::Client(code)) => {
+                connection.output.truncate(start);
+                write_header(&mut connection.output, xid, self.horizon, code.code());
+            }
+        }
+        // Events that setWatches made up for are frames of their own, before this one.
+        let frame = last_frame_start(&connection.output, start);
+        close_frame(&mut connection.output, frame);
+        self.answered(connection, op, xid, self.horizon, at);
+        true
+    }
+
+    /// Books an answer.
+    pub fn answered(&mut self, connection: &mut Connection, op: OpCode, xid: i32, zxid: Zxid, at: Tick) {
+        let latency_ms = self.since(at);
+        connection.traffic.sent += 1;
+        self.traffic.sent += 1;
+        connection.traffic.latency.add(latency_ms);
+        self.traffic.latency.add(latency_ms);
+        connection.last =
+            Some(LastOperation { name: short_name(op), xid, zxid, at_ms: self.now.wall_ms, latency_ms });
+    }
+
+    fn reply(&mut self, connection: &mut Connection, xid: i32, err: i32, record: impl FnOnce(&mut Vec<u8>)) {
+        let start = connection.output.len();
+        write_header(&mut connection.output, xid, Zxid::ZERO, err);
+        record(&mut connection.output);
+        close_frame(&mut connection.output, start);
+        connection.traffic.sent += 1;
+        self.traffic.sent += 1;
+    }
+
+    fn authenticate(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
+        let proved = jute::from_bytes::<AuthPacket<'_>>(body).map_err(ErrorCode::from).and_then(|packet| {
+            let scheme = packet.scheme.unwrap_or_default();
+            let credentials = packet.auth.unwrap_or_default();
+            auth::authenticate(&connection.auth, &scheme, credentials, connection.peer.ip(), &self.settings)
+        });
+        match proved {
+            Ok(ids) => {
+                connection.auth = ids;
+                self.reply(connection, xid, error::OK, |_| {});
+            }
+            Err(error) => {
+                info!(peer = %connection.peer, "closed: authentication failed ({error:?})");
+                self.reply(connection, xid, ErrorCode::AuthFailed.code(), |_| {});
+                connection.close_after_output();
+            }
+        }
+    }
+
+    /// A server without SASL set up answers with no token, as ZooKeeper's does.
+    fn refuse_sasl(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
+        match jute::from_bytes::<SaslToken<'_>>(body) {
+            Ok(_) => self.reply(connection, xid, error::OK, |out| SaslToken { token: None }.write(out)),
+            Err(error) => {
+                warn!(peer = %connection.peer, "closed: a SASL token that is none: {error}");
+                connection.abort();
+            }
+        }
+    }
+}
+
+/// The parts of a core that answering needs.
+struct JobState<'j> {
+    settings: &'j ringkeeper_engine::limits::Settings,
+    watches: &'j mut Watches<u64>,
+}
+
+/// One request being answered.
+struct Job<'j> {
+    view: &'j View<'j>,
+    state: JobState<'j>,
+    number: u64,
+    auth: &'j [AuthId],
+    /// Ends with the reply's header; the record follows.
+    out: &'j mut Vec<u8>,
+}
+
+type Answer = Result<(), ReadError>;
+
+impl Job<'_> {
+    fn answer(&mut self, op: OpCode, body: &[u8], start: usize) -> Answer {
+        let reads = ReadContext { view: self.view, auth: self.auth, settings: self.state.settings };
+        match op {
+            OpCode::Ping => Ok(()),
+            OpCode::Exists => {
+                let PathWatchRequest { path, watch } = jute::from_bytes(body)?;
+                let answer = reads.exists(&path, self.out);
+                let watchable = matches!(answer, Ok(()) | Err(ReadError::Client(ErrorCode::NoNode)));
+                if watch && watchable {
+                    self.state.watches.add_data(&path, self.number);
+                }
+                answer
+            }
+            OpCode::GetData => {
+                let PathWatchRequest { path, watch } = jute::from_bytes(body)?;
+                reads.get_data(&path, self.out)?;
+                if watch {
+                    self.state.watches.add_data(&path, self.number);
+                }
+                Ok(())
+            }
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                let PathWatchRequest { path, watch } = jute::from_bytes(body)?;
+                reads.get_children(&path, op == OpCode::GetChildren2, self.out)?;
+                if watch {
+                    self.state.watches.add_children(&path, self.number);
+                }
+                Ok(())
+            }
+            OpCode::GetAcl => reads.get_acl(&path_of(body)?.path, self.out),
+            OpCode::GetAllChildrenNumber => reads.count_descendants(&path_of(body)?.path, self.out),
+            OpCode::MultiRead => reads.multi_read(body, self.out),
+            OpCode::WhoAmI => {
+                write_who_am_i(self.auth, self.out);
+                Ok(())
+            }
+            OpCode::CheckWatches | OpCode::RemoveWatches => self.watch_type(op, body),
+            OpCode::AddWatch => self.add_watch(body),
+            OpCode::SetWatches => {
+                let old: SetWatches<'_> = jute::from_bytes(body)?;
+                let all = SetWatches2 {
+                    relative_zxid: old.relative_zxid,
+                    data_watches: old.data_watches,
+                    exist_watches: old.exist_watches,
+                    child_watches: old.child_watches,
+                    persistent_watches: Vec::new(),
+                    persistent_recursive_watches: Vec::new(),
+                };
+                self.set_watches(&all, start)
+            }
+            OpCode::SetWatches2 => self.set_watches(&jute::from_bytes(body)?, start),
+            other => unreachable!("{other:?} is not served by a core"),
+        }
+    }
+
+    fn watch_type(&mut self, op: OpCode, body: &[u8]) -> Answer {
+        let WatchTypeRequest { path, kind } = jute::from_bytes(body)?;
+        let kind = WatchType::from_code(kind).ok_or(ErrorCode::MarshallingError)?;
+        let found = match op {
+            OpCode::CheckWatches => self.state.watches.contains(&path, self.number, kind),
+            _ => self.state.watches.remove(&path, self.number, kind),
+        };
+        if found { Ok(()) } else { Err(ErrorCode::NoWatcher.into()) }
+    }
+
+    fn add_watch(&mut self, body: &[u8]) -> Answer {
+        let AddWatchRequest { path, mode } = jute::from_bytes(body)?;
+        let mode = match mode {
+            0 => WatchMode::Persistent,
+            1 => WatchMode::Recursive,
+            _ => return Err(ErrorCode::MarshallingError.into()),
+        };
+        self.state.watches.add(&path, self.number, mode);
+        error::OK.write(self.out);
+        Ok(())
+    }
+
+    /// Sets the watches that a client held elsewhere. What happened since its last zxid is told at
+    /// once, before the reply.
+    fn set_watches(&mut self, request: &SetWatches2<'_>, start: usize) -> Answer {
+        let since = Zxid::from_jute(request.relative_zxid);
+        let mut missed: Vec<(EventKind, &str)> = Vec::new();
+        let (mut data, mut children): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        for path in &request.data_watches {
+            match self.view.node(path)? {
+                Err(_) => missed.push((EventKind::Deleted, path)),
+                Ok(node) if self.view.data(node)?.mzxid > since => {
+                    missed.push((EventKind::DataChanged, path))
+                }
+                Ok(_) => data.push(path),
+            }
+        }
+        for path in &request.exist_watches {
+            match self.view.node(path)? {
+                Ok(_) => missed.push((EventKind::Created, path)),
+                Err(_) => data.push(path),
+            }
+        }
+        for path in &request.child_watches {
+            match self.view.node(path)? {
+                Err(_) => missed.push((EventKind::Deleted, path)),
+                Ok(node) => {
+                    let pzxid = Zxid::from_jute(self.view.stat(node)?.pzxid);
+                    if pzxid > since {
+                        missed.push((EventKind::ChildrenChanged, path));
+                    } else {
+                        children.push(path);
+                    }
+                }
+            }
+        }
+        let watches = &mut self.state.watches;
+        data.iter().for_each(|path| watches.add_data(path, self.number));
+        children.iter().for_each(|path| watches.add_children(path, self.number));
+        request.persistent_watches.iter().for_each(|p| watches.add(p, self.number, WatchMode::Persistent));
+        let recursive = &request.persistent_recursive_watches;
+        recursive.iter().for_each(|path| watches.add(path, self.number, WatchMode::Recursive));
+        let header = self.out.split_off(start);
+        for (kind, path) in missed {
+            write_event(self.out, NO_ZXID, kind, path);
+        }
+        self.out.extend_from_slice(&header);
+        Ok(())
+    }
+}
+
+/// Appends an event as a whole frame.
+pub fn write_event(out: &mut Vec<u8>, zxid: i64, kind: EventKind, path: &str) {
+    let start = out.len();
+    0i32.write(out);
+    ReplyHeader { xid: NOTIFICATION_XID, zxid, err: error::OK }.write(out);
+    WatcherEvent { kind: kind as i32, state: SYNC_CONNECTED, path: path.into() }.write(out);
+    close_frame(out, start);
+}
+
+/// Bytes of a frame's length and a reply's header.
+const HEADER_BYTES: usize = 4 + 4 + 8 + 4;
+
+/// Appends a frame's length, still zero, and its header.
+fn write_header(out: &mut Vec<u8>, xid: i32, zxid: Zxid, err: i32) {
+    0i32.write(out);
+    ReplyHeader { xid, zxid: zxid.to_jute(), err }.write(out);
+}
+
+/// Fills in the length of the frame that starts at `start` and ends with `out`.
+fn close_frame(out: &mut [u8], start: usize) {
+    let length = (out.len() - start - 4) as i32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Where the frame whose length is still open starts: behind the closed ones from `start` on.
+fn last_frame_start(out: &[u8], start: usize) -> usize {
+    let mut at = start;
+    loop {
+        let length = i32::from_be_bytes([out[at], out[at + 1], out[at + 2], out[at + 3]]);
+        if length == 0 {
+            debug_assert!(out.len() >= at + HEADER_BYTES);
+            return at;
+        }
+        at += 4 + length as usize;
+    }
+}
+
+fn xid_of_reply(op: OpCode, xid: i32) -> i32 {
+    if op == OpCode::Ping { PING_XID } else { xid }
+}
+
+/// ZooKeeper's name for the last operation of a connection.
+fn short_name(op: OpCode) -> &'static str {
+    match op {
+        OpCode::Ping => "PING",
+        OpCode::CreateSession => "SESS",
+        OpCode::Multi => "MULT",
+        OpCode::MultiRead => "MLTR",
+        OpCode::Create | OpCode::Create2 | OpCode::CreateTtl | OpCode::CreateContainer => "CREA",
+        OpCode::Delete | OpCode::DeleteContainer => "DELE",
+        OpCode::SetData => "SETD",
+        OpCode::Reconfig => "RECO",
+        OpCode::SetAcl => "SETA",
+        OpCode::CloseSession => "CLOS",
+        OpCode::Sync => "SYNC",
+        OpCode::Check => "CHEC",
+        OpCode::Exists => "EXIS",
+        OpCode::GetData => "GETD",
+        OpCode::SetWatches => "SETW",
+        OpCode::SetWatches2 => "STW2",
+        OpCode::AddWatch => "ADDW",
+        OpCode::GetAcl => "GETA",
+        OpCode::GetChildren | OpCode::GetChildren2 => "GETC",
+        OpCode::GetAllChildrenNumber => "GETACN",
+        OpCode::CheckWatches => "CHKW",
+        OpCode::RemoveWatches => "REMW",
+        OpCode::WhoAmI => "HOMI",
+        OpCode::GetEphemerals => "GETE",
+        OpCode::Auth | OpCode::Sasl | OpCode::Error => "NA",
+    }
+}

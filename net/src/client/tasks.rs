@@ -1,0 +1,176 @@
+//! The tasks of a client core: accept, read, write, deliver, send, tick. They move bytes between
+//! the ring and [`Core`]; nothing is decided here.
+
+use super::core::Core;
+use crate::mailbox::Receiver;
+use crate::ring::{self, Listener, Stream, Wake};
+use ringkeeper_quorum::step::ReplyBatch;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use tracing::{debug, warn};
+
+/// Read buffer of a connection.
+const READ_BYTES: usize = 64 << 10;
+/// A write buffer that grew above this is not kept.
+const KEPT_OUTPUT_BYTES: usize = 256 << 10;
+/// How often cores tell the replica who is alive.
+const TICK: Duration = Duration::from_millis(50);
+/// How long to wait when the kernel gives no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A core and what its tasks share.
+#[derive(Clone)]
+pub struct Tasks {
+    core: Rc<RefCell<Core>>,
+    /// The server stops.
+    stopping: Rc<Cell<bool>>,
+}
+
+impl Tasks {
+    /// Runs a core until `stop` is woken.
+    pub async fn run(
+        core: Core,
+        listener: Listener,
+        mail: Receiver<ReplyBatch>,
+        mail_wake: Wake,
+        stop: Wake,
+    ) {
+        let flush = core.state.flush.clone();
+        let tasks = Tasks { core: Rc::new(RefCell::new(core)), stopping: Rc::new(Cell::new(false)) };
+        ring::spawn(tasks.clone().accept(listener));
+        ring::spawn(tasks.clone().deliver(mail, mail_wake));
+        ring::spawn(tasks.clone().flush(flush));
+        ring::spawn(tasks.clone().tick());
+        stop.woken().await;
+        tasks.stopping.set(true);
+        tasks.core.borrow_mut().close_all();
+        // Lets readers and writers see that their sockets are shut down.
+        while !tasks.core.borrow().connections.is_empty() {
+            ring::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn accept(self, listener: Listener) {
+        while !self.stopping.get() {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let accepted = self.core.borrow_mut().accept(stream.clone(), peer);
+                    if let Some(number) = accepted {
+                        let (writer, reader) = {
+                            let core = self.core.borrow();
+                            let connection = &core.connections[&number];
+                            (connection.writer.clone(), connection.reader.clone())
+                        };
+                        ring::spawn(self.clone().read(number, stream.clone(), reader));
+                        ring::spawn(self.clone().write(number, stream, writer));
+                    }
+                }
+                Err(error) => {
+                    warn!("a connection was not accepted: {error}");
+                    ring::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn read(self, number: u64, stream: Stream, reader: Wake) {
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        loop {
+            while !self.core.borrow().may_read(number) {
+                reader.woken().await;
+            }
+            let (result, bytes) = stream.read(buffer).await;
+            match result {
+                Ok(0) => break,
+                Ok(_) => self.core.borrow_mut().on_bytes(number, &bytes),
+                Err(error) => {
+                    debug!(number, "read: {error}");
+                    break;
+                }
+            }
+            buffer = bytes;
+        }
+        // An operator's client may be done sending while its answer is still to come.
+        loop {
+            let answers_on = {
+                let core = self.core.borrow();
+                let connection = core.connections.get(&number);
+                connection.is_some_and(|c| c.is_answering_command() && !c.closing)
+            };
+            if !answers_on {
+                break;
+            }
+            reader.woken().await;
+        }
+        let last_words = {
+            let core = self.core.borrow();
+            core.connections.get(&number).is_some_and(|c| c.is_answering_command())
+        };
+        if !last_words {
+            stream.shutdown();
+            self.core.borrow_mut().remove(number);
+        }
+    }
+
+    async fn write(self, number: u64, stream: Stream, writer: Wake) {
+        let mut spare = Vec::new();
+        loop {
+            let output = {
+                let mut core = self.core.borrow_mut();
+                let Some(connection) = core.connections.get_mut(&number) else { break };
+                if connection.output.is_empty() && connection.closing {
+                    let command = connection.is_answering_command();
+                    drop(core);
+                    stream.shutdown();
+                    if command {
+                        self.core.borrow_mut().remove(number);
+                    }
+                    break;
+                }
+                let spare = std::mem::take(&mut spare);
+                (!connection.output.is_empty()).then(|| std::mem::replace(&mut connection.output, spare))
+            };
+            let Some(output) = output else {
+                writer.woken().await;
+                continue;
+            };
+            let (result, mut written) = stream.write_all(output).await;
+            if let Err(error) = result {
+                debug!(number, "write: {error}");
+                if let Some(connection) = self.core.borrow_mut().connections.get_mut(&number) {
+                    connection.abort();
+                }
+                continue;
+            }
+            self.core.borrow_mut().on_drained(number);
+            written.clear();
+            if written.capacity() <= KEPT_OUTPUT_BYTES {
+                spare = written;
+            }
+        }
+    }
+
+    async fn deliver(self, mail: Receiver<ReplyBatch>, wake: Wake) {
+        loop {
+            while let Some(batch) = mail.receive() {
+                self.core.borrow_mut().on_mail(batch);
+            }
+            wake.woken().await;
+        }
+    }
+
+    async fn flush(self, flush: Wake) {
+        loop {
+            flush.woken().await;
+            self.core.borrow_mut().flush();
+        }
+    }
+
+    async fn tick(self) {
+        while !self.stopping.get() {
+            ring::sleep(TICK).await;
+            self.core.borrow_mut().on_tick();
+        }
+    }
+}
