@@ -1,1 +1,3 @@
 //! The kernel: the only crate that makes system calls.
+
+pub mod disk;
