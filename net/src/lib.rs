@@ -6,8 +6,10 @@
 //! | `clock` | where time comes from |
 //! | `mailbox` | bounded queues between threads, a batch a message |
 //! | `client` | a core's connections |
+//! | `disk` | the data directory |
 
 pub mod client;
 pub mod clock;
+pub mod disk;
 pub mod mailbox;
 pub mod ring;

@@ -8,6 +8,7 @@
 //! | `writer` | group commit: operations out, completions in, durability as a token |
 //! | `reader` | total decoding of batches |
 //! | `recovery` | the log after a crash: what is read, what is cut, what is refused |
+//! | `retention` | what of it may be removed |
 //!
 //! Nothing here touches a file. The writer hands out operations as values and takes their
 //! completions; recovery reads through the trait `SegmentSource`.
@@ -16,6 +17,7 @@ pub mod format;
 pub mod preparation;
 pub mod reader;
 pub mod recovery;
+pub mod retention;
 pub mod writer;
 
 mod batch;

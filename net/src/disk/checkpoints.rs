@@ -1,0 +1,119 @@
+//! Checkpoints as files: there whole or not at all. One is written under a temporary name, synced,
+//! renamed, and the directory synced.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault};
+
+use super::layout::{DataDirectory, checkpoint_name, names, parse_checkpoint_name, temporary_name};
+use super::map::Map;
+use super::{DiskError, sync_directory};
+
+/// A checkpoint's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointName {
+    /// What its name says: its replay begins behind this.
+    pub first_zxid: Zxid,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// A checkpoint that is being written, by a thread that may block. Dropped before it is finished, it
+/// leaves nothing.
+#[derive(Debug)]
+pub struct CheckpointFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl CheckpointFile {
+    /// Begins the file of a checkpoint whose replay begins behind `first_zxid`.
+    pub fn create(directory: &DataDirectory, first_zxid: Zxid) -> Result<CheckpointFile, DiskError> {
+        let temporary = directory.snap().join(temporary_name(first_zxid));
+        let path = directory.snap().join(checkpoint_name(first_zxid));
+        let file = File::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
+        Ok(CheckpointFile { file, temporary, path, finished: false })
+    }
+
+    /// Appends what the writer has finished, and returns how many bytes that were.
+    pub fn drain(&mut self, writer: &mut CheckpointWriter) -> Result<u64, DiskError> {
+        let mut written = 0;
+        while let Some(bytes) = writer.take_bytes() {
+            self.append(&bytes)?;
+            written += bytes.len() as u64;
+        }
+        Ok(written)
+    }
+
+    /// Ends the checkpoint and gives the file its name; it replaces one of the same name. Only to be
+    /// called when the log is durable up to `last_zxid`.
+    pub fn finish(mut self, writer: CheckpointWriter, last_zxid: Zxid) -> Result<CheckpointName, DiskError> {
+        for bytes in writer.finish(last_zxid) {
+            self.append(&bytes)?;
+        }
+        self.file.sync_all().map_err(DiskError::io("syncing", &self.temporary))?;
+        fs::rename(&self.temporary, &self.path).map_err(DiskError::io("renaming to", &self.path))?;
+        self.finished = true;
+        sync_directory(self.path.parent().expect("a file in a directory"))?;
+        let name = self.path.file_name().and_then(|name| name.to_str()).and_then(parse_checkpoint_name);
+        Ok(CheckpointName { first_zxid: name.expect("it was made from one"), path: self.path.clone() })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.file.write_all(bytes).map_err(DiskError::io("writing", &self.temporary))
+    }
+}
+
+impl Drop for CheckpointFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is removed when the directory is opened next.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// A checkpoint's file in memory.
+#[derive(Debug)]
+pub struct MappedCheckpoint {
+    map: Map,
+}
+
+impl MappedCheckpoint {
+    /// Maps a file.
+    pub fn open(path: &Path) -> Result<MappedCheckpoint, DiskError> {
+        let map = File::open(path).and_then(|file| Map::new(&file));
+        Ok(MappedCheckpoint { map: map.map_err(DiskError::io("mapping", path))? })
+    }
+
+    /// Verifies header, index and access control lists, and gives the records.
+    pub fn checkpoint(&self) -> Result<Checkpoint<'_>, Fault> {
+        Checkpoint::open(self.map.bytes())
+    }
+
+    /// Verifies all of it.
+    pub fn verify(&self) -> Result<(), Fault> {
+        let checkpoint = self.checkpoint()?;
+        (0..checkpoint.block_count()).try_for_each(|number| checkpoint.block(number).map(drop))
+    }
+}
+
+/// All checkpoints of a directory, oldest first.
+pub(super) fn list(directory: &DataDirectory) -> Result<Vec<CheckpointName>, DiskError> {
+    let snap = directory.snap();
+    let names = names(&snap)?;
+    let mut all: Vec<CheckpointName> = names
+        .iter()
+        .filter_map(|name| {
+            let first_zxid = parse_checkpoint_name(name)?;
+            Some(CheckpointName { first_zxid, path: snap.join(name) })
+        })
+        .collect();
+    all.sort_unstable_by_key(|name| name.first_zxid);
+    Ok(all)
+}

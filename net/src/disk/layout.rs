@@ -1,0 +1,230 @@
+//! Names in a data directory, its lock, and how it is opened or made.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bincode::{Decode, Encode};
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::log::{DatabaseId, Sequence};
+
+use super::recover::Refusal;
+use super::twin::{read_twin, write_twin};
+use super::{DiskError, sync_directory};
+
+/// The layout of the directory that this code makes.
+const FORMAT: u32 = 1;
+const LOCK: &str = "LOCK";
+const DATABASE: &str = "database";
+const LOG: &str = "log";
+const SNAP: &str = "snap";
+const SEGMENT_SUFFIX: &str = ".rklog";
+const CHECKPOINT_SUFFIX: &str = ".rksnap";
+/// Of a checkpoint that is being written.
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// What `DIR/database` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Manifest {
+    /// The layout of the directory.
+    pub format: u32,
+    /// The random id that every file of it carries.
+    pub database: u64,
+}
+
+/// A data directory that this server holds.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    database: DatabaseId,
+    created: bool,
+    /// Unlocked when it is closed, also by a crash.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Opens the directory, or makes it if it is missing or empty. Removes what an interrupted
+    /// checkpoint left.
+    ///
+    /// # Errors
+    /// `Locked` if another server holds it; `Refused` if it is not a directory of ours.
+    pub fn open(path: &Path) -> Result<DataDirectory, DiskError> {
+        fs::create_dir_all(path).map_err(DiskError::io("creating", path))?;
+        let lock_path = path.join(LOCK);
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(DiskError::io("opening", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DiskError::Locked(path.to_path_buf())),
+            Err(TryLockError::Error(error)) => return Err(DiskError::io("locking", &lock_path)(error)),
+        }
+        let (manifest, created) = match read_twin::<Manifest>(&path.join(DATABASE))? {
+            Some(Ok(manifest)) if manifest.format == FORMAT => (manifest, false),
+            Some(Ok(manifest)) => {
+                return Err(Refusal::UnknownDirectory { path: path.into(), format: manifest.format }.into());
+            }
+            Some(Err(fault)) => {
+                return Err(Refusal::Manifest { path: path.join(DATABASE), fault }.into());
+            }
+            None => (create(path)?, true),
+        };
+        let database = DatabaseId(manifest.database);
+        let directory = DataDirectory { path: path.to_path_buf(), database, created, _lock: lock };
+        directory.remove_temporaries()?;
+        Ok(directory)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of the database in it.
+    pub fn database(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// Whether it was made by this opening, so that nothing is in it.
+    pub fn is_new(&self) -> bool {
+        self.created
+    }
+
+    /// Where segments are.
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// Where checkpoints are.
+    pub fn snap(&self) -> PathBuf {
+        self.path.join(SNAP)
+    }
+
+    fn remove_temporaries(&self) -> Result<(), DiskError> {
+        for name in names(&self.snap())? {
+            if name.ends_with(TEMPORARY_SUFFIX) {
+                let path = self.snap().join(name);
+                fs::remove_file(&path).map_err(DiskError::io("removing", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &Path) -> Result<Manifest, DiskError> {
+    for sub in [LOG, SNAP] {
+        let sub = path.join(sub);
+        fs::create_dir_all(&sub).map_err(DiskError::io("creating", &sub))?;
+        // Without its manifest a directory with content is not a new one: it must not get another id.
+        if let Some(name) = names(&sub)?.into_iter().next() {
+            return Err(Refusal::NoManifest { path: path.into(), found: sub.join(name) }.into());
+        }
+    }
+    let mut id = [0; 8];
+    let random = Path::new("/dev/urandom");
+    let read = File::open(random).and_then(|mut file| file.read_exact(&mut id));
+    read.map_err(DiskError::io("reading", random))?;
+    let manifest = Manifest { format: FORMAT, database: u64::from_le_bytes(id) };
+    write_twin(&path.join(DATABASE), &manifest)?;
+    if let Some(parent) = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf)) {
+        sync_directory(&parent)?;
+    }
+    Ok(manifest)
+}
+
+/// Names of a directory's files.
+pub(super) fn names(path: &Path) -> Result<Vec<String>, DiskError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(DiskError::io("listing", path))? {
+        let entry = entry.map_err(DiskError::io("listing", path))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) fn segment_name(sequence: Sequence) -> String {
+    format!("{:012}{SEGMENT_SUFFIX}", sequence.0)
+}
+
+pub(super) fn parse_segment_name(name: &str) -> Option<Sequence> {
+    let sequence = Sequence(name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok()?);
+    (segment_name(sequence) == name).then_some(sequence)
+}
+
+pub(super) fn checkpoint_name(first_zxid: Zxid) -> String {
+    format!("{:016x}{CHECKPOINT_SUFFIX}", first_zxid.0)
+}
+
+pub(super) fn parse_checkpoint_name(name: &str) -> Option<Zxid> {
+    let zxid = Zxid(u64::from_str_radix(name.strip_suffix(CHECKPOINT_SUFFIX)?, 16).ok()?);
+    (checkpoint_name(zxid) == name).then_some(zxid)
+}
+
+pub(super) fn temporary_name(first_zxid: Zxid) -> String {
+    checkpoint_name(first_zxid) + TEMPORARY_SUFFIX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::twin;
+
+    #[test]
+    fn names_are_read_as_they_are_written_and_no_others() {
+        assert_eq!(segment_name(Sequence(7)), "000000000007.rklog");
+        assert_eq!(checkpoint_name(Zxid(0x1_0000_0005)), "0000000100000005.rksnap");
+        for number in [0, 1, 999_999_999_999, 1_000_000_000_000, u64::MAX] {
+            assert_eq!(parse_segment_name(&segment_name(Sequence(number))), Some(Sequence(number)));
+            assert_eq!(parse_checkpoint_name(&checkpoint_name(Zxid(number))), Some(Zxid(number)));
+        }
+        for name in ["7.rklog", "+00000000007.rklog", "000000000007.rklog~", ".rklog", "snap"] {
+            assert_eq!(parse_segment_name(name), None);
+        }
+        assert_eq!(parse_checkpoint_name("0000000100000005.rksnap.tmp"), None);
+        assert_eq!(parse_checkpoint_name("00000001000000AB.rksnap"), None);
+    }
+
+    #[test]
+    fn a_manifest_keeps_its_golden_bytes() {
+        let bytes = twin::encode(&Manifest { format: 1, database: 0x1122_3344_5566_7788 });
+        let hex: String = bytes[..24].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, concat!("524b5457", "0c000000", "f1826039", "01000000", "8877665544332211"));
+    }
+
+    #[test]
+    fn a_directory_is_made_once_and_held_by_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("new/data");
+        let first = DataDirectory::open(&path).unwrap();
+        assert!(first.is_new());
+        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Locked(_))));
+        let database = first.database();
+        fs::write(first.snap().join(temporary_name(Zxid(1))), b"half").unwrap();
+        drop(first);
+        let again = DataDirectory::open(&path).unwrap();
+        assert_eq!((again.database(), again.is_new()), (database, false));
+        assert_eq!(names(&again.snap()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_directory_that_lost_its_manifest_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let directory = DataDirectory::open(&path).unwrap();
+        fs::write(directory.log().join(segment_name(Sequence(1))), b"").unwrap();
+        drop(directory);
+        let manifest = path.join(DATABASE);
+        let mut bytes = fs::read(&manifest).unwrap();
+        fs::remove_file(&manifest).unwrap();
+        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Refused(Refusal::NoManifest { .. }))));
+        bytes[13] ^= 1;
+        bytes[4096 + 13] ^= 1;
+        fs::write(&manifest, &bytes).unwrap();
+        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Refused(Refusal::Manifest { .. }))));
+        write_twin(&manifest, &Manifest { format: 9, database: 1 }).unwrap();
+        assert!(matches!(
+            DataDirectory::open(&path),
+            Err(DiskError::Refused(Refusal::UnknownDirectory { format: 9, .. }))
+        ));
+    }
+}

@@ -1,0 +1,94 @@
+//! The data directory: the system calls that the engine's log and checkpoints need.
+//!
+//! ```text
+//! DIR/LOCK                       held by the server that runs on it
+//! DIR/database                   the database's id and the directory's format, twice
+//! DIR/log/000000000001.rklog     segments, by sequence
+//! DIR/snap/0000000100000005.rksnap  checkpoints, by the zxid that their replay begins behind
+//! ```
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `layout` | names, the lock, opening and creating the directory |
+//! | `twin` | a small record kept twice |
+//! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
+//! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
+//! | `map` | the memory map |
+//! | `recover` | newest valid checkpoint, then the log behind it |
+//! | `retain` | removal of what recovery does not need |
+//!
+//! Everything here blocks: it is for the start of a server and for background threads. The log's live
+//! writes go through the ring.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+mod checkpoints;
+mod layout;
+mod map;
+mod recover;
+mod retain;
+mod segments;
+mod twin;
+
+#[cfg(test)]
+mod tests;
+
+pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
+pub use layout::{DataDirectory, Manifest};
+pub use recover::{Recovered, Refusal, Restore};
+pub use retain::Removed;
+pub use segments::SegmentFiles;
+pub use twin::{TwinFault, read_twin, write_twin};
+
+/// What went wrong with a file.
+#[derive(Debug)]
+pub enum DiskError {
+    /// A system call failed.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Another server runs on this directory.
+    Locked(PathBuf),
+    /// The directory or one of its files is not what this server may go on with.
+    Refused(Refusal),
+}
+
+impl DiskError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+        move |error| DiskError::Io { doing, path: path.to_path_buf(), error }
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskError::Io { doing, path, error } => write!(f, "{doing} {}: {error}", path.display()),
+            DiskError::Locked(path) => {
+                write!(f, "{} is in use by another server", path.display())
+            }
+            DiskError::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+impl From<Refusal> for DiskError {
+    fn from(refusal: Refusal) -> DiskError {
+        DiskError::Refused(refusal)
+    }
+}
+
+/// Makes creations, renames and removals in a directory durable.
+fn sync_directory(path: &Path) -> Result<(), DiskError> {
+    std::fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(DiskError::io("syncing", path))
+}

@@ -1,0 +1,232 @@
+//! Newest valid checkpoint, then the log behind it.
+//!
+//! | found | what happens |
+//! |---|---|
+//! | a damaged checkpoint | the one before serves, and this is said |
+//! | no checkpoint, a log from its beginning | the log alone is replayed |
+//! | no valid checkpoint, a log that begins later | refused: never an empty tree |
+//! | a log that ends before a checkpoint does | refused: transactions are lost |
+//! | a checkpoint of another version or database | refused |
+//! | a torn end of the log | cut, and this is said |
+//! | any other damage of the log | refused |
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::log::{self, DatabaseId, Tail, Verdict};
+use ringkeeper_engine::snap::{Checkpoint, Fault};
+
+use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
+use super::layout::DataDirectory;
+use super::segments::SegmentFiles;
+use super::twin::TwinFault;
+use super::{DiskError, sync_directory};
+
+/// Who takes what recovery reads.
+pub trait Restore {
+    /// Takes a whole checkpoint, in the place of anything taken before: when it fails, an older one
+    /// comes. Blocks are verified as they are asked for; a fault of one is a reason to fail.
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String>;
+
+    /// Takes the next transaction. One that was there when the checkpoint passed by comes again.
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// What recovery found.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The checkpoint that served; `None` if the log alone did.
+    pub checkpoint: Option<CheckpointName>,
+    /// Newer checkpoints that are damaged, and how.
+    pub damaged: Vec<(CheckpointName, String)>,
+    /// What was found of the log: clean, or a torn end.
+    pub log: Verdict,
+    /// How many transactions were replayed.
+    pub transactions: u64,
+    /// Where the log goes on.
+    pub tail: Tail,
+}
+
+/// Why a server does not go on with a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The directory's layout is of a later release.
+    UnknownDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The layout it has.
+        format: u32,
+    },
+    /// The directory's manifest is unusable.
+    Manifest {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        fault: TwinFault,
+    },
+    /// The directory has content and no manifest.
+    NoManifest {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        found: PathBuf,
+    },
+    /// A checkpoint of a later release.
+    UnknownCheckpoint {
+        /// Its file.
+        path: PathBuf,
+        /// The version it has.
+        version: u32,
+    },
+    /// A checkpoint of another database.
+    ForeignCheckpoint {
+        /// Its file.
+        path: PathBuf,
+        /// Its database.
+        found: DatabaseId,
+    },
+    /// The log cannot be used.
+    Log {
+        /// What is wrong with it.
+        verdict: Verdict,
+        /// Damaged checkpoints, which would have needed less of it.
+        damaged: Vec<(PathBuf, String)>,
+    },
+    /// The log lacks its end.
+    LogEndsEarly {
+        /// Its last transaction.
+        last: Zxid,
+        /// The checkpoint that knows more.
+        path: PathBuf,
+        /// Up to where.
+        known: Zxid,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::UnknownDirectory { path, format } => {
+                write!(f, "{} has format {format}, which this release does not know", path.display())
+            }
+            Refusal::Manifest { path, fault } => write!(f, "{}: {fault}", path.display()),
+            Refusal::NoManifest { path, found } => write!(
+                f,
+                "{} has no file `database`, and yet there is {}: its database is unknown",
+                path.display(),
+                found.display()
+            ),
+            Refusal::UnknownCheckpoint { path, version } => {
+                write!(f, "{} has format version {version}, which this release does not know", path.display())
+            }
+            Refusal::ForeignCheckpoint { path, found } => {
+                write!(f, "{} belongs to another database, {found}", path.display())
+            }
+            Refusal::Log { verdict, damaged } => {
+                verdict.fmt(f)?;
+                for (path, why) in damaged {
+                    write!(f, "; {} would have served, but is {why}", path.display())?;
+                }
+                Ok(())
+            }
+            Refusal::LogEndsEarly { last, path, known } => write!(
+                f,
+                "the log ends at {last}, but {} knows of {known}: transactions are lost",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl DataDirectory {
+    /// Reads everything back: the newest checkpoint that is whole, then the log behind it.
+    ///
+    /// # Errors
+    /// `Refused` where going on would lose or invent a transaction; what `restore` has taken by then is
+    /// to be thrown away.
+    pub fn recover(
+        &self,
+        files: &mut SegmentFiles,
+        restore: &mut impl Restore,
+    ) -> Result<Recovered, DiskError> {
+        let mut damaged = Vec::new();
+        let mut served = None;
+        // What the log has to reach: a checkpoint holds parts of its last transactions, and its name
+        // alone says that there was a log up to there.
+        let mut known: Option<(Zxid, PathBuf)> = None;
+        for name in checkpoints::list(self)?.into_iter().rev() {
+            if known.as_ref().is_none_or(|(zxid, _)| *zxid < name.first_zxid) {
+                known = Some((name.first_zxid, name.path.clone()));
+            }
+            match self.take_checkpoint(&name, restore)? {
+                Ok(last_zxid) => {
+                    if known.as_ref().is_none_or(|(zxid, _)| *zxid < last_zxid) {
+                        known = Some((last_zxid, name.path.clone()));
+                    }
+                    served = Some(name);
+                    break;
+                }
+                Err(why) => damaged.push((name, why)),
+            }
+        }
+        let after = served.as_ref().map_or(Zxid::ZERO, |name| name.first_zxid);
+        let found = log::recover(&mut files.reader()?, self.database(), after, |zxid, bytes| {
+            restore.transaction(zxid, bytes)
+        })?;
+        let tail = found.tail().map_err(|verdict| Refusal::Log {
+            verdict: verdict.clone(),
+            damaged: damaged.iter().map(|(name, why)| (name.path.clone(), why.clone())).collect(),
+        })?;
+        if let Some((known, path)) = known
+            && tail.zxid() < known
+        {
+            return Err(Refusal::LogEndsEarly { last: tail.zxid(), path, known }.into());
+        }
+        Ok(Recovered { checkpoint: served, damaged, log: found.verdict, transactions: found.entries, tail })
+    }
+
+    /// Restores one checkpoint and returns its last zxid, or what is damaged.
+    fn take_checkpoint(
+        &self,
+        name: &CheckpointName,
+        restore: &mut impl Restore,
+    ) -> Result<Result<Zxid, String>, DiskError> {
+        let map = match MappedCheckpoint::open(&name.path) {
+            Ok(map) => map,
+            // An empty file cannot be mapped: that is damage too.
+            Err(DiskError::Io { error, .. }) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let checkpoint = match map.checkpoint() {
+            Ok(checkpoint) => checkpoint,
+            Err(Fault::UnknownVersion(version)) => {
+                return Err(Refusal::UnknownCheckpoint { path: name.path.clone(), version }.into());
+            }
+            Err(fault) => return Ok(Err(fault.to_string())),
+        };
+        if checkpoint.database() != self.database() {
+            let found = checkpoint.database();
+            return Err(Refusal::ForeignCheckpoint { path: name.path.clone(), found }.into());
+        }
+        if checkpoint.first_zxid() != name.first_zxid {
+            return Ok(Err(format!("it begins behind {}, not as its name says", checkpoint.first_zxid())));
+        }
+        Ok(restore.checkpoint(&checkpoint).map(|()| checkpoint.last_zxid()))
+    }
+
+    /// Removes the checkpoints that have seen anything behind `last_kept`, damaged ones too, durably. To
+    /// be done before the log is cut there.
+    pub fn remove_checkpoints_behind(&self, last_kept: Zxid) -> Result<(), DiskError> {
+        for name in checkpoints::list(self)? {
+            let map = MappedCheckpoint::open(&name.path)?;
+            if map.checkpoint().is_ok_and(|checkpoint| checkpoint.last_zxid() <= last_kept) {
+                continue;
+            }
+            std::fs::remove_file(&name.path).map_err(DiskError::io("removing", &name.path))?;
+        }
+        sync_directory(&self.snap())
+    }
+}

@@ -1,0 +1,62 @@
+//! Retention: gathers the facts, lets the engine decide, removes.
+
+use std::fs;
+
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use ringkeeper_engine::log::retention::{CheckpointFacts, Obsolete, SegmentFacts, obsolete};
+use ringkeeper_engine::log::{SegmentSource, Sequence};
+
+use super::checkpoints::{self, MappedCheckpoint};
+use super::layout::DataDirectory;
+use super::segments::SegmentFiles;
+use super::{DiskError, sync_directory};
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Checkpoints, by the zxid in their name.
+    pub checkpoints: Vec<Zxid>,
+    /// Segments.
+    pub segments: Vec<Sequence>,
+}
+
+impl DataDirectory {
+    /// Removes what recovery does not need, durably: all but the newest `keep` valid checkpoints (two at
+    /// least) and the log behind the oldest of them. Reads all those checkpoints to know that they are
+    /// valid; may run while the log is written.
+    pub fn remove_obsolete(&self, files: &mut SegmentFiles, keep: usize) -> Result<Removed, DiskError> {
+        let names = checkpoints::list(self)?;
+        let mut facts = Vec::with_capacity(names.len());
+        for name in &names {
+            let valid = MappedCheckpoint::open(&name.path).is_ok_and(|map| map.verify().is_ok());
+            facts.push(CheckpointFacts { first_zxid: name.first_zxid, valid });
+        }
+        let Obsolete { checkpoints, segments } = obsolete(&facts, &self.segment_facts(files)?, keep);
+        for name in names.iter().filter(|name| checkpoints.contains(&name.first_zxid)) {
+            fs::remove_file(&name.path).map_err(DiskError::io("removing", &name.path))?;
+        }
+        if !checkpoints.is_empty() {
+            sync_directory(&self.snap())?;
+        }
+        if !segments.is_empty() {
+            files.remove(&segments)?;
+        }
+        Ok(Removed { checkpoints, segments })
+    }
+
+    fn segment_facts(&self, files: &mut SegmentFiles) -> Result<Vec<SegmentFacts>, DiskError> {
+        let mut reader = files.reader()?;
+        let mut facts = Vec::new();
+        for file in reader.segments() {
+            let mut bytes = vec![0; SEGMENT_HEADER_BYTES.min(file.bytes as usize)];
+            reader.read_at(file.sequence, 0, &mut bytes)?;
+            let header = SegmentHeader::decode(&bytes).ok().map(|(header, _)| header);
+            let own = header
+                .filter(|header| header.sequence == file.sequence && header.database == self.database());
+            let header = own.map(|header| (header.previous_zxid, header.previous));
+            facts.push(SegmentFacts { sequence: file.sequence, header });
+        }
+        Ok(facts)
+    }
+}
