@@ -11,13 +11,14 @@
 //! | `tree` | the znodes: one writer, a reader a core, and the lock-free index between them |
 //! | `auth`, `session` | who a client is and what it may do; who is alive, until when |
 //! | `overlay`, `prep` | what is proposed; a request becomes a transaction or an error |
-//! | `apply`, `database` | a transaction changes tree and sessions |
+//! | `apply`, `database`, `checkpoint` | a transaction changes tree and sessions; all of it into a file and back |
 //! | `read`, `order` | reads at one moment of the tree; a session's requests in order |
 //! | `log`, `snap` | what is on disk: group-committed segments, checkpoints |
 //! | `stats` | plain counters, and the report that an operator gets |
 
 pub mod apply;
 pub mod auth;
+pub mod checkpoint;
 pub mod database;
 pub mod error;
 pub mod id;

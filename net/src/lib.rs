@@ -6,10 +6,18 @@
 //! | `clock` | where time comes from |
 //! | `mailbox` | bounded queues between threads, a batch a message |
 //! | `client` | a core's connections |
+//! | `listen` | listening sockets |
 //! | `disk` | the data directory |
+//! | `background` | the log's upkeep and checkpoints, on threads of their own |
+//! | `drive` | the replica core |
+//! | `serve` | a whole server |
 
+pub mod background;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod drive;
+pub mod listen;
 pub mod mailbox;
 pub mod ring;
+pub mod serve;

@@ -5,13 +5,10 @@
 
 #![allow(unsafe_code, reason = "one of the three addresses; see LogBuffer")]
 
-use std::fs::OpenOptions;
 use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,46 +131,14 @@ impl Stream {
     }
 }
 
-/// How a file of the log is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenFlags {
-    /// Past the page cache; buffers and offsets must be aligned.
-    pub direct: bool,
-    /// A write is durable when it completes.
-    pub dsync: bool,
-}
-
-const O_DIRECT: i32 = 0o40000;
-const O_DSYNC: i32 = 0o10000;
-
 /// A file; clones are the same one.
 #[derive(Clone)]
 pub struct File(Rc<tokio_uring::fs::File>);
 
 impl File {
-    /// Creates or empties a file.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub async fn create(path: &Path, flags: OpenFlags) -> io::Result<File> {
-        let mut custom = 0;
-        if flags.direct {
-            custom |= O_DIRECT;
-        }
-        if flags.dsync {
-            custom |= O_DSYNC;
-        }
-        let mut options = tokio_uring::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).custom_flags(custom);
-        Ok(File(Rc::new(options.open(path).await?)))
-    }
-
-    /// A directory, to be synced.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub fn directory(path: &Path) -> io::Result<File> {
-        Ok(File(Rc::new(tokio_uring::fs::File::from_std(OpenOptions::new().read(true).open(path)?))))
+    /// Of a file that is open already.
+    pub fn new(file: std::fs::File) -> File {
+        File(Rc::new(tokio_uring::fs::File::from_std(file)))
     }
 
     /// Writes `range` of `buffer` at `offset`.
@@ -193,14 +158,6 @@ impl File {
     /// As the kernel says; what the disk holds is then unknown.
     pub async fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data().await
-    }
-
-    /// fsync.
-    ///
-    /// # Errors
-    /// As the kernel says; what the disk holds is then unknown.
-    pub async fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all().await
     }
 }
 

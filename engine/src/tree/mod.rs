@@ -15,6 +15,7 @@ pub mod node;
 pub mod path;
 pub mod quota;
 mod view;
+pub mod walk;
 pub mod watch;
 
 pub use view::{Absent, NotYet, TreeReader, View};

@@ -1,0 +1,140 @@
+//! Work that blocks and that no reply waits for, each kind on a thread of its own: the log's
+//! upkeep (the next segment is prepared there) and checkpoints.
+
+use crate::disk::{CheckpointFile, DataDirectory, DiskError, SegmentFiles};
+use crate::ring::Wake;
+use crossbeam::queue::SegQueue;
+use ringkeeper_engine::checkpoint;
+use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::log::{IoFailure, SyncMode, Upkeep};
+use ringkeeper_engine::snap::CheckpointWriter;
+use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_quorum::step::Input;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// What background work brings back.
+#[derive(Clone)]
+pub struct Results {
+    queue: Arc<SegQueue<Input>>,
+    wake: Wake,
+}
+
+impl Results {
+    /// Nothing yet; each result wakes `wake`.
+    pub fn new(wake: Wake) -> Self {
+        Results { queue: Arc::new(SegQueue::new()), wake }
+    }
+
+    /// The oldest result.
+    pub fn take(&self) -> Option<Input> {
+        self.queue.pop()
+    }
+
+    fn put(&self, input: Input) {
+        self.queue.push(input);
+        self.wake.wake();
+    }
+}
+
+/// A checkpoint to be written.
+pub struct CheckpointJob {
+    /// Everything up to here is in the tree.
+    pub first: Zxid,
+    /// Sessions with their timeouts in milliseconds.
+    pub sessions: Vec<(SessionId, u32)>,
+}
+
+/// How checkpoints are written and kept.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointPolicy {
+    /// Share of the disk; zero is no limit.
+    pub bytes_per_second_max: u64,
+    /// Checkpoints to keep, two at least; `None` keeps all.
+    pub keep: Option<usize>,
+}
+
+/// Starts the thread of the log's upkeep.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start_upkeep(mut files: SegmentFiles, results: Results) -> std::io::Result<Sender<Upkeep>> {
+    let (jobs, work) = channel::<Upkeep>();
+    thread::Builder::new().name("log-upkeep".into()).spawn(move || {
+        for step in work {
+            let result = files.upkeep(step);
+            results.put(Input::Upkeep(step, result));
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Starts the thread that writes checkpoints.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start_checkpoints(
+    directory: Arc<DataDirectory>,
+    tree: TreeReader,
+    policy: CheckpointPolicy,
+    results: Results,
+) -> std::io::Result<Sender<CheckpointJob>> {
+    let (jobs, work) = channel::<CheckpointJob>();
+    thread::Builder::new().name("checkpoint".into()).spawn(move || {
+        for job in work {
+            let result = write_checkpoint(&directory, &tree, policy, &job);
+            let result = result.map_err(|error| IoFailure { errno: None, message: error.to_string() });
+            if result.is_ok() {
+                remove_obsolete(&directory, policy);
+            }
+            results.put(Input::Checkpointed(result));
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Writes a checkpoint so that it is there whole or not at all.
+///
+/// # Errors
+/// As the disk says.
+pub fn write_checkpoint(
+    directory: &DataDirectory,
+    tree: &TreeReader,
+    policy: CheckpointPolicy,
+    job: &CheckpointJob,
+) -> Result<Zxid, DiskError> {
+    let begun = Instant::now();
+    let mut file = CheckpointFile::create(directory, job.first)?;
+    let mut writer = CheckpointWriter::new(directory.database(), job.first);
+    let mut written = 0;
+    let newest = checkpoint::write(&mut writer, job.first, &job.sessions, tree, |writer| {
+        let now = file.drain(writer)?;
+        if now > 0 && policy.bytes_per_second_max > 0 {
+            written += now;
+            let earliest = Duration::from_secs_f64(written as f64 / policy.bytes_per_second_max as f64);
+            thread::sleep(earliest.saturating_sub(begun.elapsed()));
+        }
+        Ok::<(), DiskError>(())
+    })?;
+    let name = file.finish(writer, newest)?;
+    info!("checkpoint {} written in {:?}", name.path.display(), begun.elapsed());
+    Ok(job.first)
+}
+
+fn remove_obsolete(directory: &DataDirectory, policy: CheckpointPolicy) {
+    let Some(keep) = policy.keep else { return };
+    // Only its list and removals are used; no segment is written through it.
+    let mut files = SegmentFiles::new(directory, SyncMode::None);
+    match directory.remove_obsolete(&mut files, keep) {
+        Ok(removed) if removed.checkpoints.is_empty() && removed.segments.is_empty() => {}
+        Ok(removed) => info!(
+            "removed {} checkpoints and {} segments that recovery does not need",
+            removed.checkpoints.len(),
+            removed.segments.len()
+        ),
+        Err(error) => warn!("obsolete files were not removed: {error}"),
+    }
+}

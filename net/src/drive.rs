@@ -1,0 +1,240 @@
+//! The replica core: drains inputs, steps the replica, runs its effects.
+
+use crate::background::{CheckpointJob, Results};
+use crate::clock::Clock;
+use crate::disk::SegmentFiles;
+use crate::mailbox::{Receiver, Sender};
+use crate::ring::{self, File, Wake};
+use ringkeeper_engine::id::Tick;
+use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Sequence, SyncMode, Upkeep};
+use ringkeeper_quorum::replica::Replica;
+use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, RequestBatch};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+use tracing::warn;
+
+/// How often the replica looks at its sessions.
+const TICK_MS: u64 = 20;
+
+/// One client core, as the replica core sees it.
+pub struct CoreLink {
+    /// What its connections ask for.
+    pub requests: Receiver<RequestBatch>,
+    /// What they are told.
+    pub replies: Sender<ReplyBatch>,
+    /// Told, but there was no room yet.
+    pub undelivered: VecDeque<ReplyBatch>,
+}
+
+/// See the module.
+pub struct Drive {
+    /// The state machine.
+    pub replica: Replica,
+    /// The client cores.
+    pub cores: Vec<CoreLink>,
+    /// The time.
+    pub clock: Clock,
+    /// Woken by requests, completions, background work and the stop.
+    pub wake: Wake,
+    /// What background threads bring back.
+    pub results: Results,
+    /// The log's upkeep.
+    pub upkeep: mpsc::Sender<Upkeep>,
+    /// Checkpoints.
+    pub checkpoints: mpsc::Sender<CheckpointJob>,
+    /// The log's files.
+    pub log: LogLane,
+    /// Set when the server is to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Drive {
+    /// Runs until the server is to stop or cannot go on.
+    ///
+    /// # Errors
+    /// Why it cannot go on: a write or a sync failed, so what the disk holds is unknown.
+    pub async fn run(mut self) -> Result<(), LogError> {
+        let wake = self.wake.clone();
+        ring::spawn(async move {
+            loop {
+                ring::sleep(Duration::from_millis(TICK_MS)).await;
+                wake.wake();
+            }
+        });
+        let mut next_tick = Tick::default();
+        let mut effects = Vec::new();
+        while !self.stop.load(Ordering::Acquire) {
+            self.turn(&mut next_tick, &mut effects)?;
+            self.wake.woken().await;
+        }
+        self.finish(effects).await
+    }
+
+    fn turn(&mut self, next_tick: &mut Tick, effects: &mut Vec<Effect>) -> Result<(), LogError> {
+        let now = self.clock.now();
+        self.take_results(effects);
+        let delivered = self.cores.iter_mut().all(CoreLink::deliver);
+        for core in self.cores.iter().filter(|_| delivered) {
+            while self.replica.can_take()
+                && let Some(batch) = core.requests.receive()
+            {
+                self.replica.step(now, Input::Requests(batch), effects);
+            }
+        }
+        if now.tick >= *next_tick {
+            *next_tick = now.tick.plus_ms(TICK_MS);
+            self.replica.step(now, Input::Tick, effects);
+        }
+        self.replica.flush(now, effects);
+        self.log.plan(now.us, &self.replica, &self.wake);
+        self.run_effects(effects)
+    }
+
+    fn take_results(&mut self, effects: &mut Vec<Effect>) {
+        let now = self.clock.now();
+        loop {
+            let next = self.log.completed.borrow_mut().pop_front().or_else(|| self.results.take());
+            let Some(input) = next else { return };
+            self.replica.step(now, input, effects);
+        }
+    }
+
+    fn run_effects(&mut self, effects: &mut Vec<Effect>) -> Result<(), LogError> {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Write(write) => self.log.write(write, &self.wake),
+                Effect::Upkeep(step) => {
+                    if let Upkeep::Close { sequence } = step {
+                        self.log.files.remove(&sequence);
+                    }
+                    self.upkeep.send(step).map_err(|_| thread_gone("log upkeep"))?;
+                }
+                Effect::Deliver { core, batch } => {
+                    let core = &mut self.cores[core as usize];
+                    core.undelivered.push_back(batch);
+                    core.deliver();
+                }
+                Effect::Checkpoint { first, sessions } => {
+                    let job = CheckpointJob { first, sessions };
+                    self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+                }
+                Effect::Notice(text) => warn!("{text}"),
+                Effect::Fatal(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what was proposed reach the disk, and marks the end of the log.
+    async fn finish(mut self, mut effects: Vec<Effect>) -> Result<(), LogError> {
+        let mut marked = false;
+        loop {
+            self.take_results(&mut effects);
+            let now = self.clock.now();
+            if self.replica.is_settled() {
+                if marked {
+                    return Ok(());
+                }
+                self.replica.mark_end(now, &mut effects);
+                marked = true;
+            }
+            self.replica.flush(now, &mut effects);
+            // Nobody listens any more.
+            effects.retain(|effect| !matches!(effect, Effect::Deliver { .. } | Effect::Checkpoint { .. }));
+            self.run_effects(&mut effects)?;
+            if !(marked && self.replica.is_settled()) {
+                self.wake.woken().await;
+            }
+        }
+    }
+}
+
+fn thread_gone(name: &str) -> LogError {
+    LogError::Failed(IoFailure { errno: None, message: format!("the {name} thread has ended") })
+}
+
+impl CoreLink {
+    /// Delivers what waits; returns whether nothing is left.
+    fn deliver(&mut self) -> bool {
+        while let Some(batch) = self.undelivered.pop_front() {
+            if let Err(batch) = self.replies.send(batch) {
+                self.undelivered.push_front(batch);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// The log's writes, through this thread's ring.
+pub struct LogLane {
+    names: SegmentFiles,
+    sync: SyncMode,
+    files: HashMap<Sequence, File>,
+    completed: Rc<RefCell<VecDeque<Input>>>,
+    /// When a timer for a batch that waits for company rings.
+    timer_at_us: u64,
+}
+
+impl LogLane {
+    /// For these files.
+    pub fn new(names: SegmentFiles, sync: SyncMode) -> Self {
+        let completed = Rc::default();
+        LogLane { names, sync, files: HashMap::new(), completed, timer_at_us: 0 }
+    }
+
+    fn write(&mut self, mut write: LogWrite, wake: &Wake) {
+        let (completed, wake, sync) = (Rc::clone(&self.completed), wake.clone(), self.sync);
+        let file = self.file(write.segment);
+        let path = self.names.path(write.segment);
+        ring::spawn(async move {
+            let buffer = std::mem::take(&mut write.buffer);
+            let result = match file {
+                Ok(file) => {
+                    let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
+                    write.buffer = home;
+                    if result.is_ok() && sync == SyncMode::Fdatasync {
+                        result = file.sync_data().await;
+                    }
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            let result = result.map_err(|error| IoFailure {
+                errno: error.raw_os_error(),
+                message: format!("writing {}: {error}", path.display()),
+            });
+            completed.borrow_mut().push_back(Input::Written(write, result));
+            wake.wake();
+        });
+    }
+
+    fn file(&mut self, segment: Sequence) -> io::Result<File> {
+        if let Some(file) = self.files.get(&segment) {
+            return Ok(file.clone());
+        }
+        let file = File::new(self.names.open_for_writes(segment)?);
+        self.files.insert(segment, file.clone());
+        Ok(file)
+    }
+
+    /// A batch that waits for company is written when its time has come, also if nothing happens.
+    fn plan(&mut self, now_us: u64, replica: &Replica, wake: &Wake) {
+        let Some(due) = replica.log().write_due_at_us() else { return };
+        if replica.log().is_writing() || due <= now_us || due == self.timer_at_us {
+            return;
+        }
+        self.timer_at_us = due;
+        let wake = wake.clone();
+        ring::spawn(async move {
+            ring::sleep(Duration::from_micros(due - now_us)).await;
+            wake.wake();
+        });
+    }
+}

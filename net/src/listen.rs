@@ -1,0 +1,49 @@
+//! Listening sockets: one a core, on the same address, so that the kernel spreads the clients.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Listens on `address`, `count` times. Port 0 is some free port, the same for all.
+///
+/// # Errors
+/// As the kernel says; also when somebody else listens there, whom SO_REUSEPORT would let us share
+/// the address with.
+pub fn listen(address: SocketAddr, backlog: i32, count: u16) -> io::Result<Vec<TcpListener>> {
+    if count == 1 {
+        return Ok(vec![socket(address, backlog, false)?]);
+    }
+    let address = socket(address, backlog, false)?.local_addr()?;
+    (0..count).map(|_| socket(address, backlog, true)).collect()
+}
+
+fn socket(address: SocketAddr, backlog: i32, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if let SocketAddr::V6(v6) = address {
+        // The wildcard of IPv6 takes IPv4 too, as Java's does.
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_taken_is_refused_also_when_cores_share_one() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = listen(loopback, 16, 3).unwrap();
+        assert_eq!(first.len(), 3);
+        let taken = first[0].local_addr().unwrap();
+        assert!(first.iter().all(|listener| listener.local_addr().unwrap() == taken));
+        assert_eq!(listen(taken, 16, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(taken, 16, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

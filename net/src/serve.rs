@@ -1,0 +1,272 @@
+//! A whole server: recovers the data, starts the threads, stops them.
+
+use crate::background::{self, CheckpointPolicy, Results};
+use crate::client::admission::Admission;
+use crate::client::commands::{Commands, Facts};
+use crate::client::core::{Core, CoreState};
+use crate::client::tasks::Tasks;
+use crate::clock::Clock;
+use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
+use crate::drive::{CoreLink, Drive, LogLane};
+use crate::listen::listen;
+use crate::mailbox::{Receiver, Sender, mailbox};
+use crate::ring::{self, Listener, Wake};
+use ringkeeper_engine::checkpoint;
+use ringkeeper_engine::database::Database;
+use ringkeeper_engine::id::{ServerId, Zxid};
+use ringkeeper_engine::limits::Settings;
+use ringkeeper_engine::log::{self, LogError, LogWriter};
+use ringkeeper_engine::session;
+use ringkeeper_engine::snap::Checkpoint;
+use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
+use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use tracing::{info, warn};
+
+/// Batches that a mailbox holds.
+const MAILBOX_BATCHES: usize = 64;
+
+/// Everything that a server is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Connections that the kernel keeps until they are accepted.
+    pub backlog: i32,
+    /// Client cores.
+    pub cores: u16,
+    /// Where the data is.
+    pub data_dir: PathBuf,
+    /// This server's number; a standalone one is 1, as ZooKeeper's.
+    pub server: ServerId,
+    /// Bounds and switches.
+    pub settings: Settings,
+    /// The log's settings.
+    pub log: log::Settings,
+    /// How checkpoints are written and kept.
+    pub checkpoints: CheckpointPolicy,
+    /// What the four-letter words say of the configuration.
+    pub facts: Facts,
+}
+
+/// Why a server did not start, or stopped.
+#[derive(Debug)]
+pub enum ServeError {
+    /// A system call failed.
+    Io(String, io::Error),
+    /// The data directory cannot be used.
+    Disk(DiskError),
+    /// The log cannot be written.
+    Log(LogError),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Io(doing, error) => write!(f, "{doing}: {error}"),
+            ServeError::Disk(error) => error.fmt(f),
+            ServeError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<DiskError> for ServeError {
+    fn from(error: DiskError) -> Self {
+        ServeError::Disk(error)
+    }
+}
+
+/// Runs a server until SIGTERM or SIGINT. `ready` is told the address once clients can connect.
+///
+/// # Errors
+/// Why it did not start, or could not go on.
+pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let seed = RandomState::new().hash_one("ringkeeper");
+    // The address is taken first: a mistake in it should not wait for the recovery.
+    let listeners = listen(options.listen, options.backlog, options.cores)
+        .map_err(|error| ServeError::Io(format!("listening on {}", options.listen), error))?;
+    let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
+    let directory = Arc::new(DataDirectory::open(&options.data_dir)?);
+    let (database, log) = recover(&directory, &options, seed)?;
+    let clock = Clock::start();
+    let now = clock.now();
+    let config = ReplicaConfig {
+        settings: Arc::new(options.settings.clone()),
+        server: options.server,
+        cores: options.cores,
+        first_session: session::first_id(options.server.0, now.wall_ms),
+        seed,
+    };
+    let replica = Replica::new(config, database, log, now);
+    let wake = Wake::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(Arc::clone(&stop), wake.clone())?;
+    let (links, core_threads) = start_cores(&options, listeners, &replica, clock, &wake)?;
+    ready(address);
+    let stopped = run_replica(&options, directory, replica, links, clock, wake, stop);
+    if stopped.is_ok() {
+        for (stop, thread) in core_threads {
+            stop.wake();
+            let _ = thread.join();
+        }
+    }
+    stopped
+}
+
+fn run_replica(
+    options: &Options,
+    directory: Arc<DataDirectory>,
+    replica: Replica,
+    cores: Vec<CoreLink>,
+    clock: Clock,
+    wake: Wake,
+    stop: Arc<AtomicBool>,
+) -> Result<(), ServeError> {
+    let results = Results::new(wake.clone());
+    let files = || SegmentFiles::new(&directory, options.log.sync);
+    let no_thread = |error| ServeError::Io("starting a thread".into(), error);
+    let upkeep = background::start_upkeep(files(), results.clone()).map_err(no_thread)?;
+    let (tree, policy) = (replica.reader(), options.checkpoints);
+    let checkpoints = background::start_checkpoints(Arc::clone(&directory), tree, policy, results.clone());
+    let checkpoints = checkpoints.map_err(no_thread)?;
+    let log = LogLane::new(files(), options.log.sync);
+    let drive = Drive { replica, cores, clock, wake, results, upkeep, checkpoints, log, stop };
+    let ran = ring::run(drive.run()).map_err(|error| ServeError::Io("starting".into(), error))?;
+    ran.map_err(ServeError::Log)
+}
+
+/// The newest checkpoint and the log behind it, as a database and a log that goes on.
+fn recover(
+    directory: &DataDirectory,
+    options: &Options,
+    seed: u64,
+) -> Result<(Database, LogWriter), ServeError> {
+    let mut files = SegmentFiles::new(directory, options.log.sync);
+    let extended_types = options.settings.extended_types_enabled;
+    let mut restored = Restored { database: Database::new(seed), seed, extended_types };
+    let recovered = directory.recover(&mut files, &mut restored)?;
+    for (name, why) in &recovered.damaged {
+        warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
+    }
+    if recovered.log != log::Verdict::Clean {
+        warn!("{}", recovered.log);
+    }
+    let mut database = restored.database;
+    database.replayed();
+    info!(
+        "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
+        directory.path().display(),
+        database.last,
+        database.tree.node_count(),
+        database.sessions.len(),
+        recovered.transactions
+    );
+    Ok((database, LogWriter::new(options.log, directory.database(), recovered.tail)))
+}
+
+/// Takes what recovery reads.
+struct Restored {
+    database: Database,
+    seed: u64,
+    extended_types: bool,
+}
+
+impl Restore for Restored {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
+        self.database = Database::new(self.seed);
+        let read = checkpoint::read(&mut self.database, checkpoint, self.extended_types);
+        if read.is_err() {
+            self.database = Database::new(self.seed);
+        }
+        read
+    }
+
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        self.database.replay(bytes).map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
+    }
+}
+
+fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> {
+    let doing = |error| ServeError::Io("waiting for signals".into(), error);
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(doing)?;
+    let wait = move || {
+        for signal in signals.forever() {
+            info!("stopping: signal {signal}");
+            stop.store(true, Ordering::Release);
+            wake.wake();
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait).map_err(doing)?;
+    Ok(())
+}
+
+type CoreThread = (Wake, thread::JoinHandle<()>);
+
+fn start_cores(
+    options: &Options,
+    listeners: Vec<TcpListener>,
+    replica: &Replica,
+    clock: Clock,
+    replica_wake: &Wake,
+) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
+    let settings = Arc::new(options.settings.clone());
+    let commands = Arc::new(Commands::new(options.facts.clone()));
+    let admission = Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns));
+    let (mut links, mut threads) = (Vec::new(), Vec::new());
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (core_wake, flush, stop) = (Wake::new(), Wake::new(), Wake::new());
+        let (requests_in, requests) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
+        let (replies, replies_out) = mailbox(MAILBOX_BATCHES, replica_wake.clone(), core_wake.clone());
+        let state = CoreState {
+            number: number as u16,
+            settings: Arc::clone(&settings),
+            commands: Arc::clone(&commands),
+            tree: replica.reader(),
+            horizon: replica.applied(),
+            watches: Default::default(),
+            outgoing: RequestBatch::default(),
+            flush,
+            later: Vec::new(),
+            now: clock.now(),
+            traffic: Default::default(),
+            touched: Vec::new(),
+        };
+        let parts = CoreParts { state, clock, requests_in, admission: Arc::clone(&admission), replies_out };
+        let core_stop = stop.clone();
+        let run = move || run_core(parts, listener, core_wake, core_stop);
+        let thread = thread::Builder::new().name(format!("client-{number}")).spawn(run);
+        threads.push((stop, thread.map_err(|error| ServeError::Io("starting a core".into(), error))?));
+        links.push(CoreLink { requests, replies, undelivered: Default::default() });
+    }
+    Ok((links, threads))
+}
+
+/// What moves to a core's thread.
+struct CoreParts {
+    state: CoreState,
+    clock: Clock,
+    requests_in: Sender<RequestBatch>,
+    admission: Arc<Admission>,
+    replies_out: Receiver<ReplyBatch>,
+}
+
+fn run_core(parts: CoreParts, listener: TcpListener, wake: Wake, stop: Wake) {
+    let CoreParts { state, clock, requests_in, admission, replies_out } = parts;
+    let core = Core::new(state, clock, requests_in, admission);
+    let running = async move { Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await };
+    if let Err(error) = ring::run(running) {
+        // The replica core meets the same refusal and reports it.
+        warn!("a client core did not start: {error}");
+    }
+}
