@@ -194,16 +194,21 @@ mod tests {
 
     #[test]
     fn growing_while_a_sync_is_in_flight_syncs_again() {
-        let mut preparation = Preparation::new(Sequence(4), 8192, true);
-        for _ in 0..2 {
-            let step = preparation.next(0).unwrap();
-            preparation.completed(step, Ok(()), 0).unwrap();
+        let syncs = [Upkeep::Sync { sequence: Sequence(4) }, Upkeep::SyncDirectory];
+        for (steps, expected) in [2, 3].into_iter().zip(syncs) {
+            let mut preparation = Preparation::new(Sequence(4), 8192, true);
+            for _ in 0..steps {
+                let step = preparation.next(0).unwrap();
+                preparation.completed(step, Ok(()), 0).unwrap();
+            }
+            let sync = preparation.next(0).unwrap();
+            assert_eq!(sync, expected);
+            assert_eq!(preparation.ready_for(12288), None);
+            preparation.completed(sync, Ok(()), 0).unwrap();
+            assert_eq!(preparation.ready_for(12288), None);
+            assert_eq!(steps_until_ready(&mut preparation).len(), 3);
+            assert_eq!(preparation.ready_for(12288), Some(12288));
         }
-        let sync = preparation.next(0).unwrap();
-        assert_eq!(sync, Upkeep::Sync { sequence: Sequence(4) });
-        assert_eq!(preparation.ready_for(12288), None);
-        preparation.completed(sync, Ok(()), 0).unwrap();
-        assert_eq!(steps_until_ready(&mut preparation).len(), 3);
     }
 
     #[test]

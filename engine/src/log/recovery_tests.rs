@@ -152,6 +152,27 @@ fn row_damaged_batch_with_later_ones_is_never_cut() {
 }
 
 #[test]
+fn row_batch_of_another_history_is_corruption() {
+    // The same segment, offsets and zxids, but another first transaction: what an old backup, or a
+    // write that the disk dropped, would put there.
+    let whole = image(&session(5));
+    let mut other = Session::new(SimulatedDisk::default(), origin());
+    other.writer.append(Zxid(1), &vec![9; transaction(1).len()], 0).unwrap();
+    other.settle();
+    for zxid in 2..=5 {
+        other.append(zxid);
+        other.settle();
+    }
+    let offsets = batch_offsets(&whole, 1);
+    for number in 1..5 {
+        let mut mixed = whole.clone();
+        let batch = offsets[number]..offsets[number + 1];
+        file(&mut mixed, 1)[batch.clone()].copy_from_slice(&file(&mut image(&other), 1)[batch]);
+        assert_corrupt(&mixed, 1, offsets[number]);
+    }
+}
+
+#[test]
 fn row_marked_log_does_not_take_rot_in_its_last_transaction_for_a_crash() {
     for count in 30..=45 {
         let mut session = session(count);
