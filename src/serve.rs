@@ -1,13 +1,22 @@
 //! `ringkeeper serve`: loads the configuration, says what is worth saying about it, and runs the server.
 
-use std::io;
+use std::io::{self, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::process::ExitCode;
 
+use ringkeeper_engine::id::ServerId;
+use ringkeeper_engine::limits::Settings;
+use ringkeeper_engine::log::{self, SyncMode};
+use ringkeeper_net::background::CheckpointPolicy;
+use ringkeeper_net::client::commands::Facts;
+use ringkeeper_net::serve::Options;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
-use crate::config::Config;
+
+use crate::config::{Config, HostPort, LogSync, Purge};
 
 /// The configuration cannot be used; ZooKeeper exits with the same code.
 const BAD_CONFIGURATION: u8 = 2;
@@ -48,8 +57,14 @@ pub fn main(args: &ServeArgs) -> ExitCode {
 /// The server's messages go to standard error; the variable `RUST_LOG` filters them, by default to `info`.
 fn start_messages() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }
+
+/// The number of a standalone server, in the high byte of its session ids, as ZooKeeper's.
+const STANDALONE_SERVER: ServerId = ServerId(1);
+/// Java's default.
+const BACKLOG: u32 = 50;
 
 /// Serves until the process is told to stop.
 ///
@@ -57,5 +72,77 @@ fn start_messages() {
 ///
 /// Why the server could not start or had to end.
 pub fn run(config: &Config) -> Result<(), String> {
-    Err(format!("{}: this build has no network layer", config.listen.address))
+    let options = server_options(config)?;
+    let data = options.data_dir.clone();
+    let ready = |address| {
+        println!("serving ZooKeeper clients on {address}, data in {}, stop with Ctrl-C", data.display());
+    };
+    ringkeeper_net::serve::serve(options, ready).map_err(|error| error.to_string())
+}
+
+/// What the network layer is told of the configuration.
+fn server_options(config: &Config) -> Result<Options, String> {
+    Ok(Options {
+        listen: resolve(&config.listen.address)?,
+        backlog: config.listen.backlog.map_or(BACKLOG, NonZeroU32::get) as i32,
+        cores: u16::try_from(config.cores.get())
+            .map_err(|_| format!("{} cores are too many", config.cores))?,
+        data_dir: config.storage.data_dir.clone(),
+        data_log_dir: config.storage.data_log_dir.clone(),
+        server: STANDALONE_SERVER,
+        settings: settings(config),
+        log: log::Settings {
+            sync: match config.log.sync {
+                LogSync::Fdatasync => SyncMode::Fdatasync,
+                LogSync::Dsync => SyncMode::Dsync,
+                LogSync::Direct => SyncMode::Direct,
+                LogSync::None => SyncMode::None,
+            },
+            max_delay_us: config.log.group_delay_us_max,
+            max_batch_bytes: config.log.group_bytes_max,
+            segment_bytes: config.log.segment_bytes,
+            ..log::Settings::default()
+        },
+        checkpoints: CheckpointPolicy {
+            bytes_per_second_max: config.checkpoint.bytes_per_second_max.map_or(0, NonZeroU64::get),
+            keep: match config.retention.purge {
+                Purge::Never => None,
+                Purge::Default | Purge::EveryHours(_) => Some(config.retention.checkpoints_kept as usize),
+            },
+        },
+        facts: Facts::default(),
+    })
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        jute_max_buffer: config.limits.request_bytes_max as usize,
+        tick_ms: config.sessions.tick_ms,
+        min_session_timeout_ms: config.sessions.timeout_min_ms,
+        max_session_timeout_ms: config.sessions.timeout_max_ms,
+        extended_types_enabled: config.nodes.extended_types,
+        skip_acl: config.access.acl_skipped,
+        enforce_quota: config.nodes.quota_enforced,
+        reconfig_enabled: config.ensemble.reconfig_enabled,
+        super_digest: config.access.super_digest.as_ref().map(|secret| secret.expose().to_owned()),
+        digest_auth_enabled: config.access.digest_scheme,
+        container_check_interval_ms: config.nodes.container_check_interval_ms,
+        container_max_per_minute: config.nodes.container_removals_per_minute_max,
+        container_max_never_used_ms: config.nodes.container_unused_ms_max.map_or(0, NonZeroU64::get),
+        global_outstanding_limit: config.limits.outstanding_requests_max,
+        max_client_cnxns: config.listen.connections_per_address_max.map_or(0, NonZeroU32::get),
+        max_cnxns: config.listen.connections_max.map_or(0, NonZeroU32::get),
+        snap_count: config.checkpoint.transactions_max,
+    }
+}
+
+/// The first address of a name; no name is every address of the machine.
+fn resolve(address: &HostPort) -> Result<SocketAddr, String> {
+    let Some(host) = &address.host else {
+        return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port)));
+    };
+    let mut found = (host.as_str(), address.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("clientPortAddress {host} cannot be resolved: {error}"))?;
+    found.next().ok_or_else(|| format!("clientPortAddress {host} has no address"))
 }

@@ -46,6 +46,8 @@ pub struct Options {
     pub cores: u16,
     /// Where the data is.
     pub data_dir: PathBuf,
+    /// Where its log is.
+    pub data_log_dir: PathBuf,
     /// This server's number; a standalone one is 1, as ZooKeeper's.
     pub server: ServerId,
     /// Bounds and switches.
@@ -97,7 +99,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let listeners = listen(options.listen, options.backlog, options.cores)
         .map_err(|error| ServeError::Io(format!("listening on {}", options.listen), error))?;
     let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
-    let directory = Arc::new(DataDirectory::open(&options.data_dir)?);
+    let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let (database, log) = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();

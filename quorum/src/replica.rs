@@ -239,7 +239,6 @@ impl Replica {
 
     /// Applies what is committed, and answers it.
     fn apply_until(&mut self, committed: Zxid) {
-        let mut ended = Vec::new();
         let mut batch = self.database.begin();
         while let Some(proposal) = self.window.pop_front_if(|proposal| proposal.zxid <= committed) {
             self.logged -= 1;
@@ -251,16 +250,17 @@ impl Replica {
             if !changes.is_empty() {
                 self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
             }
-            if applied.outcome == Outcome::SessionClosed {
-                ended.push(applied.session);
-            }
             self.since_checkpoint += 1;
+            let mut answered = None;
             while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= proposal.zxid) {
                 let outbox = &mut self.outboxes[pending.connection.core as usize];
+                answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
                 pending.answer(outbox, batch.tree(), proposal.zxid, Some(&applied.outcome));
             }
-            for session in ended.drain(..) {
-                if let Some(owner) = self.sessions.remove(session).and_then(|session| session.owner) {
+            if applied.outcome == Outcome::SessionClosed {
+                let owner = self.sessions.remove(applied.session).and_then(|session| session.owner);
+                // Who asked for it has its answer, after which its connection closes anyway.
+                if let Some(owner) = owner.filter(|owner| answered != Some(*owner)) {
                     self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
                 }
             }

@@ -36,28 +36,25 @@ pub struct Manifest {
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
+    /// The same, unless the log has a disk of its own.
+    log_path: PathBuf,
     database: DatabaseId,
     created: bool,
     /// Unlocked when it is closed, also by a crash.
-    _lock: File,
+    _locks: Vec<File>,
 }
 
 impl DataDirectory {
-    /// Opens the directory, or makes it if it is missing or empty. Removes what an interrupted
+    /// Opens the directory, with the log in `log_path`, or makes it if it is missing or empty. Removes what an interrupted
     /// checkpoint left.
     ///
     /// # Errors
     /// `Locked` if another server holds it; `Refused` if it is not a directory of ours.
-    pub fn open(path: &Path) -> Result<DataDirectory, DiskError> {
-        fs::create_dir_all(path).map_err(DiskError::io("creating", path))?;
-        let lock_path = path.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(DiskError::io("opening", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DiskError::Locked(path.to_path_buf())),
-            Err(TryLockError::Error(error)) => return Err(DiskError::io("locking", &lock_path)(error)),
-        }
+    pub fn open(path: &Path, log_path: &Path) -> Result<DataDirectory, DiskError> {
+        let locks = match path == log_path {
+            true => vec![lock(path)?],
+            false => vec![lock(path)?, lock(log_path)?],
+        };
         let (manifest, created) = match read_twin::<Manifest>(&path.join(DATABASE))? {
             Some(Ok(manifest)) if manifest.format == FORMAT => (manifest, false),
             Some(Ok(manifest)) => {
@@ -66,10 +63,11 @@ impl DataDirectory {
             Some(Err(fault)) => {
                 return Err(Refusal::Manifest { path: path.join(DATABASE), fault }.into());
             }
-            None => (create(path)?, true),
+            None => (create(path, log_path)?, true),
         };
         let database = DatabaseId(manifest.database);
-        let directory = DataDirectory { path: path.to_path_buf(), database, created, _lock: lock };
+        let (path, log_path) = (path.to_path_buf(), log_path.to_path_buf());
+        let directory = DataDirectory { path, log_path, database, created, _locks: locks };
         directory.remove_temporaries()?;
         Ok(directory)
     }
@@ -91,7 +89,7 @@ impl DataDirectory {
 
     /// Where segments are.
     pub fn log(&self) -> PathBuf {
-        self.path.join(LOG)
+        self.log_path.join(LOG)
     }
 
     /// Where checkpoints are.
@@ -110,9 +108,21 @@ impl DataDirectory {
     }
 }
 
-fn create(path: &Path) -> Result<Manifest, DiskError> {
-    for sub in [LOG, SNAP] {
-        let sub = path.join(sub);
+/// Makes a directory and keeps other servers out of it.
+fn lock(path: &Path) -> Result<File, DiskError> {
+    fs::create_dir_all(path).map_err(DiskError::io("creating", path))?;
+    let lock_path = path.join(LOCK);
+    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = lock.map_err(DiskError::io("opening", &lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DiskError::Locked(path.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(DiskError::io("locking", &lock_path)(error)),
+    }
+}
+
+fn create(path: &Path, log_path: &Path) -> Result<Manifest, DiskError> {
+    for sub in [log_path.join(LOG), path.join(SNAP)] {
         fs::create_dir_all(&sub).map_err(DiskError::io("creating", &sub))?;
         // Without its manifest a directory with content is not a new one: it must not get another id.
         if let Some(name) = names(&sub)?.into_iter().next() {
@@ -195,13 +205,13 @@ mod tests {
     fn a_directory_is_made_once_and_held_by_one() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new/data");
-        let first = DataDirectory::open(&path).unwrap();
+        let first = DataDirectory::open(&path, &path).unwrap();
         assert!(first.is_new());
-        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Locked(_))));
+        assert!(matches!(DataDirectory::open(&path, &path), Err(DiskError::Locked(_))));
         let database = first.database();
         fs::write(first.snap().join(temporary_name(Zxid(1))), b"half").unwrap();
         drop(first);
-        let again = DataDirectory::open(&path).unwrap();
+        let again = DataDirectory::open(&path, &path).unwrap();
         assert_eq!((again.database(), again.is_new()), (database, false));
         assert_eq!(names(&again.snap()).unwrap(), Vec::<String>::new());
     }
@@ -210,20 +220,26 @@ mod tests {
     fn a_directory_that_lost_its_manifest_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
-        let directory = DataDirectory::open(&path).unwrap();
+        let directory = DataDirectory::open(&path, &path).unwrap();
         fs::write(directory.log().join(segment_name(Sequence(1))), b"").unwrap();
         drop(directory);
         let manifest = path.join(DATABASE);
         let mut bytes = fs::read(&manifest).unwrap();
         fs::remove_file(&manifest).unwrap();
-        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Refused(Refusal::NoManifest { .. }))));
+        assert!(matches!(
+            DataDirectory::open(&path, &path),
+            Err(DiskError::Refused(Refusal::NoManifest { .. }))
+        ));
         bytes[13] ^= 1;
         bytes[4096 + 13] ^= 1;
         fs::write(&manifest, &bytes).unwrap();
-        assert!(matches!(DataDirectory::open(&path), Err(DiskError::Refused(Refusal::Manifest { .. }))));
+        assert!(matches!(
+            DataDirectory::open(&path, &path),
+            Err(DiskError::Refused(Refusal::Manifest { .. }))
+        ));
         write_twin(&manifest, &Manifest { format: 9, database: 1 }).unwrap();
         assert!(matches!(
-            DataDirectory::open(&path),
+            DataDirectory::open(&path, &path),
             Err(DiskError::Refused(Refusal::UnknownDirectory { format: 9, .. }))
         ));
     }

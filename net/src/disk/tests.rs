@@ -71,7 +71,7 @@ struct Server {
 
 impl Server {
     fn start(path: &Path, sync: SyncMode) -> Result<(Server, State, Recovered), DiskError> {
-        let directory = DataDirectory::open(path)?;
+        let directory = DataDirectory::open(path, path)?;
         let mut files = SegmentFiles::new(&directory, sync);
         let mut state = State::default();
         let recovered = directory.recover(&mut files, &mut state)?;

@@ -39,6 +39,11 @@ pub(super) enum PendingKind {
 }
 
 impl Pending {
+    /// Whether it answers the transaction that it waits for.
+    pub fn is_transaction(&self) -> bool {
+        matches!(self.kind, PendingKind::Transaction { .. })
+    }
+
     /// Puts the answer into its core's outbox.
     pub fn answer(self, outbox: &mut Outbox, tree: &TreeWriter, zxid: Zxid, outcome: Option<&Outcome<'_>>) {
         let connection = self.connection;
