@@ -1,0 +1,148 @@
+"""Starts, stops and kills one standalone server for a test.
+
+Two kinds behind one class: `ringkeeper` is the server under test, `zookeeper` is Debian's
+ZooKeeper, the original that every test here is validated against. A test never sees which of the
+two it talks to.
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+READY_SECONDS = 30
+STOP_SECONDS = 10
+KINDS = ("ringkeeper", "zookeeper")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+JAVA = pathlib.Path("/usr/share/java")
+# Debian's jar names most of its dependencies in its manifest; the rest is the logger's backend and
+# what Netty (kazoo's harness asks for its connection factory) needs.
+ZOOKEEPER_CLASSPATH = os.pathsep.join(
+    str(JAVA / f"{jar}.jar")
+    for jar in (
+        "zookeeper", "slf4j-simple", "netty-codec", "netty-resolver", "netty-transport-native-unix-common",
+    )
+)
+
+
+def free_ports(count):
+    """`count` different loopback ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def four_letter_word(port, word, seconds=5.0):
+    """The whole answer of the server on `port` to one four-letter word."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as link:
+        link.sendall(word.encode())
+        answer = b""
+        while chunk := link.recv(65536):
+            answer += chunk
+    return answer.decode()
+
+
+def command_line(kind, config_path, properties):
+    """The command and the environment that serve `config_path`.
+
+    `properties` are Java's `-Dname=value` flags; Ringkeeper takes them from SERVER_JVMFLAGS, as
+    zkServer.sh does.
+    """
+    environment = dict(os.environ)
+    if kind == "ringkeeper":
+        binary = environment.get("RINGKEEPER_BIN", str(ROOT / "target/release/ringkeeper"))
+        environment["SERVER_JVMFLAGS"] = " ".join(properties)
+        return [binary, "serve", str(config_path)], environment
+    command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    command += ["-cp", ZOOKEEPER_CLASSPATH, *properties]
+    return command + ["org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config_path)], environment
+
+
+def wait_until_serving(process, port, log_path, seconds=READY_SECONDS):
+    """Returns once the server answers `ruok`; raises with the log's end if it dies or hangs."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server exited with {process.returncode}:\n{tail(log_path)}")
+        try:
+            # A server that is still loading its data answers srvr, but does not serve yet.
+            if "Mode:" in four_letter_word(port, "srvr"):
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise RuntimeError(f"the server did not answer in {seconds} s:\n{tail(log_path)}")
+
+
+def tail(log_path, lines=40):
+    """The last lines of a server's log, for an error message."""
+    path = pathlib.Path(log_path)
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+
+def end(process, how=signal.SIGTERM, seconds=STOP_SECONDS):
+    """Ends one process; the exit code, which is negative where a signal ended it."""
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+class Server:
+    """One standalone server on a loopback port of its own, its data under `directory`."""
+
+    def __init__(self, kind, directory, config=(), properties=()):
+        assert kind in KINDS, f"unknown server {kind!r}: expected one of {', '.join(KINDS)}"
+        self.kind = kind
+        self.directory = pathlib.Path(directory)
+        self.properties = tuple(properties)
+        self.port = free_ports(1)[0]
+        self.address = f"127.0.0.1:{self.port}"
+        self.log_path = self.directory / "server.log"
+        self.process = None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.config_path = self.directory / "zoo.cfg"
+        lines = (
+            "tickTime=500",
+            f"dataDir={self.directory / 'data'}",
+            f"clientPort={self.port}",
+            "clientPortAddress=127.0.0.1",
+            "maxClientCnxns=0",
+            "admin.enableServer=false",
+            "4lw.commands.whitelist=*",
+            *config,
+        )
+        self.config_path.write_text("\n".join(lines) + "\n")
+
+    def start(self):
+        """Starts the server on whatever its data directory holds, and waits until it serves."""
+        command, environment = command_line(self.kind, self.config_path, self.properties)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
+        try:
+            wait_until_serving(self.process, self.port, self.log_path)
+        except RuntimeError:
+            self.kill()
+            raise
+        return self
+
+    def stop(self):
+        """Stops the server cleanly."""
+        return end(self.process)
+
+    def kill(self):
+        """kill -9."""
+        return end(self.process, signal.SIGKILL)
