@@ -15,7 +15,10 @@ import time
 READY_SECONDS = 30
 STOP_SECONDS = 10
 KINDS = ("ringkeeper", "zookeeper")
+# Which of them this run is about.
+KIND = os.environ.get("TEST_SERVER", "ringkeeper")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = ROOT / "tests/.cache"
 JAVA = pathlib.Path("/usr/share/java")
 # Debian's jar names most of its dependencies in its manifest; the rest is the logger's backend and
 # what Netty (kazoo's harness asks for its connection factory) needs.
