@@ -96,11 +96,11 @@ def test_access_control(cli):
     owner.ask("create /private x auth::cdrwa", r"Created /private\n")
     owner.ask("getAcl /private", r"^'digest,'alice:[A-Za-z0-9+/]{27}=\n: cdrwa\n")
     owner.ask("whoami", r"Auth scheme: User\ndigest: alice\nip: 127.0.0.1\n")
-    stranger.ask("get /private", r"Insufficient permission : /private|Authentication is not valid : /private")
+    stranger.ask("get /private", r"Insufficient permission : /private\n")
     owner.ask("setAcl -s /private world:anyone:r", r"aclVersion = 1\n")
     stranger.ask("get /private", r"^x\n")
     stranger.send("set /private y")
-    stranger.expect(r"Insufficient permission : /private|Authentication is not valid : /private")
+    stranger.expect(r"Insufficient permission : /private\n")
 
 
 def test_quota(cli):
@@ -115,8 +115,8 @@ def test_quota(cli):
 
 def test_config_and_reconfig_of_a_standalone_server(cli):
     shell = cli()
-    shell.ask("config", r"^\n|^null\n|^version=0\n")
-    shell.ask("reconfig -remove 3", r"Reconfig is disabled|Unable to perform reconfiguration|Unimplemented")
+    shell.send("config")
+    shell.ask("reconfig -remove 3", r"KeeperErrorCode = Reconfig is disabled\n")
 
 
 def test_a_closed_session_takes_its_ephemerals(cli):
