@@ -16,6 +16,7 @@ import threading
 import time
 
 from kazoo.client import KazooClient
+from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.retry import KazooRetry
 
 import server as servers
@@ -199,8 +200,12 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path):
     server = servers.Server(servers.KIND, tmp_path, config=("snapCount=500",))
     server.start()
     names = [f"s{number}" for number in range(SESSIONS)]
-    at_once = KazooRetry(max_tries=-1, delay=0.02, backoff=1, max_jitter=0.0)
-    survivor = KazooClient(server.address, timeout=9.0, connection_retry=at_once)
+    serving = threading.Event()
+    # Its next try comes when the server serves: a server that is still recovering may let it wait.
+    handler = SequentialThreadingHandler()
+    handler.sleep_func = lambda delay: serving.wait(WAIT_SECONDS)
+    when_serving = KazooRetry(max_tries=-1, sleep_func=handler.sleep_func)
+    survivor = KazooClient(server.address, timeout=9.0, handler=handler, connection_retry=when_serving)
     try:
         survivor.start(timeout=WAIT_SECONDS)
         for name in names:
@@ -213,11 +218,13 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path):
         ledger = Ledger(names)
         answered = 0
         for _ in range(ROUNDS):
+            serving.clear()
             writers = load_and_kill(server, ledger, chance)
             answered += sum(len(writer.acknowledged) for writer in writers)
             if chance.random() < 0.2:
                 crash_while_recovering(server, chance.uniform(0, 0.3))
             server.start()
+            serving.set()
             ledger.check(survivor, writers)
             alive = survivor.exists("/crash/alive")
             assert alive and alive.ephemeralOwner == owner, "a session did not survive the restart"
@@ -225,6 +232,7 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path):
         assert answered > ROUNDS * 20, f"only {answered} writes were acknowledged"
         print(f"{answered} acknowledged writes, {sum(ledger.applied.values())} in the tree")
     finally:
+        serving.set()
         survivor.stop()
         survivor.close()
         server.kill()
