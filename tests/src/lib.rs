@@ -1,1 +1,18 @@
-//! Test harness.
+//! The test harness that the integration tests in `tests/tests` share.
+//!
+//! - `server`: real servers as child processes, Java's and ours.
+//! - `wire`: a ZooKeeper client written for the tests alone. It shares no code with the server, so
+//!   an error in our codec cannot cancel itself out.
+//! - `script`: the language of the differential tests, and what runs it against a server.
+//! - `transcript`: what a server answered, decoded and normalised so that two runs compare.
+//! - `differences`: compares two transcripts, against the list of known differences.
+//! - `generate`: random operation sequences as scripts, from a seed.
+//!
+//! Nothing here decides what a right answer is: that is the reference server's part.
+
+pub mod differences;
+pub mod generate;
+pub mod script;
+pub mod server;
+pub mod transcript;
+pub mod wire;
