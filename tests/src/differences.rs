@@ -172,7 +172,8 @@ fn shown(line: &Line) -> String {
 }
 
 fn matches(patterns: &[String], lines: &[&Line]) -> bool {
-    patterns.len() == lines.len() && patterns.iter().zip(lines).all(|(pattern, line)| glob(pattern, &line.text))
+    patterns.len() == lines.len()
+        && patterns.iter().zip(lines).all(|(pattern, line)| glob(pattern, &line.text))
 }
 
 /// Whether `text` reads as `pattern`, where `*` stands for anything.

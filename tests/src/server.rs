@@ -27,6 +27,9 @@ const READY_MAX: Duration = Duration::from_secs(90);
 /// How long a server may take to end after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
+/// How long a handshake waits; a server that is not quite up may take it and never answer.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Pause between two looks at a condition that nothing announces.
 const POLL_PAUSE: Duration = Duration::from_millis(10);
 
@@ -240,7 +243,8 @@ impl Server {
         let deadline = Instant::now() + READY_MAX;
         loop {
             if let Some(status) = self.exited() {
-                let code = status.code().map_or_else(|| format!("signal {:?}", status.signal()), |c| c.to_string());
+                let code =
+                    status.code().map_or_else(|| format!("signal {:?}", status.signal()), |c| c.to_string());
                 return Err(io::Error::other(format!("server ended with {code}:\n{}", self.output_tail())));
             }
             if self.answers_handshakes() {
@@ -260,7 +264,7 @@ impl Server {
         request.session_id = 1;
         Client::open(self.address()).is_ok_and(|mut client| {
             client.send(&[request.encode()]).is_ok()
-                && matches!(client.receive(Duration::from_secs(5)), Received::Frame(_))
+                && matches!(client.receive(HANDSHAKE_PATIENCE), Received::Frame(_))
         })
     }
 

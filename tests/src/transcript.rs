@@ -42,11 +42,17 @@ pub struct Line {
 enum Token {
     Text(String),
     /// A header's zxid; loose if transactions may have come that the run has not shown.
-    Header { zxid: i64, loose: bool },
+    Header {
+        zxid: i64,
+        loose: bool,
+    },
     /// A zxid out of a Stat.
     Zxid(i64),
     /// The time that the transaction `zxid` gave.
-    Time { zxid: i64, at_ms: i64 },
+    Time {
+        zxid: i64,
+        at_ms: i64,
+    },
     Owner(i64),
 }
 
@@ -61,6 +67,13 @@ struct Entry {
 pub fn transcript(script: &Script, run: &Run) -> Vec<Line> {
     let mut reader = Reader::default();
     for record in &run.records {
+        // Where the servers are known to differ, one may have failed and the other not.
+        if script.steps.get(record.step).is_some_and(|step| step.known.is_some()) {
+            reader.differs = true;
+        } else if reader.differs {
+            reader.loose = true;
+            reader.differs = false;
+        }
         reader.read(record.step, &record.connection, &record.item);
     }
     let mut lines = reader.lines(run.span_ms);
@@ -114,6 +127,8 @@ struct Reader {
     passwords: BTreeMap<i64, Vec<u8>>,
     /// Transactions may have come since the last one shown.
     loose: bool,
+    /// The step before this one shows a known difference.
+    differs: bool,
 }
 
 struct Header {
@@ -123,11 +138,7 @@ struct Header {
 }
 
 fn header(decoder: &mut Decoder<'_>) -> Result<Header, DecodeError> {
-    Ok(Header {
-        xid: decoder.int("xid")?,
-        zxid: decoder.relative_long("zxid")?,
-        error: decoder.int("err")?,
-    })
+    Ok(Header { xid: decoder.int("xid")?, zxid: decoder.relative_long("zxid")?, error: decoder.int("err")? })
 }
 
 impl Reader {
@@ -238,7 +249,10 @@ impl Reader {
         let Ok((header, kind, state, path)) = read else {
             return self.push(step, format!("{connection} broken event: {}", hex(frame)));
         };
-        let name = EVENTS.iter().find(|(_, n)| *n == kind).map_or_else(|| kind.to_string(), |(n, _)| (*n).to_owned());
+        let name = EVENTS
+            .iter()
+            .find(|(_, n)| *n == kind)
+            .map_or_else(|| kind.to_string(), |(n, _)| (*n).to_owned());
         let text = format!(
             "{connection} event {name} {} state={state} err={}{}",
             show(path),
@@ -274,12 +288,11 @@ impl Reader {
         let span = span_ms.0 - CLOCK_SLACK_MS..=span_ms.1 + CLOCK_SLACK_MS;
         let print = |token: &Token| match token {
             Token::Text(text) => text.clone(),
-            Token::Zxid(zxid) if *zxid <= 0 => zxid.to_string(),
+            Token::Header { zxid, .. } | Token::Zxid(zxid) if *zxid <= 0 => zxid.to_string(),
             Token::Header { zxid, loose: false } | Token::Zxid(zxid) => match ranks.get(zxid) {
                 Some(rank) => format!("#{rank}"),
                 None => format!("#{}+", ranks.range(..zxid).next_back().map_or(0, |(_, rank)| *rank)),
             },
-            Token::Header { zxid, .. } if *zxid <= 0 => zxid.to_string(),
             Token::Header { zxid, loose: true } => {
                 format!("#{}~", ranks.range(..=zxid).next_back().map_or(0, |(_, rank)| *rank))
             }
@@ -378,7 +391,11 @@ fn acl(decoder: &mut Decoder<'_>, tokens: &mut Vec<Token>) -> Result<(), DecodeE
     let mut all = Vec::new();
     for _ in 0..count {
         let permissions = decoder.int("perms")?;
-        all.push(format!("{permissions}@{}:{}", show(decoder.buffer("scheme")?), show(decoder.buffer("id")?)));
+        all.push(format!(
+            "{permissions}@{}:{}",
+            show(decoder.buffer("scheme")?),
+            show(decoder.buffer("id")?)
+        ));
     }
     tokens.push(Token::Text(format!(" acl({count})=[{}]", all.join(", "))));
     Ok(())
@@ -431,7 +448,8 @@ fn results(decoder: &mut Decoder<'_>, tokens: &mut Vec<Token>) -> Result<(), Dec
             let code = decoder.int("error")?;
             // A failed multi reports 0 for the operations before the one that failed.
             tokens.push(Token::Text(format!(" error={}", error_name(code))));
-        } else {
+        } else if kind != op::CHECK {
+            // Alone among the operations, a check's result has no Stat here.
             body(kind, decoder, tokens)?;
         }
     }
@@ -454,9 +472,9 @@ fn show(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "null".to_owned() };
     if bytes.len() > DATA_SHOWN_MAX {
         // FNV-1a: any single changed byte changes it.
-        let sum = bytes
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         return format!("{} bytes, sum {sum:016x}", bytes.len());
     }
     match std::str::from_utf8(bytes) {

@@ -374,7 +374,8 @@ impl Client {
     /// The connection is refused.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-        stream.set_nodelay(true)?;
+        // A server that refuses may have closed the socket already; the next receive shows it.
+        let _ = stream.set_nodelay(true);
         let reader = BufReader::with_capacity(64 << 10, stream.try_clone()?);
         Ok(Client { stream, reader })
     }

@@ -33,7 +33,8 @@ fn known() -> Known {
 }
 
 fn reference() -> Kind {
-    std::env::var("REFERENCE_CLASS_PATH").map_or_else(|_| Kind::debian(), |class_path| Kind::ZooKeeper { class_path })
+    std::env::var("REFERENCE_CLASS_PATH")
+        .map_or_else(|_| Kind::debian(), |class_path| Kind::ZooKeeper { class_path })
 }
 
 fn subject() -> Kind {
@@ -58,11 +59,21 @@ fn compare(name: &str, script: &Script) {
     if std::env::var_os("DIFFERENTIAL_PRINT").is_some() {
         for line in &left {
             let step = &script.steps[line.step];
-            println!("{:4} {}\n       {} {}", step.line, step.text, line.text, line.event_zxid.as_deref().unwrap_or_default());
+            println!(
+                "{:4} {}\n       {} {}",
+                step.line,
+                step.text,
+                line.text,
+                line.event_zxid.as_deref().unwrap_or_default()
+            );
         }
     }
     let wrong = unexpected(script, &left);
-    assert!(wrong.is_empty(), "{name}: the reference does not answer as the script says:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{name}: the reference does not answer as the script says:\n{}",
+        wrong.join("\n")
+    );
     let right = play(script, subject);
     let found = differences(script, &known(), policy, &left, &right);
     let shown: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
@@ -84,6 +95,19 @@ macro_rules! scripts {
 
 scripts! {
     nodes_answer_as_zookeeper_does => "nodes.zkt",
+    multis_are_all_or_nothing => "multi.zkt",
+    watches_fire_as_zookeepers_do => "watches.zkt",
+    persistent_watches_fire_as_zookeepers_do => "persistent_watches.zkt",
+    watch_types_are_kept_apart_as_in_3_9 => "watch_types.zkt",
+    access_is_checked_where_zookeeper_checks_it => "access.zkt",
+    sessions_live_and_die_as_zookeepers_do => "sessions.zkt",
+    the_protocols_edges_are_zookeepers => "protocol.zkt",
+    reconfig_alone_is_answered_as_zookeeper_does => "reconfig.zkt",
+    quotas_hold_as_zookeepers_do => "quotas.zkt",
+    a_lone_check_is_refused => "check.zkt",
+    limits_hold => "limits.zkt",
+    ipv6_addresses_are_known => "ipv6.zkt",
+    timed_nodes_go_as_zookeepers_do => "timed.zkt",
 }
 
 #[test]

@@ -13,8 +13,21 @@ struct Arguments<'a> {
 
 /// Settings that may stand anywhere after an operation's name.
 const NAMED: [&str; 15] = [
-    "acl", "flags", "ttl", "data", "exist", "child", "persistent", "recursive", "joining", "leaving",
-    "members", "config", "since", "xid", "tail",
+    "acl",
+    "flags",
+    "ttl",
+    "data",
+    "exist",
+    "child",
+    "persistent",
+    "recursive",
+    "joining",
+    "leaving",
+    "members",
+    "config",
+    "since",
+    "xid",
+    "tail",
 ];
 
 /// Reads one operation.
@@ -277,15 +290,8 @@ fn parse_permissions(text: &str) -> Result<i32, String> {
 }
 
 /// In the order of ZooKeeper's flags.
-const MODES: [&str; 7] = [
-    "persistent",
-    "ephemeral",
-    "sequential",
-    "ephemeral_sequential",
-    "container",
-    "ttl",
-    "ttl_sequential",
-];
+const MODES: [&str; 7] =
+    ["persistent", "ephemeral", "sequential", "ephemeral_sequential", "container", "ttl", "ttl_sequential"];
 
 const WATCHER_TYPES: &[(&str, i32)] =
     &[("children", 1), ("data", 2), ("any", 3), ("persistent", 4), ("recursive", 5)];

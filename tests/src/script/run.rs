@@ -84,9 +84,15 @@ impl Run {
     /// the server does wrong is recorded instead.
     pub fn play(script: &Script, server: &mut Server) -> Result<Run, String> {
         let began = now_ms();
-        let mut player = Player { server, connections: BTreeMap::new(), records: Vec::new(), step: 0 };
+        let mut player =
+            Player { server, connections: BTreeMap::new(), records: Vec::new(), step: 0, ending: None };
         for (index, step) in script.steps.iter().enumerate() {
             player.step = index;
+            player.ending = script
+                .steps
+                .get(index + 1)
+                .filter(|next| matches!(next.action, Action::Closed))
+                .map(|next| next.connection.clone());
             player.play(step).map_err(|e| {
                 let before = &player.records[player.records.len().saturating_sub(3)..];
                 format!("line {}: `{}`: {e}; before that: {before:?}", step.line, step.text)
@@ -124,6 +130,8 @@ struct Player<'a> {
     connections: BTreeMap<String, Connection>,
     records: Vec<Record>,
     step: usize,
+    /// The connection whose end the next step waits for.
+    ending: Option<String>,
 }
 
 impl Player<'_> {
@@ -196,9 +204,11 @@ impl Player<'_> {
         if let Some(choice) = &connect.session {
             (request.session_id, request.password) = match choice {
                 SessionChoice::Number(number) => (*number, vec![0; 16]),
-                SessionChoice::Of(other) => {
-                    self.connection(other)?.session.clone().ok_or_else(|| format!("{other} has no session"))?
-                }
+                SessionChoice::Of(other) => self
+                    .connection(other)?
+                    .session
+                    .clone()
+                    .ok_or_else(|| format!("{other} has no session"))?,
             };
         }
         if let Some(password) = &connect.password {
@@ -357,10 +367,11 @@ impl Player<'_> {
     fn expect(&mut self, name: &str, event: &Event) -> Result<(), String> {
         let path = self.resolve(&event.path)?;
         loop {
-            while let Some(frame) = self.connection(name)?.events.pop_front() {
-                if event_of(&frame) == Some((event.kind, path.clone())) {
-                    return Ok(());
-                }
+            let wanted = Some((event.kind, path.clone()));
+            let events = &mut self.connection(name)?.events;
+            if let Some(at) = events.iter().position(|frame| event_of(frame) == wanted) {
+                events.remove(at);
+                return Ok(());
             }
             match self.client(name)?.receive(EVENT_MAX) {
                 Received::Frame(frame) if is_event(&frame) => self.event(name, frame)?,
@@ -410,7 +421,8 @@ impl Player<'_> {
                 name,
                 &[request(op::GET_CHILDREN2, true), request(op::GET_DATA, true), request(op::GET_ACL, false)],
             )?;
-            let mut children = self.records[first..].iter().find_map(|r| children_of(&r.item)).unwrap_or_default();
+            let mut children =
+                self.records[first..].iter().find_map(|r| children_of(&r.item)).unwrap_or_default();
             children.sort();
             for child in children.into_iter().rev() {
                 let mut next = if path == b"/" { Vec::new() } else { path.clone() };
@@ -422,14 +434,15 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Brings every connection up to this step.
+    /// Brings every connection up to this step, but one that the server is about to end: whether
+    /// that still answers is left to chance.
     fn barrier(&mut self) -> Result<(), String> {
         let mut sync = Encoder::request(BARRIER_XID, op::SYNC);
         sync.string("/");
         let names: Vec<String> = self
             .connections
             .iter()
-            .filter(|(_, c)| c.handshaken && c.client.is_some())
+            .filter(|(name, c)| c.handshaken && c.client.is_some() && self.ending.as_ref() != Some(name))
             .map(|(name, _)| name.clone())
             .collect();
         let mut asked = Vec::new();
