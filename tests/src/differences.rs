@@ -113,10 +113,9 @@ pub fn differences(
 ) -> Vec<Difference> {
     let mut found = Vec::new();
     for (index, step) in script.steps.iter().enumerate() {
-        let left: Vec<&Line> = reference.iter().filter(|line| line.step == index).collect();
-        let right: Vec<&Line> = subject.iter().filter(|line| line.step == index).collect();
+        let (left, right) = (of_step(reference, index), of_step(subject, index));
         let same = left.len() == right.len()
-            && left.iter().zip(&right).all(|(left, right)| equal(left, right, known, policy));
+            && left.iter().zip(right).all(|(left, right)| equal(left, right, known, policy));
         let complaint = match (&step.known, policy) {
             (None, _) | (Some(_), Policy::None) if same => continue,
             (None, _) => "the servers differ".to_owned(),
@@ -124,7 +123,7 @@ pub fn differences(
             (Some(name), Policy::AsListed) => match known.find(name) {
                 None => format!("{name} is not in the list of known differences"),
                 Some(_) if same => format!("{name} is listed, but the servers do not differ"),
-                Some(entry) => match (matches(&entry.reference, &left), matches(&entry.subject, &right)) {
+                Some(entry) => match (matches(&entry.reference, left), matches(&entry.subject, right)) {
                     (true, true) => continue,
                     (false, _) => format!("the reference does not read as {name} says"),
                     (_, false) => format!("the subject does not read as {name} says"),
@@ -135,8 +134,8 @@ pub fn differences(
             line: step.line,
             step: step.text.clone(),
             what: complaint,
-            reference: left.iter().map(|line| shown(line)).collect(),
-            subject: right.iter().map(|line| shown(line)).collect(),
+            reference: left.iter().map(shown).collect(),
+            subject: right.iter().map(shown).collect(),
         });
     }
     found
@@ -147,13 +146,20 @@ pub fn unexpected(script: &Script, reference: &[Line]) -> Vec<String> {
     let mut all = Vec::new();
     for (index, step) in script.steps.iter().enumerate() {
         let Some(expected) = step.expected.as_ref().filter(|_| step.known.is_none()) else { continue };
-        let lines: Vec<&Line> = reference.iter().filter(|line| line.step == index).collect();
+        let lines = of_step(reference, index);
         if !lines.iter().any(|line| line.text.contains(expected.as_str())) {
-            let got: Vec<_> = lines.iter().map(|line| shown(line)).collect();
+            let got: Vec<_> = lines.iter().map(shown).collect();
             all.push(format!("line {}: {}\n  wants `{expected}`, got {got:#?}", step.line, step.text));
         }
     }
     all
+}
+
+/// The lines of one step; a transcript is in the order of its steps.
+fn of_step(lines: &[Line], step: usize) -> &[Line] {
+    let start = lines.partition_point(|line| line.step < step);
+    let end = lines.partition_point(|line| line.step <= step);
+    &lines[start..end]
 }
 
 fn equal(reference: &Line, subject: &Line, known: &Known, policy: Policy) -> bool {
@@ -171,7 +177,7 @@ fn shown(line: &Line) -> String {
     }
 }
 
-fn matches(patterns: &[String], lines: &[&Line]) -> bool {
+fn matches(patterns: &[String], lines: &[Line]) -> bool {
     patterns.len() == lines.len()
         && patterns.iter().zip(lines).all(|(pattern, line)| glob(pattern, &line.text))
 }

@@ -373,7 +373,7 @@ impl Client {
     /// # Errors
     /// The connection is refused.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        let stream = TcpStream::connect(address)?;
         // A server that refuses may have closed the socket already; the next receive shows it.
         let _ = stream.set_nodelay(true);
         let reader = BufReader::with_capacity(64 << 10, stream.try_clone()?);

@@ -10,8 +10,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringkeeper_tests::differences::{Known, Policy, differences, unexpected};
+use ringkeeper_tests::generate;
 use ringkeeper_tests::script::{Run, Script};
 use ringkeeper_tests::server::{Kind, Server};
 use ringkeeper_tests::transcript::{Line, transcript};
@@ -108,6 +110,52 @@ scripts! {
     limits_hold => "limits.zkt",
     ipv6_addresses_are_known => "ipv6.zkt",
     timed_nodes_go_as_zookeepers_do => "timed.zkt",
+}
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => default,
+    }
+}
+
+/// Plays random sequences; a failing one is left as a script of its own.
+fn compare_random(seed: u64) {
+    let operations = usize::try_from(number("DIFFERENTIAL_OPERATIONS", 3000)).unwrap_or(usize::MAX);
+    let text = generate::script(seed, operations);
+    let script = Script::parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("differential-{seed}.zkt"));
+    fs::write(&path, text).unwrap_or_else(|e| panic!("{e}"));
+    println!("DIFFERENTIAL_SEED={seed} DIFFERENTIAL_OPERATIONS={operations}, script {}", path.display());
+    compare("random sequence", &script);
+    // A run without a difference leaves nothing to look at.
+    let _ = fs::remove_file(path);
+}
+
+#[test]
+fn random_sequences_leave_equal_trees() {
+    compare_random(number("DIFFERENTIAL_SEED", 1));
+}
+
+#[test]
+fn fresh_random_sequences_leave_equal_trees() {
+    if std::env::var_os("DIFFERENTIAL_SEED").is_some() {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    for run in 0..number("DIFFERENTIAL_RUNS", 1) {
+        compare_random(u64::from(now.subsec_nanos()) + run);
+    }
+}
+
+/// Plays the script that `DIFFERENTIAL_SCRIPT` names, to cut a failing sequence down.
+#[test]
+fn a_script_of_ones_own_does_not_differ() {
+    if let Some(path) = std::env::var_os("DIFFERENTIAL_SCRIPT") {
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        compare("own script", &Script::parse(&text).unwrap_or_else(|e| panic!("{e}")));
+    }
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl<'a> Arguments<'a> {
     }
 
     fn raw(&mut self) -> Result<&mut Self, String> {
-        while let Some(word) = self.positional.next() {
+        for word in self.positional.by_ref() {
             let bytes = word.text()?.bytes.unwrap_or_default();
             self.fields.push(Field::Raw(bytes));
         }
