@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::script::Script;
+use crate::script::{Difference as Allowed, Script};
 use crate::transcript::Line;
 
 /// Known differences by name.
@@ -117,10 +117,23 @@ pub fn differences(
         let same = left.len() == right.len()
             && left.iter().zip(right).all(|(left, right)| equal(left, right, known, policy));
         let complaint = match (&step.known, policy) {
-            (None, _) | (Some(_), Policy::None) if same => continue,
+            (None | Some(Allowed::May(_)), _) | (Some(_), Policy::None) if same => continue,
             (None, _) => "the servers differ".to_owned(),
-            (Some(name), Policy::None) => format!("the servers differ, and {name} is no reason here"),
-            (Some(name), Policy::AsListed) => match known.find(name) {
+            (Some(_), Policy::None) => {
+                "the servers differ, and no known difference is a reason here".to_owned()
+            }
+            (Some(Allowed::May(names)), Policy::AsListed) => {
+                let listed = |name: &String| {
+                    known.find(name).is_some_and(|entry| {
+                        matches(&entry.reference, left) && matches(&entry.subject, right)
+                    })
+                };
+                if names.iter().any(listed) {
+                    continue;
+                }
+                format!("the servers differ, and not as any of {} says", names.join(", "))
+            }
+            (Some(Allowed::Must(name)), Policy::AsListed) => match known.find(name) {
                 None => format!("{name} is not in the list of known differences"),
                 Some(_) if same => format!("{name} is listed, but the servers do not differ"),
                 Some(entry) => match (matches(&entry.reference, left), matches(&entry.subject, right)) {
@@ -145,7 +158,10 @@ pub fn differences(
 pub fn unexpected(script: &Script, reference: &[Line]) -> Vec<String> {
     let mut all = Vec::new();
     for (index, step) in script.steps.iter().enumerate() {
-        let Some(expected) = step.expected.as_ref().filter(|_| step.known.is_none()) else { continue };
+        let Some(expected) = step.expected.as_ref().filter(|_| !matches!(step.known, Some(Allowed::Must(_))))
+        else {
+            continue;
+        };
         let lines = of_step(reference, index);
         if !lines.iter().any(|line| line.text.contains(expected.as_str())) {
             let got: Vec<_> = lines.iter().map(shown).collect();

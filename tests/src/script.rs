@@ -10,7 +10,7 @@
 //! A pipeline { setData /a "x" 0; getData /a }
 //! B expect NodeDataChanged /a     waits for the event, or takes it if it has come already
 //! A multi { check /a 1; delete /a -1 }
-//! A exists /b ! NoAuth ~name      a known difference, listed under that name
+//! A exists /b ! NoAuth ~name      a known difference, listed under that name; `~?name` if it may
 //! A disconnect                    without closing the session
 //! A reconnect                     the same session, renewed
 //! B connect session=A             the same session from elsewhere
@@ -47,7 +47,16 @@ pub struct Step {
     /// What the reference server's answer must contain.
     pub expected: Option<String>,
     /// The known difference that this step shows.
-    pub known: Option<String>,
+    pub known: Option<Difference>,
+}
+
+/// How a step may differ between the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It must, as the entry of this name says: `~name`.
+    Must(String),
+    /// It may, as one of these entries says: `~?name,name`.
+    May(Vec<String>),
 }
 
 /// What a step does.

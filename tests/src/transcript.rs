@@ -254,8 +254,9 @@ impl Reader {
             .find(|(_, n)| *n == kind)
             .map_or_else(|| kind.to_string(), |(n, _)| (*n).to_owned());
         let text = format!(
-            "{connection} event {name} {} state={state} err={}{}",
+            "{connection} event {name} {} state={state} xid={} err={}{}",
             show(path),
+            header.xid,
             header.error,
             trailing(&mut decoder)
         );

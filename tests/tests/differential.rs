@@ -1,86 +1,16 @@
 //! The server's answers against those of Debian's ZooKeeper 3.8.0: scripts and random sequences.
 //!
-//! Environment:
-//! - `RINGKEEPER_BIN`: our binary; without it cargo builds it.
-//! - `REFERENCE_CLASS_PATH`: another Java ZooKeeper as the reference. One of 3.9 shows that what is
-//!   listed as a known difference is 3.9's behaviour: nothing at all may differ from it.
-//! - `SUBJECT_CLASS_PATH`: a Java ZooKeeper in place of our server.
-//! - `DIFFERENTIAL_SEED`, `DIFFERENTIAL_OPERATIONS`, `DIFFERENTIAL_RUNS`: replays or lengthens the
-//!   random run.
+//! `DIFFERENTIAL_SEED`, `DIFFERENTIAL_OPERATIONS` and `DIFFERENTIAL_RUNS` replay or lengthen the
+//! random run; `ringkeeper_tests::differential` names the other variables.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringkeeper_tests::differences::{Known, Policy, differences, unexpected};
+use ringkeeper_tests::differential::{compare, parse, play, reference, testdata};
 use ringkeeper_tests::generate;
-use ringkeeper_tests::script::{Run, Script};
-use ringkeeper_tests::server::{Kind, Server};
-use ringkeeper_tests::transcript::{Line, transcript};
-
-fn testdata() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/differential"))
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(testdata().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-}
-
-fn parse(name: &str) -> Script {
-    Script::parse(&read(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-}
-
-fn known() -> Known {
-    Known::parse(&read("known-differences.txt")).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn reference() -> Kind {
-    std::env::var("REFERENCE_CLASS_PATH")
-        .map_or_else(|_| Kind::debian(), |class_path| Kind::ZooKeeper { class_path })
-}
-
-fn subject() -> Kind {
-    std::env::var("SUBJECT_CLASS_PATH").map_or(Kind::Ringkeeper, |class_path| Kind::ZooKeeper { class_path })
-}
-
-fn policy(reference: &Kind, subject: &Kind) -> Policy {
-    if *reference == Kind::debian() && reference != subject { Policy::AsListed } else { Policy::None }
-}
-
-fn play(script: &Script, kind: Kind) -> Vec<Line> {
-    let mut server = Server::start(kind, script.options.clone()).unwrap_or_else(|e| panic!("{e}"));
-    let run = Run::play(script, &mut server).unwrap_or_else(|e| panic!("{e}\n{}", server.output_tail()));
-    transcript(script, &run)
-}
-
-/// Plays one script against both servers and panics with every difference.
-fn compare(name: &str, script: &Script) {
-    let (reference, subject) = (reference(), subject());
-    let policy = policy(&reference, &subject);
-    let left = play(script, reference);
-    if std::env::var_os("DIFFERENTIAL_PRINT").is_some() {
-        for line in &left {
-            let step = &script.steps[line.step];
-            println!(
-                "{:4} {}\n       {} {}",
-                step.line,
-                step.text,
-                line.text,
-                line.event_zxid.as_deref().unwrap_or_default()
-            );
-        }
-    }
-    let wrong = unexpected(script, &left);
-    assert!(
-        wrong.is_empty(),
-        "{name}: the reference does not answer as the script says:\n{}",
-        wrong.join("\n")
-    );
-    let right = play(script, subject);
-    let found = differences(script, &known(), policy, &left, &right);
-    let shown: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{name}: {} steps differ\n{}", found.len(), shown.join("\n"));
-}
+use ringkeeper_tests::script::{Item, Script};
+use ringkeeper_tests::transcript::{relative_bytes, transcript};
 
 macro_rules! scripts {
     ($($test:ident => $file:literal,)*) => {
@@ -171,4 +101,109 @@ fn every_script_is_played_and_there_are_enough_steps() {
     assert_eq!(files, played);
     let steps: usize = SCRIPTS.iter().map(|name| parse(name).steps.len()).sum();
     assert!(steps >= 300, "{steps} scripted steps, 300 are due");
+}
+
+/// Every kind of reply, for the proof that the comparison sees.
+const EVERY_KIND: &str = r#"
+A connect timeout=10000
+A auth digest "bob:secret"
+A create2 /a "data" acl=creator
+A create2 /a/e "" flags=ephemeral
+A getData /a watch
+A setData /a "more" 0
+A getACL /a
+A getChildren2 /a
+A getEphemerals /
+A whoAmI
+A multi { create /a/b ""; setData /a/b "x" -1; check /a/b 1; delete /a/b -1 }
+A multi { check /a -1; delete /none -1 } ! NoNode
+A multiRead { getData /a; getChildren /a; getData /none } ! NoNode
+A delete /none -1 ! NoNode
+A getAllChildrenNumber /
+A addWatch /a persistent
+A sync /a
+A close
+"#;
+
+/// Without this, an empty comparison would pass every other test here.
+#[test]
+fn every_changed_byte_of_a_reply_is_seen() {
+    let script = Script::parse(EVERY_KIND).unwrap_or_else(|e| panic!("{e}"));
+    let run = play(&script, reference());
+    let right = transcript(&script, &run);
+    let mut changed = 0;
+    for index in 0..run.records.len() {
+        let relative = relative_bytes(&run.records[index].item);
+        let length = frame(&mut run.records[index].item.clone()).map_or(0, |frame| frame.len());
+        for at in (0..length).filter(|at| !relative.iter().any(|span| span.contains(at))) {
+            let mut other = run.clone();
+            if let Some(frame) = frame(&mut other.records[index].item) {
+                frame[at] ^= 0x41;
+            }
+            let wrong = transcript(&script, &other);
+            assert_ne!(right, wrong, "byte {at} of {:?}", run.records[index]);
+            changed += 1;
+        }
+    }
+    assert!(changed > 600, "only {changed} bytes were tried");
+}
+
+/// A lost, doubled or moved event or reply.
+#[test]
+fn every_missing_doubled_or_moved_frame_is_seen() {
+    let script = Script::parse(EVERY_KIND).unwrap_or_else(|e| panic!("{e}"));
+    let run = play(&script, reference());
+    let right = transcript(&script, &run);
+    for index in (0..run.records.len()).filter(|i| !matches!(run.records[*i].item, Item::SessionMade(_))) {
+        let mut lost = run.clone();
+        lost.records.remove(index);
+        assert_ne!(right, transcript(&script, &lost), "without {:?}", run.records[index]);
+        let mut doubled = run.clone();
+        doubled.records.insert(index, run.records[index].clone());
+        assert_ne!(right, transcript(&script, &doubled), "with two of {:?}", run.records[index]);
+        let mut moved = run.clone();
+        if index > 0 && moved.records[index].step == moved.records[index - 1].step {
+            moved.records.swap(index, index - 1);
+            assert_ne!(right, transcript(&script, &moved), "{:?} before its time", run.records[index]);
+        }
+    }
+}
+
+/// What the normalisation leaves of zxids and times must still see a wrong one.
+#[test]
+fn a_stats_wrong_zxid_or_time_is_seen() {
+    let script = Script::parse(EVERY_KIND).unwrap_or_else(|e| panic!("{e}"));
+    let run = play(&script, reference());
+    let right = transcript(&script, &run);
+    let index = run
+        .records
+        .iter()
+        .position(|r| matches!(r.item, Item::Reply { op: 5, .. }))
+        .unwrap_or_else(|| panic!("no reply to setData"));
+    // The Stat of setData begins with czxid, mzxid, ctime and mtime, then versions, then pzxid.
+    let [czxid, mzxid, ctime, mtime, pzxid] = [16, 24, 32, 40, 76];
+    for (what, from, to) in [
+        ("mzxid as czxid", czxid, mzxid),
+        ("czxid as mzxid", mzxid, czxid),
+        ("pzxid as mzxid", mzxid, pzxid),
+        ("the header's zxid as czxid", czxid, 4),
+        ("ctime as a zxid", czxid, ctime),
+        ("mtime as a zxid", czxid, mtime),
+    ] {
+        let mut other = run.clone();
+        let frame = frame(&mut other.records[index].item).unwrap_or_else(|| panic!("no frame"));
+        let value = frame[from..from + 8].to_vec();
+        frame[to..to + 8].copy_from_slice(&value);
+        assert_ne!(right, transcript(&script, &other), "{what}");
+    }
+}
+
+fn frame(item: &mut Item) -> Option<&mut Vec<u8>> {
+    match item {
+        Item::Connected { frame, .. }
+        | Item::Reply { frame, .. }
+        | Item::Event(frame)
+        | Item::Frame(frame) => Some(frame),
+        _ => None,
+    }
 }

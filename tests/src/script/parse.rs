@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::request::parse_request;
-use super::{Action, Connect, EVENTS, Event, Seen, SessionChoice, Step, Text};
+use super::{Action, Connect, Difference, EVENTS, Event, Seen, SessionChoice, Step, Text};
 use crate::server::Options;
 
 /// A script: how its server is set up, and its steps.
@@ -182,7 +182,10 @@ fn step(line: usize, text: &str, words: &[Word]) -> Result<Step, String> {
     let mut words = words.to_vec();
     let mut known = None;
     if let Some(name) = words.last().and_then(Word::plain).and_then(|w| w.strip_prefix('~')) {
-        known = Some(name.to_owned());
+        known = Some(match name.strip_prefix('?') {
+            Some(names) => Difference::May(names.split(',').map(str::to_owned).collect()),
+            None => Difference::Must(name.to_owned()),
+        });
         words.pop();
     }
     let mut expected = None;
