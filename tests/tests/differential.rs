@@ -3,13 +3,14 @@
 //! `DIFFERENTIAL_SEED`, `DIFFERENTIAL_OPERATIONS` and `DIFFERENTIAL_RUNS` replay or lengthen the
 //! random run; `ringkeeper_tests::differential` names the other variables.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringkeeper_tests::differential::{compare, parse, play, reference, testdata};
 use ringkeeper_tests::generate;
-use ringkeeper_tests::script::{Item, Script};
+use ringkeeper_tests::script::{Action, Item, Script};
 use ringkeeper_tests::transcript::{relative_bytes, transcript};
 
 macro_rules! scripts {
@@ -101,6 +102,47 @@ fn every_script_is_played_and_there_are_enough_steps() {
     assert_eq!(files, played);
     let steps: usize = SCRIPTS.iter().map(|name| parse(name).steps.len()).sum();
     assert!(steps >= 300, "{steps} scripted steps, 300 are due");
+}
+
+/// Errors that a client of a standalone server can cause. An expired session shows in the handshake
+/// alone: its connection is closed, so that no request can be answered SessionExpired for certain.
+const ERRORS_TO_REACH: [&str; 16] = [
+    "MarshallingError",
+    "Unimplemented",
+    "BadArguments",
+    "RuntimeInconsistency",
+    "NoNode",
+    "NoAuth",
+    "BadVersion",
+    "NoChildrenForEphemerals",
+    "NodeExists",
+    "NotEmpty",
+    "InvalidACL",
+    "AuthFailed",
+    "NoWatcher",
+    "ReconfigDisabled",
+    "QuotaExceeded",
+    "closed",
+];
+
+#[test]
+fn the_scripts_reach_every_operation_and_every_error() {
+    let scripts: Vec<Script> = SCRIPTS.iter().map(|name| parse(name)).collect();
+    let steps = || scripts.iter().flat_map(|script| &script.steps);
+    let expected: Vec<&str> = steps().filter_map(|step| step.expected.as_deref()).collect();
+    for error in ERRORS_TO_REACH {
+        assert!(expected.iter().any(|text| text.contains(error)), "no step expects {error}");
+    }
+    let operations: BTreeSet<i32> = steps()
+        .filter_map(|step| match &step.action {
+            Action::Requests(requests) => Some(requests.iter().map(|request| request.op)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    for operation in (1..=9).chain(11..=22).chain(100..=107) {
+        assert!(operations.contains(&operation), "no step has operation {operation}");
+    }
 }
 
 /// Every kind of reply, for the proof that the comparison sees.
