@@ -9,6 +9,7 @@ use crate::jute::records::{
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::op::OpCode;
+use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
 use crate::tree::node::NodeKind;
 use crate::tree::{Batch, Changes, NewNode};
@@ -234,7 +235,7 @@ impl Outcome<'_> {
                 for (op, outcome) in outcomes {
                     outcome.write_multi_result(*op, out);
                 }
-                MultiHeader { op: -1, done: true, err: -1 }.write(out);
+                write_end_of_results(out);
             }
             Outcome::Done | Outcome::Failed(_) | Outcome::SessionCreated { .. } | Outcome::SessionClosed => {}
         }

@@ -53,7 +53,7 @@ pub fn digest_of(user_and_password: &str) -> String {
 pub fn authenticate(
     known: &AuthInfo,
     scheme: &str,
-    credentials: &[u8],
+    credentials: Option<&[u8]>,
     address: IpAddr,
     settings: &Settings,
 ) -> Result<AuthInfo, ErrorCode> {
@@ -66,6 +66,7 @@ pub fn authenticate(
     };
     match scheme {
         "digest" if settings.digest_auth_enabled => {
+            let credentials = credentials.ok_or(ErrorCode::AuthFailed)?;
             let digest = digest_of(&String::from_utf8_lossy(credentials));
             if settings.super_digest.as_deref() == Some(&digest) {
                 add("super", "");
@@ -224,7 +225,8 @@ mod tests {
     fn lists_are_fixed_up_as_zookeeper_fixes_them() {
         let settings = Settings::default();
         let none = from_address(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let user = authenticate(&none, "digest", b"u:p", IpAddr::V4(Ipv4Addr::LOCALHOST), &settings).unwrap();
+        let user =
+            authenticate(&none, "digest", Some(b"u:p"), IpAddr::V4(Ipv4Addr::LOCALHOST), &settings).unwrap();
         let fix = |list: &[records::Acl<'_>], ids: &[AuthId]| fix_up(list, ids, &settings);
         assert_eq!(fix(&[], &none), Err(ErrorCode::InvalidAcl));
         assert_eq!(fix(&[acl(1, "auth", "")], &none), Err(ErrorCode::InvalidAcl));
@@ -242,7 +244,8 @@ mod tests {
     fn the_super_user_may_do_everything() {
         let settings = Settings { super_digest: Some(digest_of("super:test")), ..Settings::default() };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ids = authenticate(&from_address(address), "digest", b"super:test", address, &settings).unwrap();
+        let ids =
+            authenticate(&from_address(address), "digest", Some(b"super:test"), address, &settings).unwrap();
         let nobody = AclList::new(vec![AclEntry { perms: 0, scheme: "ip".into(), id: "1.1.1.1".into() }]);
         assert!(check(&nobody, perms::ALL, &ids, &settings).is_ok());
     }

@@ -9,9 +9,9 @@ use crate::error::ErrorCode;
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::{
     CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, MultiHeader, PathRecord, PathVersion,
-    SetAclRecord, SetDataRequest, TxnHeader,
+    ReconfigRequest, SetAclRecord, SetDataRequest, TxnHeader,
 };
-use crate::jute::{self, Reader, Write};
+use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
 use crate::op::{OpCode, perms};
 use crate::overlay::{Overlay, Record};
@@ -173,11 +173,11 @@ impl Work<'_> {
             OpCode::CreateTtl => self.create(op, &jute::from_bytes(body)?, out),
             OpCode::Delete => self.delete(&jute::from_bytes(body)?, out),
             OpCode::DeleteContainer => self.delete_container(&jute::from_bytes(body)?, out),
-            OpCode::SetData => self.set_data(&jute::from_bytes(body)?, out),
-            OpCode::SetAcl => self.set_acl(&jute::from_bytes(body)?, out),
-            OpCode::Check => self.check(&jute::from_bytes(body)?, out),
+            OpCode::SetData => self.set_data(&decode_validated(body)?, out),
+            OpCode::SetAcl => self.set_acl(&decode_validated(body)?, out),
+            OpCode::Check => self.check(&decode_validated(body)?, out),
             OpCode::Multi => self.multi(body, out),
-            OpCode::Reconfig => self.reconfig(),
+            OpCode::Reconfig => self.reconfig(&jute::from_bytes(body)?),
             OpCode::CreateSession => {
                 jute::from_bytes::<CreateSessionTxn>(body)?.write(out);
                 Ok(())
@@ -366,7 +366,7 @@ impl Work<'_> {
     }
 
     /// A standalone ZooKeeper knows the request and does not do it.
-    fn reconfig(&self) -> Prepared {
+    fn reconfig(&self, _: &ReconfigRequest<'_>) -> Prepared {
         if self.settings.reconfig_enabled {
             Err(ErrorCode::Unimplemented)
         } else {
@@ -462,6 +462,15 @@ impl Work<'_> {
     }
 }
 
+/// A request whose path ZooKeeper validates before it looks at it: a null path is a bad one, where
+/// other requests fail on it.
+fn decode_validated<'a, T: Read<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
+    jute::from_bytes(body).map_err(|error| match error {
+        jute::DecodeError::Null { at: 0 } => ErrorCode::BadArguments,
+        other => other.into(),
+    })
+}
+
 /// The version after a change that expects `expected`; −1 expects any.
 fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     if expected != -1 && expected != current {
@@ -486,7 +495,7 @@ fn split_for_delete(path: &str) -> Result<(&str, &str), ErrorCode> {
 
 /// The operations of a multi, each with its record's bytes. As in ZooKeeper, a create whose flags
 /// say container or TTL is one, whatever its operation.
-fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, ErrorCode> {
+pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, ErrorCode> {
     let mut reader = Reader::new(body);
     let mut operations = Vec::new();
     loop {

@@ -9,6 +9,7 @@ use crate::jute::records::{Acl, GetDataResponse, Id, MultiHeader, PathRecord, Pa
 use crate::jute::{self, Reader, Write};
 use crate::limits::Settings;
 use crate::op::{OpCode, perms};
+use crate::prep;
 use crate::tree::acl::AclList;
 use crate::tree::node::Node;
 use crate::tree::{NotYet, View};
@@ -20,6 +21,9 @@ pub enum ReadError {
     Later,
     /// The client's mistake.
     Client(ErrorCode),
+    /// A multiRead of writes: a marshalling error whose reply has the end of its results all the
+    /// same, as ZooKeeper's has.
+    NotReads,
 }
 
 impl From<NotYet> for ReadError {
@@ -126,7 +130,7 @@ impl ReadContext<'_> {
         match self.allow(node, perms::ADMIN) {
             Ok(()) => out.extend_from_slice(&acl.bytes),
             Err(ReadError::Later) => return Err(ReadError::Later),
-            Err(ReadError::Client(_)) => write_masked(acl, out),
+            Err(_) => write_masked(acl, out),
         }
         self.view.stat(node)?.write(out);
         Ok(())
@@ -161,7 +165,8 @@ impl ReadContext<'_> {
             }
             let op = OpCode::from_code(header.op);
             let Some(op @ (OpCode::GetData | OpCode::GetChildren)) = op else {
-                return Err(ErrorCode::MarshallingError.into());
+                prep::multi_operations(body)?;
+                return Err(ReadError::NotReads);
             };
             let PathWatchRequest { path, .. } = reader.read()?;
             let start = out.len();
@@ -172,7 +177,7 @@ impl ReadContext<'_> {
             };
             match answer {
                 Ok(()) => {}
-                Err(ReadError::Later) => return Err(ReadError::Later),
+                Err(error @ (ReadError::Later | ReadError::NotReads)) => return Err(error),
                 Err(ReadError::Client(error)) => {
                     out.truncate(start);
                     let err = error.code();
@@ -181,9 +186,14 @@ impl ReadContext<'_> {
                 }
             }
         }
-        MultiHeader { op: -1, done: true, err: -1 }.write(out);
+        write_end_of_results(out);
         Ok(())
     }
+}
+
+/// Ends the results of a multi.
+pub fn write_end_of_results(out: &mut Vec<u8>) {
+    MultiHeader { op: -1, done: true, err: -1 }.write(out);
 }
 
 /// A list without the hashes of its digests.

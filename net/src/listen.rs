@@ -3,6 +3,10 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Listens on `address`, `count` times. Port 0 is some free port, the same for all.
 ///
@@ -10,11 +14,27 @@ use std::net::{SocketAddr, TcpListener};
 /// As the kernel says; also when somebody else listens there, whom SO_REUSEPORT would let us share
 /// the address with.
 pub fn listen(address: SocketAddr, backlog: i32, count: u16) -> io::Result<Vec<TcpListener>> {
+    let alone = patiently(|| socket(address, backlog, false))?;
     if count == 1 {
-        return Ok(vec![socket(address, backlog, false)?]);
+        return Ok(vec![alone]);
     }
-    let address = socket(address, backlog, false)?.local_addr()?;
+    let address = alone.local_addr()?;
+    drop(alone);
     (0..count).map(|_| socket(address, backlog, true)).collect()
+}
+
+/// Tries again while the address is taken, for a moment: the kernel takes the ring of a process that
+/// was killed apart after the process is gone, and until then its listening socket is there.
+fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn socket(address: SocketAddr, backlog: i32, shared: bool) -> io::Result<TcpListener> {

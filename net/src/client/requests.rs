@@ -12,7 +12,7 @@ use ringkeeper_engine::jute::records::{
 use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::op::{NOTIFICATION_XID, OpCode, PING_XID};
 use ringkeeper_engine::order::Turn;
-use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_who_am_i};
+use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_end_of_results, write_who_am_i};
 use ringkeeper_engine::stats::LastOperation;
 use ringkeeper_engine::tree::View;
 use ringkeeper_engine::tree::watch::{EventKind, WatchMode, WatchType, Watches};
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 /// `KeeperState.SyncConnected`, the state that every event carries.
 const SYNC_CONNECTED: i32 = 3;
-/// The zxid of an event that setWatches makes up for.
+/// The zxid of what no transaction made: events that setWatches makes up for, and refusals.
 const NO_ZXID: i64 = -1;
 
 /// Who serves a request.
@@ -87,7 +87,8 @@ impl CoreState {
         let known = OpCode::from_code(op).filter(|op| place(*op) != Place::Nowhere);
         let Some(op) = known else {
             warn!(peer = %connection.peer, %session, "closed: unknown request type {op}");
-            self.reply(connection, xid, ErrorCode::Unimplemented.code(), |_| {});
+            let err = ErrorCode::Unimplemented.code();
+            self.reply(connection, ReplyHeader { xid, zxid: NO_ZXID, err }, |_| {});
             connection.close_after_output();
             return;
         };
@@ -145,7 +146,7 @@ impl CoreState {
     /// Answers a request from the tree. False: it met something newer than the horizon.
     fn serve(&mut self, connection: &mut Connection, xid: i32, op: OpCode, body: &[u8], at: Tick) -> bool {
         let start = connection.output.len();
-        write_header(&mut connection.output, xid_of_reply(op, xid), self.horizon, error::OK);
+        write_header(&mut connection.output, xid_of_reply(op, xid), self.horizon.to_jute(), error::OK);
         let view = self.tree.view(self.horizon);
         let mut job = Job {
             view: &view,
@@ -164,7 +165,13 @@ impl CoreState {
             }
             Err(ReadError::Client(code)) => {
                 connection.output.truncate(start);
-                write_header(&mut connection.output, xid, self.horizon, code.code());
+                write_header(&mut connection.output, xid, self.horizon.to_jute(), code.code());
+            }
+            Err(ReadError::NotReads) => {
+                connection.output.truncate(start);
+                let code = ErrorCode::MarshallingError.code();
+                write_header(&mut connection.output, xid, self.horizon.to_jute(), code);
+                write_end_of_results(&mut connection.output);
             }
         }
         // Events that setWatches made up for are frames of their own, before this one.
@@ -185,9 +192,10 @@ impl CoreState {
             Some(LastOperation { name: short_name(op), xid, zxid, at_ms: self.now.wall_ms, latency_ms });
     }
 
-    fn reply(&mut self, connection: &mut Connection, xid: i32, err: i32, record: impl FnOnce(&mut Vec<u8>)) {
+    /// Answers what has nothing to do with the tree.
+    fn reply(&mut self, connection: &mut Connection, header: ReplyHeader, record: impl FnOnce(&mut Vec<u8>)) {
         let start = connection.output.len();
-        write_header(&mut connection.output, xid, Zxid::ZERO, err);
+        write_header(&mut connection.output, header.xid, header.zxid, header.err);
         record(&mut connection.output);
         close_frame(&mut connection.output, start);
         connection.traffic.sent += 1;
@@ -197,17 +205,18 @@ impl CoreState {
     fn authenticate(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
         let proved = jute::from_bytes::<AuthPacket<'_>>(body).map_err(ErrorCode::from).and_then(|packet| {
             let scheme = packet.scheme.unwrap_or_default();
-            let credentials = packet.auth.unwrap_or_default();
-            auth::authenticate(&connection.auth, &scheme, credentials, connection.peer.ip(), &self.settings)
+            let (known, address) = (&connection.auth, connection.peer.ip());
+            auth::authenticate(known, &scheme, packet.auth, address, &self.settings)
         });
         match proved {
             Ok(ids) => {
                 connection.auth = ids;
-                self.reply(connection, xid, error::OK, |_| {});
+                self.reply(connection, ReplyHeader { xid, zxid: 0, err: error::OK }, |_| {});
             }
             Err(error) => {
                 info!(peer = %connection.peer, "closed: authentication failed ({error:?})");
-                self.reply(connection, xid, ErrorCode::AuthFailed.code(), |_| {});
+                let err = ErrorCode::AuthFailed.code();
+                self.reply(connection, ReplyHeader { xid, zxid: 0, err }, |_| {});
                 connection.close_after_output();
             }
         }
@@ -216,7 +225,10 @@ impl CoreState {
     /// A server without SASL set up answers with no token, as ZooKeeper's does.
     fn refuse_sasl(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
         match jute::from_bytes::<SaslToken<'_>>(body) {
-            Ok(_) => self.reply(connection, xid, error::OK, |out| SaslToken { token: None }.write(out)),
+            Ok(_) => {
+                let header = ReplyHeader { xid, zxid: 0, err: error::OK };
+                self.reply(connection, header, |out| SaslToken { token: None }.write(out));
+            }
             Err(error) => {
                 warn!(peer = %connection.peer, "closed: a SASL token that is none: {error}");
                 connection.abort();
@@ -383,9 +395,9 @@ pub fn write_event(out: &mut Vec<u8>, zxid: i64, kind: EventKind, path: &str) {
 const HEADER_BYTES: usize = 4 + 4 + 8 + 4;
 
 /// Appends a frame's length, still zero, and its header.
-fn write_header(out: &mut Vec<u8>, xid: i32, zxid: Zxid, err: i32) {
+fn write_header(out: &mut Vec<u8>, xid: i32, zxid: i64, err: i32) {
     0i32.write(out);
-    ReplyHeader { xid, zxid: zxid.to_jute(), err }.write(out);
+    ReplyHeader { xid, zxid, err }.write(out);
 }
 
 /// Fills in the length of the frame that starts at `start` and ends with `out`.
