@@ -8,6 +8,7 @@
 //! - `SUBJECT_CLASS_PATH`: a Java ZooKeeper in place of our server. Debian's own shows that the
 //!   comparison finds nothing where nothing is.
 //! - `DIFFERENTIAL_PRINT`: prints the reference's transcript.
+//! - `DIFFERENTIAL_SHOW`: how many differing steps a failure shows, 20 without it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::script::{Run, Script};
 use crate::server::{Kind, Server};
 use crate::transcript::{Line, transcript};
 
-/// How many differing steps a failure shows.
+/// How many differing steps a failure shows, unless `DIFFERENTIAL_SHOW` says.
 const SHOWN_MAX: usize = 20;
 
 /// Where scripts and the list of known differences lie.
@@ -69,7 +70,8 @@ fn policy(reference: &Kind, subject: &Kind) -> Policy {
 pub fn play(script: &Script, kind: Kind) -> Run {
     let mut server = Server::start(kind, script.options.clone()).unwrap_or_else(|e| panic!("{e}"));
     let mut run = Run::play(script, &mut server);
-    if let Some(why) = &mut run.broken_off {
+    if let Some(why) = run.broken_off.as_mut().filter(|_| server.exited().is_none()) {
+        // A server that has ended is in the message with its output already.
         why.push('\n');
         why.push_str(&server.output_tail());
     }
@@ -103,7 +105,8 @@ pub fn compare(name: &str, script: &Script) {
     let broken =
         right.broken_off.as_ref().map_or_else(String::new, |why| format!("the subject ends at {why}\n"));
     let found = differences(script, &known, policy, &left, &transcript(script, &right));
-    let shown: Vec<String> = found.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    let show_max = std::env::var("DIFFERENTIAL_SHOW").ok().and_then(|n| n.parse().ok()).unwrap_or(SHOWN_MAX);
+    let shown: Vec<String> = found.iter().take(show_max).map(ToString::to_string).collect();
     assert!(
         found.is_empty() && broken.is_empty(),
         "{name}: {} steps differ\n{}{broken}",
