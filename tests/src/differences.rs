@@ -18,6 +18,8 @@ pub struct Known {
 struct Entry {
     name: String,
     reason: String,
+    /// Whether it is our own choice, and not that of the releases after 3.8.0.
+    ours: bool,
     reference: Vec<String>,
     subject: Vec<String>,
 }
@@ -28,10 +30,12 @@ pub const EVENT_ZXID: &str = "event-zxid";
 /// What is to be made of the known differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// The reference is an older release: each marked step must differ, and exactly as listed.
-    AsListed,
+    /// The reference is 3.8.0: each marked step must differ, and exactly as listed.
+    Older,
+    /// The reference is of the release that we follow: only what we do otherwise on purpose differs.
+    Current,
     /// Both servers are of one kind: nothing may differ.
-    None,
+    Same,
 }
 
 /// A step in which the servers differ and should not, or should and do not.
@@ -64,7 +68,7 @@ impl fmt::Display for Difference {
 
 impl Known {
     /// Reads the list: `[name]`, then `reason:`, `reference:` and `subject:` lines; in the last
-    /// two `*` stands for anything.
+    /// two `*` stands for anything. `ours:` says that no release of ZooKeeper does so.
     ///
     /// # Errors
     /// A line that is none of these, or an entry without a reason.
@@ -82,6 +86,7 @@ impl Known {
             let entry = entries.last_mut().ok_or_else(|| format!("line {}: before any [name]", index + 1))?;
             match line.split_once(':') {
                 Some(("reason", rest)) => entry.reason.push_str(rest.trim()),
+                Some(("ours", _)) => entry.ours = true,
                 Some(("reference", rest)) => entry.reference.push(rest.trim().to_owned()),
                 Some(("subject", rest)) => entry.subject.push(rest.trim().to_owned()),
                 _ => return Err(format!("line {}: `{line}`", index + 1)),
@@ -98,8 +103,13 @@ impl Known {
         self.entries.iter().map(|entry| entry.name.as_str())
     }
 
-    fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name == name)
+    /// The entry of this name, if it counts under this policy.
+    fn find(&self, name: &str, policy: Policy) -> Option<&Entry> {
+        self.entries.iter().filter(|entry| entry.name == name).find(|entry| match policy {
+            Policy::Older => true,
+            Policy::Current => entry.ours,
+            Policy::Same => false,
+        })
     }
 }
 
@@ -116,32 +126,17 @@ pub fn differences(
         let (left, right) = (of_step(reference, index), of_step(subject, index));
         let same = left.len() == right.len()
             && left.iter().zip(right).all(|(left, right)| equal(left, right, known, policy));
-        let complaint = match (&step.known, policy) {
-            (None | Some(Allowed::May(_)), _) | (Some(_), Policy::None) if same => continue,
-            (None, _) => "the servers differ".to_owned(),
-            (Some(_), Policy::None) => {
-                "the servers differ, and no known difference is a reason here".to_owned()
-            }
-            (Some(Allowed::May(names)), Policy::AsListed) => {
-                let listed = |name: &String| {
-                    known.find(name).is_some_and(|entry| {
-                        matches(&entry.reference, left) && matches(&entry.subject, right)
-                    })
-                };
-                if names.iter().any(listed) {
-                    continue;
-                }
-                format!("the servers differ, and not as any of {} says", names.join(", "))
-            }
-            (Some(Allowed::Must(name)), Policy::AsListed) => match known.find(name) {
-                None => format!("{name} is not in the list of known differences"),
-                Some(_) if same => format!("{name} is listed, but the servers do not differ"),
-                Some(entry) => match (matches(&entry.reference, left), matches(&entry.subject, right)) {
-                    (true, true) => continue,
-                    (false, _) => format!("the reference does not read as {name} says"),
-                    (_, false) => format!("the subject does not read as {name} says"),
-                },
-            },
+        let names = step.known.as_ref().map_or(&[][..], Allowed::names);
+        let listed: Vec<&Entry> = names.iter().filter_map(|name| known.find(name, policy)).collect();
+        let must = matches!(step.known, Some(Allowed::Must(_)));
+        let as_listed =
+            listed.iter().any(|entry| matches(&entry.reference, left) && matches(&entry.subject, right));
+        let complaint = match (same, listed.is_empty()) {
+            (true, false) if must => format!("{} is listed, but the servers do not differ", names.join(", ")),
+            (true, _) => continue,
+            (false, true) => "the servers differ".to_owned(),
+            (false, false) if as_listed => continue,
+            (false, false) => format!("the servers differ, and not as {} says", names.join(" or ")),
         };
         found.push(Difference {
             line: step.line,
@@ -179,9 +174,7 @@ fn of_step(lines: &[Line], step: usize) -> &[Line] {
 }
 
 fn equal(reference: &Line, subject: &Line, known: &Known, policy: Policy) -> bool {
-    let older = policy == Policy::AsListed
-        && reference.event_zxid.as_deref() == Some("-1")
-        && known.find(EVENT_ZXID).is_some();
+    let older = reference.event_zxid.as_deref() == Some("-1") && known.find(EVENT_ZXID, policy).is_some();
     reference.text == subject.text
         && (reference.event_zxid == subject.event_zxid || older && subject.event_zxid.is_some())
 }

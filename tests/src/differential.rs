@@ -8,6 +8,7 @@
 //! - `SUBJECT_CLASS_PATH`: a Java ZooKeeper in place of our server. Debian's own shows that the
 //!   comparison finds nothing where nothing is.
 //! - `DIFFERENTIAL_PRINT`: prints the reference's transcript.
+//! - `DIFFERENTIAL_SHOW`: how many differing steps a failure shows, 20 without it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::script::{Run, Script};
 use crate::server::{Kind, Server};
 use crate::transcript::{Line, transcript};
 
-/// How many differing steps a failure shows.
+/// How many differing steps a failure shows, unless `DIFFERENTIAL_SHOW` says.
 const SHOWN_MAX: usize = 20;
 
 /// Where scripts and the list of known differences lie.
@@ -53,16 +54,28 @@ pub fn subject() -> Kind {
 }
 
 fn policy(reference: &Kind, subject: &Kind) -> Policy {
-    if *reference == Kind::debian() && reference != subject { Policy::AsListed } else { Policy::None }
+    if reference == subject {
+        Policy::Same
+    } else if *reference == Kind::debian() {
+        Policy::Older
+    } else {
+        Policy::Current
+    }
 }
 
 /// Starts a server, plays a script and ends the server.
 ///
 /// # Panics
-/// The server does not start, or the script cannot be played.
+/// The server does not start.
 pub fn play(script: &Script, kind: Kind) -> Run {
     let mut server = Server::start(kind, script.options.clone()).unwrap_or_else(|e| panic!("{e}"));
-    Run::play(script, &mut server).unwrap_or_else(|e| panic!("{e}\n{}", server.output_tail()))
+    let mut run = Run::play(script, &mut server);
+    if let Some(why) = run.broken_off.as_mut().filter(|_| server.exited().is_none()) {
+        // A server that has ended is in the message with its output already.
+        why.push('\n');
+        why.push_str(&server.output_tail());
+    }
+    run
 }
 
 /// Plays one script against both servers.
@@ -73,9 +86,14 @@ pub fn compare(name: &str, script: &Script) {
     let known = Known::parse(&read("known-differences.txt")).unwrap_or_else(|e| panic!("{e}"));
     let (reference, subject) = (reference(), subject());
     let policy = policy(&reference, &subject);
-    let left = transcript(script, &play(script, reference));
+    let left = play(script, reference);
+    let left_broken = left.broken_off.clone();
+    let left = transcript(script, &left);
     if std::env::var_os("DIFFERENTIAL_PRINT").is_some() {
         print(script, &left);
+    }
+    if let Some(why) = left_broken {
+        panic!("{name}: the reference cannot play on: {why}");
     }
     let wrong = unexpected(script, &left);
     assert!(
@@ -83,10 +101,18 @@ pub fn compare(name: &str, script: &Script) {
         "{name}: the reference does not answer as the script says:\n{}",
         wrong.join("\n")
     );
-    let right = transcript(script, &play(script, subject));
-    let found = differences(script, &known, policy, &left, &right);
-    let shown: Vec<String> = found.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{name}: {} steps differ\n{}", found.len(), shown.join("\n"));
+    let right = play(script, subject);
+    let broken =
+        right.broken_off.as_ref().map_or_else(String::new, |why| format!("the subject ends at {why}\n"));
+    let found = differences(script, &known, policy, &left, &transcript(script, &right));
+    let show_max = std::env::var("DIFFERENTIAL_SHOW").ok().and_then(|n| n.parse().ok()).unwrap_or(SHOWN_MAX);
+    let shown: Vec<String> = found.iter().take(show_max).map(ToString::to_string).collect();
+    assert!(
+        found.is_empty() && broken.is_empty(),
+        "{name}: {} steps differ\n{}{broken}",
+        found.len(),
+        shown.join("\n")
+    );
 }
 
 fn print(script: &Script, lines: &[Line]) {

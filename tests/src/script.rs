@@ -53,10 +53,19 @@ pub struct Step {
 /// How a step may differ between the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It must, as the entry of this name says: `~name`.
-    Must(String),
+    /// It must, as one of these entries says: `~name,name`.
+    Must(Vec<String>),
     /// It may, as one of these entries says: `~?name,name`.
     May(Vec<String>),
+}
+
+impl Difference {
+    /// The entries' names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Difference::Must(names) | Difference::May(names) => names,
+        }
+    }
 }
 
 /// What a step does.

@@ -30,6 +30,9 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long a handshake waits; a server that is not quite up may take it and never answer.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(200);
 
+/// Below the ports of outgoing connections (`net.ipv4.ip_local_port_range`, from 32768).
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
 /// Pause between two looks at a condition that nothing announces.
 const POLL_PAUSE: Duration = Duration::from_millis(10);
 
@@ -289,9 +292,13 @@ fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is free now. It lies below those that the kernel gives to outgoing connections, so
+/// that none of those takes it while the server is down for a restart.
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    (0..1000)
+        .map(|_| fastrand::u16(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| io::Error::other("no free port"))
 }
 
 /// Our server's binary: `RINGKEEPER_BIN`, or built once by cargo.

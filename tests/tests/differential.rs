@@ -8,10 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringkeeper_tests::differential::{compare, parse, play, reference, testdata};
-use ringkeeper_tests::generate;
+use ringkeeper_tests::differences::{EVENT_ZXID, Known};
+use ringkeeper_tests::differential::{compare, parse, play, read, reference, testdata};
 use ringkeeper_tests::script::{Action, Item, Script};
 use ringkeeper_tests::transcript::{relative_bytes, transcript};
+use ringkeeper_tests::{generate, mangle};
 
 macro_rules! scripts {
     ($($test:ident => $file:literal,)*) => {
@@ -143,6 +144,20 @@ fn the_scripts_reach_every_operation_and_every_error() {
     for operation in (1..=9).chain(11..=22).chain(100..=107) {
         assert!(operations.contains(&operation), "no step has operation {operation}");
     }
+}
+
+/// A name that is in one place only is a mistake in writing, or a difference that is gone.
+#[test]
+fn every_known_difference_is_listed_and_shown_by_a_step() {
+    let known = Known::parse(&read("known-differences.txt")).unwrap_or_else(|e| panic!("{e}"));
+    let listed: BTreeSet<String> = known.names().map(str::to_owned).collect();
+    let spoilt = mangle::script().unwrap_or_else(|e| panic!("{e}"));
+    let spoilt = Script::parse(&spoilt).unwrap_or_else(|e| panic!("{e}"));
+    let mut shown: BTreeSet<String> = BTreeSet::from([EVENT_ZXID.to_owned()]);
+    for script in SCRIPTS.iter().map(|name| parse(name)).chain([spoilt]) {
+        shown.extend(script.steps.iter().filter_map(|s| s.known.as_ref()).flat_map(|k| k.names().to_vec()));
+    }
+    assert_eq!(listed, shown);
 }
 
 /// Every kind of reply, for the proof that the comparison sees.

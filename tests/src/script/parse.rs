@@ -182,9 +182,10 @@ fn step(line: usize, text: &str, words: &[Word]) -> Result<Step, String> {
     let mut words = words.to_vec();
     let mut known = None;
     if let Some(name) = words.last().and_then(Word::plain).and_then(|w| w.strip_prefix('~')) {
+        let names = |text: &str| text.split(',').map(str::to_owned).collect();
         known = Some(match name.strip_prefix('?') {
-            Some(names) => Difference::May(names.split(',').map(str::to_owned).collect()),
-            None => Difference::Must(name.to_owned()),
+            Some(may) => Difference::May(names(may)),
+            None => Difference::Must(names(name)),
         });
         words.pop();
     }

@@ -74,18 +74,24 @@ pub struct Run {
     pub records: Vec<Record>,
     /// Wall clock in milliseconds when the run began and ended.
     pub span_ms: (i64, i64),
+    /// Why the run ended early: the server did what the rest of the script cannot go on from.
+    pub broken_off: Option<String>,
 }
 
 impl Run {
-    /// Plays `script` against `server`, which was started with the script's options.
-    ///
-    /// # Errors
-    /// The harness itself fails: a connection is refused, a script names what does not exist. What
-    /// the server does wrong is recorded instead.
-    pub fn play(script: &Script, server: &mut Server) -> Result<Run, String> {
+    /// Plays `script` against `server`, which was started with the script's options, to its end or
+    /// to the first step that cannot be played: a connection is refused or gone, an answer is due
+    /// and does not come.
+    pub fn play(script: &Script, server: &mut Server) -> Run {
         let began = now_ms();
-        let mut player =
-            Player { server, connections: BTreeMap::new(), records: Vec::new(), step: 0, ending: None };
+        let mut player = Player {
+            server,
+            connections: BTreeMap::new(),
+            records: Vec::new(),
+            step: 0,
+            ending: None,
+            broken_off: None,
+        };
         for (index, step) in script.steps.iter().enumerate() {
             player.step = index;
             player.ending = script
@@ -93,16 +99,20 @@ impl Run {
                 .get(index + 1)
                 .filter(|next| matches!(next.action, Action::Closed))
                 .map(|next| next.connection.clone());
-            player.play(step).map_err(|e| {
-                let before = &player.records[player.records.len().saturating_sub(3)..];
-                format!("line {}: `{}`: {e}; before that: {before:?}", step.line, step.text)
-            })?;
-            if player.records.iter().any(|r| r.item == Item::Silence) {
+            let first = player.records.len();
+            let broken = match player.play(step) {
+                Err(e) => Some(e),
+                Ok(()) if player.records[first..].iter().any(|r| r.item == Item::Silence) => {
+                    Some("an answer never came".to_owned())
+                }
+                Ok(()) => None,
+            };
+            if let Some(why) = broken {
+                player.broken_off = Some(format!("line {}: `{}`: {why}", step.line, step.text));
                 break;
             }
         }
-        // Files of one server's data carry the times of transactions up to here.
-        Ok(Run { records: player.records, span_ms: (began, now_ms()) })
+        Run { records: player.records, span_ms: (began, now_ms()), broken_off: player.broken_off }
     }
 }
 
@@ -132,6 +142,7 @@ struct Player<'a> {
     step: usize,
     /// The connection whose end the next step waits for.
     ending: Option<String>,
+    broken_off: Option<String>,
 }
 
 impl Player<'_> {
