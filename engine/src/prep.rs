@@ -465,10 +465,17 @@ impl Work<'_> {
 /// A request whose path ZooKeeper validates before it looks at it: a null path is a bad one, where
 /// other requests fail on it.
 fn decode_validated<'a, T: Read<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
-    jute::from_bytes(body).map_err(|error| match error {
-        jute::DecodeError::Null { at: 0 } => ErrorCode::BadArguments,
-        other => other.into(),
-    })
+    let error = match jute::from_bytes(body) {
+        Ok(request) => return Ok(request),
+        Err(error) => error,
+    };
+    if error != (jute::DecodeError::Null { at: 0 }) {
+        return Err(error.into());
+    }
+    // What follows the null must be whole all the same: read as if an empty path stood there.
+    let mut reader = Reader::with_null_as_empty(body);
+    T::read(&mut reader)?;
+    Err(ErrorCode::BadArguments)
 }
 
 /// The version after a change that expects `expected`; −1 expects any.

@@ -5,7 +5,7 @@
 
 use crate::auth::{self, AuthId};
 use crate::error::ErrorCode;
-use crate::jute::records::{Acl, GetDataResponse, Id, MultiHeader, PathRecord, PathWatchRequest};
+use crate::jute::records::{Acl, GetDataResponse, Id, MultiHeader, PathRecord};
 use crate::jute::{self, Reader, Write};
 use crate::limits::Settings;
 use crate::op::{OpCode, perms};
@@ -13,6 +13,7 @@ use crate::prep;
 use crate::tree::acl::AclList;
 use crate::tree::node::Node;
 use crate::tree::{NotYet, View};
+use std::borrow::Cow;
 
 /// Why a read has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +22,9 @@ pub enum ReadError {
     Later,
     /// The client's mistake.
     Client(ErrorCode),
-    /// A multiRead of writes: a marshalling error whose reply has the end of its results all the
-    /// same, as ZooKeeper's has.
-    NotReads,
+    /// A list that breaks off at something senseless: a marshalling error, but what was done and
+    /// written up to there stays, as in ZooKeeper.
+    Broken,
 }
 
 impl From<NotYet> for ReadError {
@@ -142,7 +143,9 @@ impl ReadContext<'_> {
     /// See [`ReadError`].
     pub fn count_descendants(&self, path: &str, out: &mut Vec<u8>) -> Answer<()> {
         let mut open = vec![self.readable(path)?];
-        let mut count = -1i32;
+        // ZooKeeper counts the paths that begin with this one and a slash: with the empty path the
+        // root is one of them.
+        let mut count = if path.is_empty() { 0i32 } else { -1 };
         while let Some(node) = open.pop() {
             count += 1;
             let Some(children) = self.view.children(node)? else { continue };
@@ -157,18 +160,11 @@ impl ReadContext<'_> {
     /// # Errors
     /// See [`ReadError`].
     pub fn multi_read(&self, body: &[u8], out: &mut Vec<u8>) -> Answer<()> {
-        let mut reader = Reader::new(body);
-        loop {
-            let header: MultiHeader = reader.read()?;
-            if header.done {
-                break;
-            }
-            let op = OpCode::from_code(header.op);
-            let Some(op @ (OpCode::GetData | OpCode::GetChildren)) = op else {
-                prep::multi_operations(body)?;
-                return Err(ReadError::NotReads);
+        for (op, path) in decode_multi_read(body)? {
+            let Some(path) = path else {
+                write_end_of_results(out);
+                return Err(ReadError::Broken);
             };
-            let PathWatchRequest { path, .. } = reader.read()?;
             let start = out.len();
             MultiHeader { op: op.code(), done: false, err: crate::error::OK }.write(out);
             let answer = match op {
@@ -177,7 +173,7 @@ impl ReadContext<'_> {
             };
             match answer {
                 Ok(()) => {}
-                Err(error @ (ReadError::Later | ReadError::NotReads)) => return Err(error),
+                Err(error @ (ReadError::Later | ReadError::Broken)) => return Err(error),
                 Err(ReadError::Client(error)) => {
                     out.truncate(start);
                     let err = error.code();
@@ -188,6 +184,32 @@ impl ReadContext<'_> {
         }
         write_end_of_results(out);
         Ok(())
+    }
+}
+
+type ReadOperation<'a> = (OpCode, Option<Cow<'a, str>>);
+
+/// The reads of a multiRead. One of writes is as senseless as one of a null path.
+fn decode_multi_read(body: &[u8]) -> Answer<Vec<ReadOperation<'_>>> {
+    let mut reader = Reader::new(body);
+    let mut reads = Vec::new();
+    loop {
+        let header: MultiHeader = reader.read()?;
+        if header.done {
+            return Ok(reads);
+        }
+        match OpCode::from_code(header.op) {
+            Some(op @ (OpCode::GetData | OpCode::GetChildren)) => {
+                let (path, _watch): (_, bool) = (reader.read()?, reader.read()?);
+                reads.push((op, path));
+            }
+            // Reads and writes do not mix.
+            _ if !reads.is_empty() => return Err(ErrorCode::MarshallingError.into()),
+            _ => {
+                prep::multi_operations(body)?;
+                return Ok(vec![(OpCode::GetData, None)]);
+            }
+        }
     }
 }
 

@@ -64,12 +64,18 @@ pub type Result<T> = std::result::Result<T, DecodeError>;
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    null_as_empty: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+        Reader { bytes, at: 0, null_as_empty: false }
+    }
+
+    /// Starts at the first byte, and reads a null string as an empty one.
+    pub const fn with_null_as_empty(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0, null_as_empty: true }
     }
 
     /// Offset of the next byte.
@@ -166,7 +172,11 @@ impl<'a> Read<'a> for Option<&'a [u8]> {
 impl<'a> Read<'a> for Cow<'a, str> {
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         let at = r.at;
-        Option::read(r)?.ok_or(DecodeError::Null { at })
+        match Option::read(r)? {
+            Some(text) => Ok(text),
+            None if r.null_as_empty => Ok(Cow::Borrowed("")),
+            None => Err(DecodeError::Null { at }),
+        }
     }
 }
 
@@ -177,10 +187,10 @@ impl<'a> Read<'a> for Option<Cow<'a, str>> {
     }
 }
 
-/// A vector; null is read as empty, as ZooKeeper's server treats both alike.
+/// A vector; null and every other negative length are read as empty, as in Java.
 impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
     fn read(r: &mut Reader<'a>) -> Result<Self> {
-        let Some(count) = r.length()? else { return Ok(Vec::new()) };
+        let count = usize::try_from(i32::read(r)?).unwrap_or(0);
         // Each element takes at least one byte, so the input bounds what is set aside.
         let mut items = Vec::with_capacity(count.min(r.rest().len()).min(1024));
         for _ in 0..count {

@@ -84,21 +84,6 @@ record! {
     ConnectResponse<'a> { protocol_version: i32, time_out: i32, session_id: i64, passwd: Buffer<'a> }
 }
 record! {
-    /// Watches that a reconnecting client held, before 3.6.
-    SetWatches<'a> {
-        relative_zxid: i64, data_watches: Vec<Str<'a>>, exist_watches: Vec<Str<'a>>,
-        child_watches: Vec<Str<'a>>,
-    }
-}
-record! {
-    /// Watches that a reconnecting client held, persistent ones included.
-    SetWatches2<'a> {
-        relative_zxid: i64, data_watches: Vec<Str<'a>>, exist_watches: Vec<Str<'a>>,
-        child_watches: Vec<Str<'a>>, persistent_watches: Vec<Str<'a>>,
-        persistent_recursive_watches: Vec<Str<'a>>,
-    }
-}
-record! {
     /// Before every request.
     RequestHeader { xid: i32, op: i32 }
 }

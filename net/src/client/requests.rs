@@ -6,17 +6,18 @@ use ringkeeper_engine::auth::{self, AuthId};
 use ringkeeper_engine::error::{self, ErrorCode};
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::jute::records::{
-    AddWatchRequest, AuthPacket, PathWatchRequest, ReplyHeader, RequestHeader, SaslToken, SetWatches,
-    SetWatches2, WatchTypeRequest, WatcherEvent,
+    AddWatchRequest, AuthPacket, PathWatchRequest, ReplyHeader, RequestHeader, SaslToken, WatchTypeRequest,
+    WatcherEvent,
 };
-use ringkeeper_engine::jute::{self, Write};
+use ringkeeper_engine::jute::{self, Reader, Write};
 use ringkeeper_engine::op::{NOTIFICATION_XID, OpCode, PING_XID};
 use ringkeeper_engine::order::Turn;
-use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_end_of_results, write_who_am_i};
+use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_who_am_i};
 use ringkeeper_engine::stats::LastOperation;
 use ringkeeper_engine::tree::View;
 use ringkeeper_engine::tree::watch::{EventKind, WatchMode, WatchType, Watches};
 use ringkeeper_quorum::step::Request;
+use std::borrow::Cow;
 use tracing::{info, warn};
 
 /// `KeeperState.SyncConnected`, the state that every event carries.
@@ -167,11 +168,10 @@ impl CoreState {
                 connection.output.truncate(start);
                 write_header(&mut connection.output, xid, self.horizon.to_jute(), code.code());
             }
-            Err(ReadError::NotReads) => {
-                connection.output.truncate(start);
+            Err(ReadError::Broken) => {
+                let err_at = last_frame_start(&connection.output, start) + HEADER_BYTES - 4;
                 let code = ErrorCode::MarshallingError.code();
-                write_header(&mut connection.output, xid, self.horizon.to_jute(), code);
-                write_end_of_results(&mut connection.output);
+                connection.output[err_at..err_at + 4].copy_from_slice(&code.to_be_bytes());
             }
         }
         // Events that setWatches made up for are frames of their own, before this one.
@@ -203,11 +203,17 @@ impl CoreState {
     }
 
     fn authenticate(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
-        let proved = jute::from_bytes::<AuthPacket<'_>>(body).map_err(ErrorCode::from).and_then(|packet| {
-            let scheme = packet.scheme.unwrap_or_default();
-            let (known, address) = (&connection.auth, connection.peer.ip());
-            auth::authenticate(known, &scheme, packet.auth, address, &self.settings)
-        });
+        let packet: AuthPacket<'_> = match jute::from_bytes(body) {
+            Ok(packet) => packet,
+            Err(error) => {
+                warn!(peer = %connection.peer, "closed: an auth packet that is none: {error}");
+                connection.abort();
+                return;
+            }
+        };
+        let scheme = packet.scheme.unwrap_or_default();
+        let (known, address) = (&connection.auth, connection.peer.ip());
+        let proved = auth::authenticate(known, &scheme, packet.auth, address, &self.settings);
         match proved {
             Ok(ids) => {
                 connection.auth = ids;
@@ -294,19 +300,8 @@ impl Job<'_> {
             }
             OpCode::CheckWatches | OpCode::RemoveWatches => self.watch_type(op, body),
             OpCode::AddWatch => self.add_watch(body),
-            OpCode::SetWatches => {
-                let old: SetWatches<'_> = jute::from_bytes(body)?;
-                let all = SetWatches2 {
-                    relative_zxid: old.relative_zxid,
-                    data_watches: old.data_watches,
-                    exist_watches: old.exist_watches,
-                    child_watches: old.child_watches,
-                    persistent_watches: Vec::new(),
-                    persistent_recursive_watches: Vec::new(),
-                };
-                self.set_watches(&all, start)
-            }
-            OpCode::SetWatches2 => self.set_watches(&jute::from_bytes(body)?, start),
+            OpCode::SetWatches => self.set_watches(body, false, start),
+            OpCode::SetWatches2 => self.set_watches(body, true, start),
             other => unreachable!("{other:?} is not served by a core"),
         }
     }
@@ -335,51 +330,80 @@ impl Job<'_> {
 
     /// Sets the watches that a client held elsewhere. What happened since its last zxid is told at
     /// once, before the reply.
-    fn set_watches(&mut self, request: &SetWatches2<'_>, start: usize) -> Answer {
-        let since = Zxid::from_jute(request.relative_zxid);
+    fn set_watches(&mut self, body: &[u8], with_persistent: bool, start: usize) -> Answer {
+        let mut reader = Reader::new(body);
+        let since = Zxid::from_jute(reader.read()?);
+        let mut lists: Vec<Option<PathList<'_>>> = Vec::new();
+        for _ in 0..if with_persistent { 5 } else { 3 } {
+            lists.push(read_paths(&mut reader)?);
+        }
         let mut missed: Vec<(EventKind, &str)> = Vec::new();
-        let (mut data, mut children): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-        for path in &request.data_watches {
-            match self.view.node(path)? {
-                Err(_) => missed.push((EventKind::Deleted, path)),
-                Ok(node) if self.view.data(node)?.mzxid > since => {
-                    missed.push((EventKind::DataChanged, path))
-                }
-                Ok(_) => data.push(path),
-            }
-        }
-        for path in &request.exist_watches {
-            match self.view.node(path)? {
-                Ok(_) => missed.push((EventKind::Created, path)),
-                Err(_) => data.push(path),
-            }
-        }
-        for path in &request.child_watches {
-            match self.view.node(path)? {
-                Err(_) => missed.push((EventKind::Deleted, path)),
-                Ok(node) => {
-                    let pzxid = Zxid::from_jute(self.view.stat(node)?.pzxid);
-                    if pzxid > since {
-                        missed.push((EventKind::ChildrenChanged, path));
-                    } else {
-                        children.push(path);
+        let (mut data, mut children) = (Vec::new(), Vec::new());
+        let mut persistent = Vec::new();
+        let mut whole = true;
+        'lists: for (kind, list) in lists.iter().enumerate() {
+            for path in list.iter().flatten() {
+                let Some(path) = path.as_deref() else {
+                    whole = false;
+                    break 'lists;
+                };
+                match kind {
+                    0 => self
+                        .data_since(path, since)?
+                        .map_or_else(|| data.push(path), |e| missed.push((e, path))),
+                    1 if self.view.node(path)?.is_ok() => missed.push((EventKind::Created, path)),
+                    1 => data.push(path),
+                    2 => {
+                        let event = self.children_since(path, since)?;
+                        event.map_or_else(|| children.push(path), |event| missed.push((event, path)));
                     }
+                    3 => persistent.push((path, WatchMode::Persistent)),
+                    _ => persistent.push((path, WatchMode::Recursive)),
                 }
+            }
+            if list.is_none() {
+                whole = false;
+                break;
             }
         }
         let watches = &mut self.state.watches;
         data.iter().for_each(|path| watches.add_data(path, self.number));
         children.iter().for_each(|path| watches.add_children(path, self.number));
-        request.persistent_watches.iter().for_each(|p| watches.add(p, self.number, WatchMode::Persistent));
-        let recursive = &request.persistent_recursive_watches;
-        recursive.iter().for_each(|path| watches.add(path, self.number, WatchMode::Recursive));
+        persistent.iter().for_each(|(path, mode)| watches.add(path, self.number, *mode));
         let header = self.out.split_off(start);
         for (kind, path) in missed {
             write_event(self.out, NO_ZXID, kind, path);
         }
         self.out.extend_from_slice(&header);
-        Ok(())
+        if whole { Ok(()) } else { Err(ReadError::Broken) }
     }
+
+    /// What a data watch set at `since` would have told by now.
+    fn data_since(&self, path: &str, since: Zxid) -> Result<Option<EventKind>, ReadError> {
+        let Ok(node) = self.view.node(path)? else { return Ok(Some(EventKind::Deleted)) };
+        let changed = self.view.data(node)?.mzxid > since;
+        Ok(changed.then_some(EventKind::DataChanged))
+    }
+
+    /// What a child watch set at `since` would have told by now.
+    fn children_since(&self, path: &str, since: Zxid) -> Result<Option<EventKind>, ReadError> {
+        let Ok(node) = self.view.node(path)? else { return Ok(Some(EventKind::Deleted)) };
+        let changed = Zxid::from_jute(self.view.stat(node)?.pzxid) > since;
+        Ok(changed.then_some(EventKind::ChildrenChanged))
+    }
+}
+
+type PathList<'a> = Vec<Option<Cow<'a, str>>>;
+
+/// A list of paths, each of which may be null. ZooKeeper breaks off at a null path and at a null
+/// list, but not at one of another negative length.
+fn read_paths<'a>(reader: &mut Reader<'a>) -> jute::Result<Option<PathList<'a>>> {
+    let mut ahead = *reader;
+    if ahead.read::<i32>()? == -1 {
+        *reader = ahead;
+        return Ok(None);
+    }
+    reader.read().map(Some)
 }
 
 /// Appends an event as a whole frame.

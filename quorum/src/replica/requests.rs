@@ -6,11 +6,12 @@ use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
-use ringkeeper_engine::jute::records::{CreateSessionTxn, GetEphemeralsRequest, PathRecord};
+use ringkeeper_engine::jute::records::{CreateSessionTxn, GetEphemeralsRequest};
 use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::{Stamp, WriteRequest};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
+use std::borrow::Cow;
 
 impl Replica {
     pub(super) fn on_requests(&mut self, now: Now, mut batch: RequestBatch) {
@@ -160,7 +161,7 @@ fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
 }
 
 fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
-    let path: PathRecord<'_> = jute::from_bytes(body)?;
+    let path: Option<Cow<'_, str>> = jute::from_bytes(body)?;
     Ok(PendingKind::Sync { xid, body: jute::to_bytes(&path).into() })
 }
 
