@@ -230,16 +230,17 @@ impl CoreState {
 
     /// A server without SASL set up answers with no token, as ZooKeeper's does.
     fn refuse_sasl(&mut self, connection: &mut Connection, xid: i32, body: &[u8]) {
-        match jute::from_bytes::<SaslToken<'_>>(body) {
-            Ok(_) => {
+        let closed_for = match jute::from_bytes::<SaslToken<'_>>(body) {
+            Ok(SaslToken { token: Some(_) }) => {
                 let header = ReplyHeader { xid, zxid: 0, err: error::OK };
                 self.reply(connection, header, |out| SaslToken { token: None }.write(out));
+                return;
             }
-            Err(error) => {
-                warn!(peer = %connection.peer, "closed: a SASL token that is none: {error}");
-                connection.abort();
-            }
-        }
+            Ok(SaslToken { token: None }) => "it is null".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        warn!(peer = %connection.peer, "closed: a SASL token that is none: {closed_for}");
+        connection.abort();
     }
 }
 
