@@ -57,7 +57,12 @@ fn write_server(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "Outstanding: {}", report.sum(|core| core.outstanding))?;
     writeln!(out, "Zxid: {}", report.replica.zxid)?;
     writeln!(out, "Mode: {}", report.replica.state)?;
-    writeln!(out, "Node count: {}", report.replica.node_count)
+    writeln!(out, "Node count: {}", node_count(report))
+}
+
+/// ZooKeeper's tree knows its root by two names, and counts both.
+fn node_count(report: &Report) -> usize {
+    report.replica.node_count + 1
 }
 
 fn write_connection(out: &mut String, connection: &ConnectionReport, brief: bool) -> fmt::Result {
@@ -98,7 +103,7 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
         line("outstanding_requests", &report.sum(|core| core.outstanding))?;
         // The clock starts with the server.
         line("uptime", &now.tick.0)?;
-        line("znode_count", &report.replica.node_count)?;
+        line("znode_count", &node_count(report))?;
         line("watch_count", &report.sum(|core| core.watch_count))?;
         line("ephemerals_count", &report.replica.ephemeral_count)?;
         line("approximate_data_size", &report.replica.data_bytes)?;
@@ -334,7 +339,7 @@ mod tests {
         let replica = ReplicaReport {
             state: "standalone",
             zxid: Zxid(0x1f),
-            node_count: 9,
+            node_count: 8,
             data_bytes: 71,
             ephemeral_count: 3,
             ephemerals: vec![(B, vec!["/e3".into()]), (A, vec!["/e1".into(), "/e2".into()])],
