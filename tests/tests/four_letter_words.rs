@@ -168,7 +168,13 @@ fn numbers_agree(ours: &Played, right: &Played) {
 #[test]
 fn a_word_comes_in_pieces_and_from_a_client_that_has_no_more_to_say() {
     let server = start(subject(), Options::default());
-    for (pieces, shut) in [(["r", "uo", "k"], false), (["ru", "ok", "\n"], false), (["", "ruo", "k"], true)] {
+    let cases = [
+        (["r", "uo", "k"], "imok", false),
+        (["ru", "ok", "\n"], "imok", false),
+        (["", "ruo", "k"], "imok", true),
+        (["stmk\0\0\0", "\0\0\0\x03", "\x09"], "777", false),
+    ];
+    for (pieces, expected, shut) in cases {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -178,9 +184,9 @@ fn a_word_comes_in_pieces_and_from_a_client_that_has_no_more_to_say() {
         if shut {
             stream.shutdown(Shutdown::Write).unwrap();
         }
-        let mut answer = [0; 4];
+        let mut answer = vec![0; expected.len()];
         stream.read_exact(&mut answer).unwrap_or_else(|e| panic!("{pieces:?}: {e}"));
-        assert_eq!(&answer, b"imok", "{pieces:?}");
+        assert_eq!(answer, expected.as_bytes(), "{pieces:?}");
     }
 }
 
