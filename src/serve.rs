@@ -4,19 +4,20 @@ use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ringkeeper_engine::id::ServerId;
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, SyncMode};
 use ringkeeper_net::background::CheckpointPolicy;
-use ringkeeper_net::client::commands::Facts;
+use ringkeeper_net::client::commands::{Facts, Whitelist};
 use ringkeeper_net::serve::Options;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
 
-use crate::config::{Config, HostPort, LogSync, Purge};
+use crate::config::{Config, FourLetterWords, HostPort, LogSync, Purge};
 
 /// The configuration cannot be used; ZooKeeper exits with the same code.
 const BAD_CONFIGURATION: u8 = 2;
@@ -82,6 +83,7 @@ pub fn run(config: &Config) -> Result<(), String> {
 
 /// What the network layer is told of the configuration.
 fn server_options(config: &Config) -> Result<Options, String> {
+    let settings = settings(config);
     Ok(Options {
         listen: resolve(&config.listen.address)?,
         backlog: config.listen.backlog.map_or(BACKLOG, NonZeroU32::get) as i32,
@@ -90,7 +92,7 @@ fn server_options(config: &Config) -> Result<Options, String> {
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
         server: STANDALONE_SERVER,
-        settings: settings(config),
+        settings: settings.clone(),
         log: log::Settings {
             sync: match config.log.sync {
                 LogSync::Fdatasync => SyncMode::Fdatasync,
@@ -110,7 +112,15 @@ fn server_options(config: &Config) -> Result<Options, String> {
                 Purge::Default | Purge::EveryHours(_) => Some(config.retention.checkpoints_kept as usize),
             },
         },
-        facts: Facts::default(),
+        facts: Facts {
+            whitelist: match &config.four_letter_words {
+                FourLetterWords::All => Whitelist::All,
+                FourLetterWords::Only(words) => Whitelist::Only(words.clone()),
+            },
+            settings: Arc::new(settings),
+            listen_backlog: config.listen.backlog.map(NonZeroU32::get),
+            ..Facts::default()
+        },
     })
 }
 

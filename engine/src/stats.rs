@@ -68,6 +68,24 @@ impl Traffic {
     }
 }
 
+/// What a report is for: it holds no more than that, so that a monitor's question does not copy
+/// every path that a big server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// Numbers alone.
+    Counters,
+    /// And each connection.
+    Connections,
+    /// And sessions with their deadlines, connections and ephemeral nodes.
+    Sessions,
+    /// And each data watch.
+    Watches,
+    /// Numbers; the server's count from zero after it.
+    ResetServer,
+    /// Numbers; those of each connection count from zero after it.
+    ResetConnections,
+}
+
 /// One client connection, as `cons` shows it.
 #[derive(Clone, Debug)]
 pub struct ConnectionReport {
@@ -79,12 +97,13 @@ pub struct ConnectionReport {
     pub timeout_ms: u32,
     /// Requests without an answer.
     pub outstanding: usize,
+    /// What its task waits for, as Java's `SelectionKey` numbers it: 1 to read, 4 to write, 5 both.
+    pub interest: u8,
     /// Frames and latencies.
     pub traffic: Traffic,
     /// When it was made, in milliseconds since 1970.
     pub established_ms: i64,
-    /// The last request: its name, xid, the zxid of its answer, when it was answered
-    /// (milliseconds since 1970) and how long it took (milliseconds).
+    /// The last request, since the counters began.
     pub last: Option<LastOperation>,
 }
 
@@ -93,7 +112,8 @@ pub struct ConnectionReport {
 pub struct LastOperation {
     /// ZooKeeper's four letters for the operation.
     pub name: &'static str,
-    /// The client's number for it.
+    /// The client's number for it, or if that is negative (a ping's) the last that was not; -1
+    /// without one.
     pub xid: i32,
     /// The zxid of its answer.
     pub zxid: Zxid,
@@ -106,13 +126,17 @@ pub struct LastOperation {
 /// What one client core knows.
 #[derive(Clone, Debug, Default)]
 pub struct CoreReport {
-    /// Its connections.
+    /// How many connections it has.
+    pub connection_count: usize,
+    /// Its connections, if they were asked for.
     pub connections: Vec<ConnectionReport>,
+    /// Requests without an answer.
+    pub outstanding: usize,
     /// Frames and latencies of all of them, those that are gone included.
     pub traffic: Traffic,
     /// Every watch, in both tables.
     pub watch_count: usize,
-    /// Data watches, by session.
+    /// Data watches by session, if they were asked for.
     pub watches: Vec<(SessionId, Vec<String>)>,
     /// Connections that were turned away.
     pub rejected: u64,
@@ -121,15 +145,19 @@ pub struct CoreReport {
 /// What the replica knows.
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaReport {
+    /// ZooKeeper's word for what the server is: `standalone`.
+    pub state: &'static str,
     /// The newest transaction in the tree.
     pub zxid: Zxid,
     /// Nodes, the server's own included.
     pub node_count: usize,
     /// Bytes of paths and data.
     pub data_bytes: i64,
-    /// The ephemeral nodes of each session.
+    /// Ephemeral nodes.
+    pub ephemeral_count: usize,
+    /// The ephemeral nodes of each session, if they were asked for.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
-    /// Sessions by the moment at which they expire.
+    /// Sessions by the moment at which they expire, if they were asked for.
     pub expiry: Vec<(Tick, Vec<SessionId>)>,
     /// Sessions.
     pub session_count: usize,
@@ -146,4 +174,23 @@ pub struct Report {
     pub replica: ReplicaReport,
     /// From each core.
     pub cores: Vec<CoreReport>,
+}
+
+impl Report {
+    /// Frames and latencies of all cores.
+    pub fn traffic(&self) -> Traffic {
+        self.cores.iter().fold(Traffic::default(), |sum, core| sum.merged(core.traffic))
+    }
+
+    /// A number of every core, summed.
+    pub fn sum(&self, number: impl Fn(&CoreReport) -> usize) -> usize {
+        self.cores.iter().map(number).sum()
+    }
+
+    /// The connections of all cores, the oldest first.
+    pub fn connections(&self) -> Vec<&ConnectionReport> {
+        let mut all: Vec<_> = self.cores.iter().flat_map(|core| &core.connections).collect();
+        all.sort_by_key(|connection| (connection.established_ms, connection.peer));
+        all
+    }
 }

@@ -56,7 +56,8 @@ pub struct Options {
     pub log: log::Settings,
     /// How checkpoints are written and kept.
     pub checkpoints: CheckpointPolicy,
-    /// What the four-letter words say of the configuration.
+    /// What the four-letter words say of the configuration. The port and the directories are those
+    /// that the server finds itself with.
     pub facts: Facts,
 }
 
@@ -114,7 +115,14 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let wake = Wake::new();
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop), wake.clone())?;
-    let (links, core_threads) = start_cores(&options, listeners, &replica, clock, &wake)?;
+    let facts = Facts {
+        client_port: address.port(),
+        data_dir: directory.snap(),
+        data_log_dir: directory.log(),
+        ..options.facts.clone()
+    };
+    let commands = Arc::new(Commands::new(facts));
+    let (links, core_threads) = start_cores(&options, commands, listeners, &replica, clock, &wake)?;
     ready(address);
     let stopped = run_replica(&options, directory, replica, links, clock, wake, stop);
     if stopped.is_ok() {
@@ -217,13 +225,13 @@ type CoreThread = (Wake, thread::JoinHandle<()>);
 
 fn start_cores(
     options: &Options,
+    commands: Arc<Commands>,
     listeners: Vec<TcpListener>,
     replica: &Replica,
     clock: Clock,
     replica_wake: &Wake,
 ) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
     let settings = Arc::new(options.settings.clone());
-    let commands = Arc::new(Commands::new(options.facts.clone()));
     let admission = Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns));
     let (mut links, mut threads) = (Vec::new(), Vec::new());
     for (number, listener) in listeners.into_iter().enumerate() {

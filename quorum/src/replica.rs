@@ -20,7 +20,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{LogError, LogWriter};
 use ringkeeper_engine::prep::Prep;
 use ringkeeper_engine::session::Sessions;
-use ringkeeper_engine::stats::{CoreReport, ReplicaReport, Report};
+use ringkeeper_engine::stats::{CoreReport, Inquiry, ReplicaReport, Report};
 use ringkeeper_engine::tree::{Changes, TreeReader};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -79,7 +79,7 @@ pub struct Replica {
     delivered: Zxid,
     changes: Changes,
     containers: Containers,
-    reports: BTreeMap<u64, (ConnectionId, Vec<CoreReport>)>,
+    reports: BTreeMap<u64, (ConnectionId, Inquiry, Vec<CoreReport>)>,
     next_ticket: u64,
     random: u64,
     since_checkpoint: u32,
@@ -338,38 +338,47 @@ impl Replica {
         }
     }
 
-    fn begin_report(&mut self, connection: ConnectionId) {
+    fn begin_report(&mut self, connection: ConnectionId, inquiry: Inquiry) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.reports.insert(ticket, (connection, Vec::new()));
-        self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Collect { ticket }));
+        self.reports.insert(ticket, (connection, inquiry, Vec::new()));
+        self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Collect { ticket, inquiry }));
     }
 
     fn collect(&mut self, now: Now, ticket: u64, part: CoreReport) {
-        let Some((_, parts)) = self.reports.get_mut(&ticket) else { return };
+        let Some((_, _, parts)) = self.reports.get_mut(&ticket) else { return };
         parts.push(part);
         if parts.len() < self.outboxes.len() {
             return;
         }
-        let Some((connection, cores)) = self.reports.remove(&ticket) else { return };
-        let report = Box::new(Report { replica: self.report(now), cores });
+        let Some((connection, inquiry, cores)) = self.reports.remove(&ticket) else { return };
+        let report = Box::new(Report { replica: self.report(now, inquiry), cores });
         self.outboxes[connection.core as usize].push(Reply::Report { connection, report });
     }
 
-    fn report(&self, now: Now) -> ReplicaReport {
+    fn report(&self, now: Now, inquiry: Inquiry) -> ReplicaReport {
         let tree = &self.database.tree;
         let owned =
             |paths: &std::collections::BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
-        ReplicaReport {
+        let mut report = ReplicaReport {
+            state: "standalone",
             zxid: self.applied(),
             node_count: tree.node_count(),
             data_bytes: tree.data_bytes(),
-            ephemerals: tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect(),
-            expiry: self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect(),
+            ephemeral_count: tree.ephemerals().count(),
+            ephemerals: Vec::new(),
+            expiry: Vec::new(),
             session_count: self.sessions.len(),
             outstanding: self.pending.len(),
             at: now.tick,
+        };
+        if inquiry == Inquiry::Sessions {
+            report.ephemerals =
+                tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect();
+            report.expiry =
+                self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect();
         }
+        report
     }
 
     /// What must hold between two steps.

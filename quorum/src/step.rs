@@ -5,7 +5,7 @@ use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Upkeep};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::PASSWORD_BYTES;
-use ringkeeper_engine::stats::{CoreReport, Report};
+use ringkeeper_engine::stats::{CoreReport, Inquiry, Report};
 use ringkeeper_engine::tree::Changes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,10 +110,12 @@ pub enum Request {
         /// The session that it spoke for.
         session: SessionId,
     },
-    /// An operator wants to know everything.
+    /// An operator wants to know something of every part of the server.
     Report {
         /// Who asks.
         connection: ConnectionId,
+        /// What for.
+        inquiry: Inquiry,
     },
     /// A core's part of a report.
     Collected {
@@ -176,6 +178,8 @@ pub enum Reply {
     Collect {
         /// Which report.
         ticket: u64,
+        /// What for.
+        inquiry: Inquiry,
     },
     /// The report that the connection asked for.
     Report {

@@ -1,5 +1,6 @@
 //! One client connection, as its core knows it.
 
+use super::commands::Word;
 use crate::ring::{Stream, Wake};
 use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::id::{SessionId, Tick};
@@ -16,11 +17,13 @@ pub enum Stage {
     /// Nothing came yet but perhaps part of a first frame.
     New,
     /// An operator's four letters are being answered; nothing else is read.
-    Command(&'static str),
+    Command(Word),
     /// The replica is asked for a session; nothing else is read.
     Opening {
         /// Whether the client's handshake had the read-only byte, so the answer has it too.
         read_only_byte: bool,
+        /// When a new session was asked for; coming back to one is no operation.
+        creating_since: Option<Tick>,
     },
     /// A client with a session.
     Open {

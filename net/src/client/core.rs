@@ -1,10 +1,11 @@
 //! A client core: its connections, its watches, its view of the tree, and what it is about to ask
 //! the replica. Everything here is synchronous; `tasks` moves the bytes.
 
+use super::admission::Admission;
+use super::commands::{self, First, Step, Word};
 use super::connection::{Connection, Stage};
 use super::frame::first_frame;
 use super::handshake::{self, Handshake};
-use super::{admission::Admission, commands};
 use crate::clock::Clock;
 use crate::mailbox::Sender;
 use crate::ring::{Stream, Wake};
@@ -14,7 +15,8 @@ use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
 use ringkeeper_engine::jute::records::RequestHeader;
 use ringkeeper_engine::jute::{Read, Reader};
 use ringkeeper_engine::limits::Settings;
-use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Traffic};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Inquiry, Traffic};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch};
@@ -31,7 +33,7 @@ const OUTSTANDING_MAX: usize = 4096;
 /// Bytes of requests for the replica above which no more are read, on this whole core.
 const OUTGOING_BYTES_MAX: usize = 8 << 20;
 /// How long a connection may take until it has a session, in milliseconds.
-const HANDSHAKE_MS_MAX: u64 = 10_000;
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 
 /// What a core knows besides its connections.
 pub struct CoreState {
@@ -213,37 +215,60 @@ impl Core {
         self.connections.values_mut().for_each(Connection::abort);
     }
 
-    /// This core's part of a report.
-    pub fn report(&self) -> CoreReport {
-        let session = |number: u64| self.connections.get(&number)?.session();
-        let watches = self
-            .state
-            .watches
-            .by_connection()
-            .filter_map(|(number, paths)| Some((session(number)?, paths.map(str::to_owned).collect())));
-        CoreReport {
-            connections: self.connections.values().map(describe).collect(),
+    /// This core's part of a report, and what the inquiry has count anew after it.
+    pub fn report(&mut self, inquiry: Inquiry) -> CoreReport {
+        let report = CoreReport {
+            connection_count: self.connections.len(),
+            connections: match inquiry {
+                Inquiry::Connections | Inquiry::Sessions => {
+                    self.connections.values().map(|connection| self.describe(connection)).collect()
+                }
+                _ => Vec::new(),
+            },
+            outstanding: self.connections.values().map(|connection| connection.order.outstanding()).sum(),
             traffic: self.state.traffic,
             watch_count: self.state.watches.len(),
-            watches: watches.collect(),
+            watches: match inquiry {
+                Inquiry::Watches => self.watches(),
+                _ => Vec::new(),
+            },
             rejected: self.rejected,
+        };
+        match inquiry {
+            Inquiry::ResetServer => self.state.traffic = Traffic::default(),
+            Inquiry::ResetConnections => self.connections.values_mut().for_each(|connection| {
+                connection.traffic = Traffic::default();
+                connection.last = None;
+            }),
+            _ => {}
         }
+        report
     }
-}
 
-fn describe(connection: &Connection) -> ConnectionReport {
-    let timeout_ms = match connection.stage {
-        Stage::Open { timeout_ms, .. } => timeout_ms,
-        _ => 0,
-    };
-    ConnectionReport {
-        peer: connection.peer,
-        session: connection.session(),
-        timeout_ms,
-        outstanding: connection.order.outstanding(),
-        traffic: connection.traffic,
-        established_ms: connection.established_ms,
-        last: connection.last,
+    fn watches(&self) -> Vec<(SessionId, Vec<String>)> {
+        let session = |number: u64| self.connections.get(&number)?.session();
+        let of = self.state.watches.by_connection();
+        of.filter_map(|(number, paths)| Some((session(number)?, paths.map(str::to_owned).collect())))
+            .collect()
+    }
+
+    fn describe(&self, connection: &Connection) -> ConnectionReport {
+        let timeout_ms = match connection.stage {
+            Stage::Open { timeout_ms, .. } => timeout_ms,
+            _ => 0,
+        };
+        let reads = u8::from(!connection.closing && self.state.has_room(connection));
+        let writes = u8::from(!connection.output.is_empty()) << 2;
+        ConnectionReport {
+            peer: connection.peer,
+            session: connection.session(),
+            timeout_ms,
+            outstanding: connection.order.outstanding(),
+            interest: reads | writes,
+            traffic: connection.traffic,
+            established_ms: connection.established_ms,
+            last: connection.last,
+        }
     }
 }
 
@@ -279,11 +304,15 @@ impl CoreState {
         let mut used = 0;
         while !connection.closing && self.has_room(connection) {
             let rest = &bytes[used..];
-            if connection.stage == Stage::New
-                && let Some(word) = commands::word(rest)
-            {
-                self.command(connection, word);
-                return bytes.len();
+            if connection.stage == Stage::New {
+                match self.commands.first(rest) {
+                    First::Frame => {}
+                    First::Partial => break,
+                    First::Word(word) => {
+                        self.command(connection, word);
+                        return bytes.len();
+                    }
+                }
             }
             match first_frame(rest, self.settings.jute_max_buffer) {
                 Ok(None) => break,
@@ -328,7 +357,8 @@ impl CoreState {
                 return;
             }
         };
-        connection.stage = Stage::Opening { read_only_byte: shake.read_only_byte };
+        let creating_since = shake.renews.is_none().then_some(self.now.tick);
+        connection.stage = Stage::Opening { read_only_byte: shake.read_only_byte, creating_since };
         let (id, timeout_ms, last_seen) = (connection.id, shake.timeout_ms, shake.last_seen);
         self.ask(match shake.renews {
             None => Request::Open { connection: id, timeout_ms, last_seen },
@@ -338,25 +368,38 @@ impl CoreState {
         });
     }
 
-    fn command(&mut self, connection: &mut Connection, word: &'static str) {
+    fn command(&mut self, connection: &mut Connection, word: Word) {
         connection.stage = Stage::Command(word);
+        connection.traffic.received += 1;
+        self.traffic.received += 1;
         info!(peer = %connection.peer, "{word}");
-        match self.commands.answer_at_once(word) {
-            Some(text) => {
-                connection.output.extend_from_slice(text.as_bytes());
-                connection.close_after_output();
-            }
-            None => self.ask(Request::Report { connection: connection.id }),
+        match self.commands.begin(word) {
+            Step::Say(text) => self.say(connection, &text),
+            Step::Inquire(inquiry) => self.ask(Request::Report { connection: connection.id, inquiry }),
         }
+    }
+
+    /// Answers an operator, and closes the connection behind it.
+    pub fn say(&mut self, connection: &mut Connection, text: &str) {
+        if !text.is_empty() {
+            connection.output.extend_from_slice(text.as_bytes());
+            connection.traffic.sent += 1;
+            self.traffic.sent += 1;
+        }
+        connection.close_after_output();
     }
 
     /// The replica gave the connection its session, or none. What the client sent meanwhile is
     /// served when the whole batch is delivered.
-    pub fn opened(&mut self, connection: &mut Connection, session: Option<(SessionId, u32)>) {
-        let Stage::Opening { read_only_byte } = connection.stage else { return };
+    pub fn opened(&mut self, connection: &mut Connection, session: Option<(SessionId, u32)>, zxid: Zxid) {
+        let Stage::Opening { read_only_byte, creating_since } = connection.stage else { return };
         handshake::write_response(session, read_only_byte, &mut connection.output);
-        connection.traffic.sent += 1;
-        self.traffic.sent += 1;
+        if let (Some(at), Some(_)) = (creating_since, session) {
+            self.answered(connection, OpCode::CreateSession, 0, zxid, at);
+        } else {
+            connection.traffic.sent += 1;
+            self.traffic.sent += 1;
+        }
         match session {
             Some((session, timeout_ms)) => {
                 debug!(peer = %connection.peer, %session, timeout_ms, "session open");

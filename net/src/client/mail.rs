@@ -34,7 +34,7 @@ impl Core {
                 }
                 Reply::Opened { connection, session, timeout_ms } => {
                     if let Some(connection) = self.connections.get_mut(&connection.number) {
-                        self.state.opened(connection, Some((session, timeout_ms)));
+                        self.state.opened(connection, Some((session, timeout_ms)), batch.zxid);
                         freed.insert(connection.id.number);
                     } else {
                         self.state.ask(Request::Gone { connection, session });
@@ -42,20 +42,19 @@ impl Core {
                 }
                 Reply::Refused { connection } => {
                     if let Some(connection) = self.connections.get_mut(&connection.number) {
-                        self.state.opened(connection, None);
+                        self.state.opened(connection, None, batch.zxid);
                     }
                 }
                 Reply::Close { connection, reason } => self.close(connection, reason),
-                Reply::Collect { ticket } => {
-                    let report = Box::new(self.report());
+                Reply::Collect { ticket, inquiry } => {
+                    let report = Box::new(self.report(inquiry));
                     self.state.ask(Request::Collected { ticket, report });
                 }
                 Reply::Report { connection, report } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
                     let Stage::Command(word) = connection.stage else { continue };
                     let text = self.state.commands.answer(word, &report, self.state.now);
-                    connection.output.extend_from_slice(text.as_bytes());
-                    connection.close_after_output();
+                    self.state.say(connection, &text);
                 }
             }
         }

@@ -188,6 +188,7 @@ impl CoreState {
         self.traffic.sent += 1;
         connection.traffic.latency.add(latency_ms);
         self.traffic.latency.add(latency_ms);
+        let xid = if xid < 0 { connection.last.map_or(-1, |last| last.xid) } else { xid };
         connection.last =
             Some(LastOperation { name: short_name(op), xid, zxid, at_ms: self.now.wall_ms, latency_ms });
     }

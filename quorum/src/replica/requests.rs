@@ -48,7 +48,7 @@ impl Replica {
                         session.owner = None;
                     }
                 }
-                Request::Report { connection } => self.begin_report(connection),
+                Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
             }
         }
