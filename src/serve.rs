@@ -11,6 +11,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, SyncMode};
 use ringkeeper_net::background::CheckpointPolicy;
 use ringkeeper_net::client::commands::{Facts, Whitelist};
+use ringkeeper_net::listen::ListenOptions;
 use ringkeeper_net::serve::Options;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -83,10 +84,18 @@ pub fn run(config: &Config) -> Result<(), String> {
 
 /// What the network layer is told of the configuration.
 fn server_options(config: &Config) -> Result<Options, String> {
+    for directory in [&config.storage.data_dir, &config.storage.data_log_dir] {
+        if !config.storage.directories_created && !directory.is_dir() {
+            return Err(format!("{} is missing, and datadir.autocreate is false", directory.display()));
+        }
+    }
     let settings = settings(config);
     Ok(Options {
         listen: resolve(&config.listen.address)?,
-        backlog: config.listen.backlog.map_or(BACKLOG, NonZeroU32::get) as i32,
+        listening: ListenOptions {
+            backlog: config.listen.backlog.map_or(BACKLOG, NonZeroU32::get) as i32,
+            keep_alive: config.listen.tcp_keep_alive,
+        },
         cores: u16::try_from(config.cores.get())
             .map_err(|_| format!("{} cores are too many", config.cores))?,
         data_dir: config.storage.data_dir.clone(),
@@ -105,6 +114,7 @@ fn server_options(config: &Config) -> Result<Options, String> {
             segment_bytes: config.log.segment_bytes,
             ..log::Settings::default()
         },
+        slow_sync_ms: config.log.slow_sync_ms,
         checkpoints: CheckpointPolicy {
             bytes_per_second_max: config.checkpoint.bytes_per_second_max.map_or(0, NonZeroU64::get),
             keep: match config.retention.purge {
@@ -143,6 +153,7 @@ fn settings(config: &Config) -> Settings {
         max_client_cnxns: config.listen.connections_per_address_max.map_or(0, NonZeroU32::get),
         max_cnxns: config.listen.connections_max.map_or(0, NonZeroU32::get),
         snap_count: config.checkpoint.transactions_max,
+        snap_log_bytes: config.checkpoint.log_bytes_max.map_or(0, NonZeroU64::get),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_cnxns: u32,
     /// Transactions between two checkpoints.
     pub snap_count: u32,
+    /// Bytes of transactions between two checkpoints; zero is no bound.
+    pub snap_log_bytes: u64,
 }
 
 impl Default for Settings {
@@ -62,6 +64,7 @@ impl Default for Settings {
             max_client_cnxns: 60,
             max_cnxns: 0,
             snap_count: 100_000,
+            snap_log_bytes: 4 << 30,
         }
     }
 }

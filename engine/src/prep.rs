@@ -62,6 +62,7 @@ impl From<jute::DecodeError> for ErrorCode {
 pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
+    soft_quota: Option<String>,
 }
 
 /// How a node is created (`CreateMode`).
@@ -93,7 +94,7 @@ impl CreateMode {
 impl Prep {
     /// Prepares under these settings; `seed` keys the overlay's hash.
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
-        Prep { overlay: Overlay::new(seed), settings }
+        Prep { overlay: Overlay::new(seed), settings, soft_quota: None }
     }
 
     /// The tree has every transaction up to `zxid` now.
@@ -104,6 +105,11 @@ impl Prep {
     /// Proposals that are not applied were discarded.
     pub fn discard_proposals(&mut self) {
         self.overlay.clear();
+    }
+
+    /// The last soft quota that a request went over, as a line for the operator.
+    pub fn take_soft_quota(&mut self) -> Option<String> {
+        self.soft_quota.take()
     }
 
     /// Paths that proposals touch.
@@ -135,6 +141,7 @@ impl Prep {
         let mut work = Work {
             overlay: &mut self.overlay,
             settings: &self.settings,
+            soft_quota: &mut self.soft_quota,
             tree,
             guard: pin(),
             session: request.session,
@@ -154,6 +161,7 @@ impl Prep {
 struct Work<'w> {
     overlay: &'w mut Overlay,
     settings: &'w Settings,
+    soft_quota: &'w mut Option<String>,
     tree: &'w TreeWriter,
     guard: Guard,
     session: SessionId,
@@ -436,9 +444,9 @@ impl Work<'_> {
         }
     }
 
-    /// Whether a hard quota allows `bytes` and `nodes` more. It is judged by what is committed, as
-    /// ZooKeeper judges it.
-    fn check_quota(&self, path: &str, bytes: i64, nodes: i64) -> Prepared {
+    /// Whether a hard quota allows `bytes` and `nodes` more; going over a soft one is noted. Both are
+    /// judged by what is committed, as ZooKeeper judges them.
+    fn check_quota(&mut self, path: &str, bytes: i64, nodes: i64) -> Prepared {
         if !self.settings.enforce_quota {
             return Ok(());
         }
@@ -452,11 +460,19 @@ impl Work<'_> {
         else {
             return Ok(());
         };
-        let exceeds = |limit: i64, now: i64, more: i64| more != 0 && limit > -1 && now + more > limit;
-        if exceeds(limits.count_hard_limit(), counts.count(), nodes)
-            || exceeds(limits.byte_hard_limit(), counts.bytes(), bytes)
-        {
-            return Err(ErrorCode::QuotaExceeded);
+        let kinds = [
+            ("nodes", nodes, counts.count(), limits.count(), limits.count_hard_limit()),
+            ("bytes", bytes, counts.bytes(), limits.bytes(), limits.byte_hard_limit()),
+        ];
+        for (unit, more, now, soft, hard) in kinds {
+            let exceeds = |limit: i64| more != 0 && limit > -1 && now + more > limit;
+            if exceeds(hard) {
+                return Err(ErrorCode::QuotaExceeded);
+            }
+            if hard == -1 && exceeds(soft) {
+                let line = format!("{subject} has {} {unit}, its soft quota is {soft}", now + more);
+                *self.soft_quota = Some(line);
+            }
         }
         Ok(())
     }

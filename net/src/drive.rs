@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// How often the replica looks at its sessions.
@@ -176,6 +176,7 @@ impl CoreLink {
 pub struct LogLane {
     names: SegmentFiles,
     sync: SyncMode,
+    slow_ms: u64,
     files: HashMap<Sequence, File>,
     completed: Rc<RefCell<VecDeque<Input>>>,
     /// When a timer for a batch that waits for company rings.
@@ -184,15 +185,16 @@ pub struct LogLane {
 
 impl LogLane {
     /// For these files.
-    pub fn new(names: SegmentFiles, sync: SyncMode) -> Self {
+    pub fn new(names: SegmentFiles, sync: SyncMode, slow_ms: u64) -> Self {
         let completed = Rc::default();
-        LogLane { names, sync, files: HashMap::new(), completed, timer_at_us: 0 }
+        LogLane { names, sync, slow_ms, files: HashMap::new(), completed, timer_at_us: 0 }
     }
 
     fn write(&mut self, mut write: LogWrite, wake: &Wake) {
         let (completed, wake, sync) = (Rc::clone(&self.completed), wake.clone(), self.sync);
         let file = self.file(write.segment);
         let path = self.names.path(write.segment);
+        let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
         ring::spawn(async move {
             let buffer = std::mem::take(&mut write.buffer);
             let result = match file {
@@ -206,6 +208,10 @@ impl LogLane {
                 }
                 Err(error) => Err(error),
             };
+            let took_ms = begun.elapsed().as_millis();
+            if took_ms > slow_ms {
+                warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
+            }
             let result = result.map_err(|error| IoFailure {
                 errno: error.raw_os_error(),
                 message: format!("writing {}: {error}", path.display()),

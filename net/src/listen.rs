@@ -8,19 +8,28 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// Connections that the kernel keeps until they are accepted.
+    pub backlog: i32,
+    /// TCP keep-alive on the connections.
+    pub keep_alive: bool,
+}
+
 /// Listens on `address`, `count` times. Port 0 is some free port, the same for all.
 ///
 /// # Errors
 /// As the kernel says; also when somebody else listens there, whom SO_REUSEPORT would let us share
 /// the address with.
-pub fn listen(address: SocketAddr, backlog: i32, count: u16) -> io::Result<Vec<TcpListener>> {
-    let alone = patiently(|| socket(address, backlog, false))?;
+pub fn listen(address: SocketAddr, options: ListenOptions, count: u16) -> io::Result<Vec<TcpListener>> {
+    let alone = patiently(|| socket(address, options, false))?;
     if count == 1 {
         return Ok(vec![alone]);
     }
     let address = alone.local_addr()?;
     drop(alone);
-    (0..count).map(|_| socket(address, backlog, true)).collect()
+    (0..count).map(|_| socket(address, options, true)).collect()
 }
 
 /// Tries again while the address is taken, for a moment: the kernel takes the ring of a process that
@@ -37,7 +46,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn socket(address: SocketAddr, backlog: i32, shared: bool) -> io::Result<TcpListener> {
+fn socket(address: SocketAddr, options: ListenOptions, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if shared {
@@ -47,8 +56,11 @@ fn socket(address: SocketAddr, backlog: i32, shared: bool) -> io::Result<TcpList
         // The wildcard of IPv6 takes IPv4 too, as Java's does.
         socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
+    // Connections inherit both. A reply waits for no other.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(options.keep_alive)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(options.backlog)?;
     Ok(socket.into())
 }
 
@@ -59,11 +71,12 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_is_refused_also_when_cores_share_one() {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let first = listen(loopback, 16, 3).unwrap();
+        let options = ListenOptions { backlog: 16, keep_alive: false };
+        let first = listen(loopback, options, 3).unwrap();
         assert_eq!(first.len(), 3);
         let taken = first[0].local_addr().unwrap();
         assert!(first.iter().all(|listener| listener.local_addr().unwrap() == taken));
-        assert_eq!(listen(taken, 16, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(listen(taken, 16, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(taken, options, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(taken, options, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -102,8 +102,6 @@ impl Listener {
     /// As the kernel says; the listener stays usable.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
-        // A reply waits for no other.
-        stream.set_nodelay(true)?;
         Ok((Stream(Rc::new(stream)), peer))
     }
 }

@@ -8,7 +8,7 @@ use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
 use crate::drive::{CoreLink, Drive, LogLane};
-use crate::listen::listen;
+use crate::listen::{ListenOptions, listen};
 use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::checkpoint;
@@ -40,8 +40,8 @@ const MAILBOX_BATCHES: usize = 64;
 pub struct Options {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Connections that the kernel keeps until they are accepted.
-    pub backlog: i32,
+    /// How clients are listened for.
+    pub listening: ListenOptions,
     /// Client cores.
     pub cores: u16,
     /// Where the data is.
@@ -54,6 +54,8 @@ pub struct Options {
     pub settings: Settings,
     /// The log's settings.
     pub log: log::Settings,
+    /// A log write that takes longer is reported, in milliseconds.
+    pub slow_sync_ms: u64,
     /// How checkpoints are written and kept.
     pub checkpoints: CheckpointPolicy,
     /// What the four-letter words say of the configuration. The port and the directories are those
@@ -97,7 +99,7 @@ impl From<DiskError> for ServeError {
 pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let seed = RandomState::new().hash_one("ringkeeper");
     // The address is taken first: a mistake in it should not wait for the recovery.
-    let listeners = listen(options.listen, options.backlog, options.cores)
+    let listeners = listen(options.listen, options.listening, options.cores)
         .map_err(|error| ServeError::Io(format!("listening on {}", options.listen), error))?;
     let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
@@ -150,7 +152,7 @@ fn run_replica(
     let (tree, policy) = (replica.reader(), options.checkpoints);
     let checkpoints = background::start_checkpoints(Arc::clone(&directory), tree, policy, results.clone());
     let checkpoints = checkpoints.map_err(no_thread)?;
-    let log = LogLane::new(files(), options.log.sync);
+    let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
     let drive = Drive { replica, cores, clock, wake, results, upkeep, checkpoints, log, stop };
     let ran = ring::run(drive.run()).map_err(|error| ServeError::Io("starting".into(), error))?;
     ran.map_err(ServeError::Log)
@@ -251,6 +253,8 @@ fn start_cores(
             now: clock.now(),
             traffic: Default::default(),
             touched: Vec::new(),
+            in_flight: 0,
+            in_flight_max: (settings.global_outstanding_limit / u32::from(options.cores)).max(1),
         };
         let parts = CoreParts { state, clock, requests_in, admission: Arc::clone(&admission), replies_out };
         let core_stop = stop.clone();

@@ -33,6 +33,9 @@ const WINDOW_BYTES_MAX: usize = 32 << 20;
 /// this much later than its deadline, so never while one is on its way.
 const TOUCH_LAG_MS: u64 = 200;
 
+/// How often soft quotas may be spoken of.
+const QUOTA_NOTICE_MS: u64 = 1000;
+
 /// What a replica is made of besides its data.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
@@ -54,6 +57,19 @@ struct Proposal {
     zxid: Zxid,
     /// Its place in `Replica::bytes`, counted from `Replica::bytes_start`.
     place: Range<u64>,
+}
+
+/// How far the log has gone on since a checkpoint.
+#[derive(Clone, Copy, Debug, Default)]
+struct Distance {
+    transactions: u64,
+    bytes: u64,
+}
+
+impl Distance {
+    fn reaches(self, limit: Distance) -> bool {
+        self.transactions >= limit.transactions || self.bytes >= limit.bytes
+    }
 }
 
 /// See the module.
@@ -82,9 +98,11 @@ pub struct Replica {
     reports: BTreeMap<u64, (ConnectionId, Inquiry, Vec<CoreReport>)>,
     next_ticket: u64,
     random: u64,
-    since_checkpoint: u32,
-    checkpoint_at: u32,
+    since_checkpoint: Distance,
+    checkpoint_at: Distance,
     checkpointing: bool,
+    /// When a soft quota may be spoken of again.
+    next_quota_notice: Tick,
     failed: bool,
 }
 
@@ -118,9 +136,10 @@ impl Replica {
             reports: BTreeMap::new(),
             next_ticket: 0,
             random: seed | 1,
-            since_checkpoint: 0,
-            checkpoint_at: 0,
+            since_checkpoint: Distance::default(),
+            checkpoint_at: Distance::default(),
             checkpointing: false,
+            next_quota_notice: now.tick,
             failed: false,
         };
         replica.plan_checkpoint();
@@ -186,6 +205,12 @@ impl Replica {
         self.note(result, out);
         self.release_pending(self.applied());
         self.deliver(out);
+        if let Some(line) = self.prep.take_soft_quota()
+            && now.tick >= self.next_quota_notice
+        {
+            self.next_quota_notice = now.tick.plus_ms(QUOTA_NOTICE_MS);
+            out.push(Effect::Notice(line));
+        }
         self.check();
     }
 
@@ -250,7 +275,8 @@ impl Replica {
             if !changes.is_empty() {
                 self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
             }
-            self.since_checkpoint += 1;
+            self.since_checkpoint.transactions += 1;
+            self.since_checkpoint.bytes += transaction.len() as u64;
             let mut answered = None;
             while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= proposal.zxid) {
                 let outbox = &mut self.outboxes[pending.connection.core as usize];
@@ -302,7 +328,7 @@ impl Replica {
             }
         }
         self.delivered = zxid;
-        if self.since_checkpoint >= self.checkpoint_at && !self.checkpointing {
+        if self.since_checkpoint.reaches(self.checkpoint_at) && !self.checkpointing {
             self.checkpointing = true;
             self.plan_checkpoint();
             let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
@@ -310,15 +336,21 @@ impl Replica {
         }
     }
 
-    /// As ZooKeeper staggers them: somewhere in the second half of `snapCount`, so that the servers
-    /// of an ensemble do not all write at once.
+    /// As ZooKeeper staggers them: somewhere in the second half of what may lie between two, so
+    /// that the servers of an ensemble do not all write at once.
     fn plan_checkpoint(&mut self) {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let half = (self.settings.snap_count / 2).max(1);
-        self.since_checkpoint = 0;
-        self.checkpoint_at = half + (self.random % u64::from(half)) as u32;
+        let stagger = |all: u64| all / 2 + self.random % (all / 2).max(1);
+        self.since_checkpoint = Distance::default();
+        self.checkpoint_at = Distance {
+            transactions: stagger(u64::from(self.settings.snap_count)).max(1),
+            bytes: match self.settings.snap_log_bytes {
+                0 => u64::MAX,
+                bytes => stagger(bytes),
+            },
+        };
     }
 
     fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {

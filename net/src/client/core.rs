@@ -61,6 +61,11 @@ pub struct CoreState {
     pub traffic: Traffic,
     /// Connections that gave a sign of life since the replica was last told.
     pub touched: Vec<u64>,
+    /// Requests that the replica has and has not answered.
+    pub in_flight: u32,
+    /// In-flight requests above which only connections without one are read: this core's share of
+    /// `globalOutstandingLimit`.
+    pub in_flight_max: u32,
 }
 
 /// See the module.
@@ -132,6 +137,7 @@ impl Core {
         let Some(connection) = self.connections.remove(&number) else { return };
         self.admission.leave(connection.peer.ip());
         self.state.watches.remove_connection(number);
+        self.state.in_flight -= connection.sent.len() as u32;
         if let Some(session) = connection.session() {
             self.state.ask(Request::Gone { connection: connection.id, session });
         }
@@ -285,6 +291,7 @@ impl CoreState {
         self.outgoing.bytes.len() < OUTGOING_BYTES_MAX
             && connection.output.len() < OUTPUT_BYTES_MAX
             && connection.order.outstanding() < OUTSTANDING_MAX
+            && (self.in_flight <= self.in_flight_max || connection.order.outstanding() == 0)
             && !matches!(connection.stage, Stage::Opening { .. } | Stage::Command(_))
     }
 

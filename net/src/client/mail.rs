@@ -24,6 +24,7 @@ impl Core {
                     connection.output.extend_from_slice(&batch.bytes[frame]);
                     connection.writer.wake();
                     connection.order.answered();
+                    self.state.in_flight -= 1;
                     if let Some((at, op, xid)) = connection.sent.pop_front() {
                         self.state.answered(connection, op, xid, batch.zxid, at);
                     }

@@ -141,6 +141,7 @@ impl CoreState {
         let body = self.outgoing.body(body);
         self.ask(Request::Ordered { connection: connection.id, session, xid, op, body, auth });
         connection.order.sent();
+        self.in_flight += 1;
         connection.sent.push_back((at, op, xid));
     }
 
