@@ -84,6 +84,8 @@ def main():
     parser.add_argument("--counts", type=pathlib.Path, help="append a line 'SUITE PASSED FAILED SKIPPED' a suite")
     parser.add_argument("suites", nargs="+", choices=sorted(SUITES), metavar="SUITE", help=", ".join(SUITES))
     options = parser.parse_args()
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "TEST_SERVER": options.server, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     everything_passed = True

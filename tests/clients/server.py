@@ -7,6 +7,7 @@ two it talks to.
 
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -31,11 +32,23 @@ ZOOKEEPER_CLASSPATH = os.pathsep.join(
 
 
 def free_ports(count):
-    """`count` different loopback ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
+    """`count` different loopback ports that were free a moment ago.
+
+    They lie below the range from which the kernel takes the ports of outgoing connections: a
+    client that reconnects while its server is down could take the server's own port otherwise.
+    """
+    below = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    sockets = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            each = socket.socket()
+            sockets.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                each.bind(("127.0.0.1", random.randrange(10_000, below)))
+            except OSError:
+                sockets.remove(each)
+                each.close()
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
