@@ -97,6 +97,8 @@ impl From<DiskError> for ServeError {
 /// # Errors
 /// Why it did not start, or could not go on.
 pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    // Asked first, so that a kernel that forbids it is all that the operator reads of.
+    ring::run(async {}).map_err(|error| ServeError::Io("starting".into(), error))?;
     let seed = RandomState::new().hash_one("ringkeeper");
     // The address is taken first: a mistake in it should not wait for the recovery.
     let listeners = listen(options.listen, options.listening, options.cores)
@@ -280,7 +282,7 @@ fn run_core(parts: CoreParts, listener: TcpListener, wake: Wake, stop: Wake) {
     let core = Core::new(state, clock, requests_in, admission);
     let running = async move { Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await };
     if let Err(error) = ring::run(running) {
-        // The replica core meets the same refusal and reports it.
-        warn!("a client core did not start: {error}");
+        // A server without one of its cores would leave its clients waiting.
+        panic!("a client core did not start: {error}");
     }
 }
