@@ -113,9 +113,10 @@ pub trait Keyed: Send + Sync + 'static {
     fn key(&self) -> &str;
 }
 
-/// Slots of the arena's first segment; each next one is twice as large. Loom visits every order of
-/// a few steps, so there everything is small.
-const FIRST_SEGMENT: usize = if cfg!(loom) { 4 } else { 1024 };
+/// Loom visits every order of a few steps, and Miri interprets each: there everything is small.
+const SMALL: bool = cfg!(any(loom, miri));
+/// Slots of the arena's first segment; each next one is twice as large.
+const FIRST_SEGMENT: usize = if SMALL { 4 } else { 1024 };
 const SEGMENTS: usize = 22;
 
 type Segment<T> = OnceLock<Box<[Slot<T>]>>;
@@ -155,9 +156,9 @@ const EMPTY: u64 = 0;
 const TOMBSTONE: u64 = 1;
 /// Added to the node number in an entry, so that no entry looks empty or removed.
 const ID_BIAS: u64 = 2;
-const SMALLEST_TABLE: usize = if cfg!(loom) { 4 } else { 1024 };
+const SMALLEST_TABLE: usize = if SMALL { 4 } else { 1024 };
 /// Old entries moved at each insertion or removal while a table is being replaced.
-const STRIPE: usize = if cfg!(loom) { 2 } else { 64 };
+const STRIPE: usize = if SMALL { 2 } else { 64 };
 
 /// An entry is the upper half of the hash and the node number. The stored half of the hash gives
 /// the position too, so that growing needs no look at the nodes.
