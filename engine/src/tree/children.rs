@@ -168,13 +168,13 @@ mod tests {
     /// Miri interprets every step, and has no files to keep failures in.
     fn config() -> ProptestConfig {
         if cfg!(miri) {
-            ProptestConfig { cases: 3, failure_persistence: None, ..ProptestConfig::default() }
+            ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() }
         } else {
             ProptestConfig::default()
         }
     }
 
-    const STEPS_MAX: usize = if cfg!(miri) { 1500 } else { 4000 };
+    const STEPS_MAX: usize = if cfg!(miri) { 300 } else { 4000 };
 
     proptest! {
         #![proptest_config(config())]
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn rising_numbers_fill_the_leaves() {
         let mut set = ChildSet::default();
-        let many = if cfg!(miri) { 5_000 } else { 100_000 };
+        let many = if cfg!(miri) { 500 } else { 100_000 };
         (0..many).for_each(|id| set.insert(NodeId(id)));
         assert_eq!(set.len(), many as usize);
         (0..many).for_each(|id| assert!(set.remove(NodeId(id))));

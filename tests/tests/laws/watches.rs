@@ -57,12 +57,12 @@ impl Watched {
         }
     }
 
-    /// The read that registers the watch.
-    fn request(&self) -> Request {
+    /// The read that can register the watch.
+    fn request(&self, watch: bool) -> Request {
         match self {
-            Watched::Data(path) => read(op::GET_DATA, path, true),
-            Watched::Exists(path) => read(op::EXISTS, path, true),
-            Watched::Children(path) => read(op::GET_CHILDREN2, path, true),
+            Watched::Data(path) => read(op::GET_DATA, path, watch),
+            Watched::Exists(path) => read(op::EXISTS, path, watch),
+            Watched::Children(path) => read(op::GET_CHILDREN2, path, watch),
         }
     }
 
@@ -246,7 +246,7 @@ impl Reader {
     }
 
     fn register(&mut self, watches: Vec<(Watched, i64)>) {
-        let requests: Vec<Request> = watches.iter().map(|(watched, _)| watched.request()).collect();
+        let requests: Vec<Request> = watches.iter().map(|(watched, _)| watched.request(true)).collect();
         self.client.send(&requests);
         for (watched, event) in watches {
             let reply = self.client.reply();
@@ -278,6 +278,22 @@ impl Reader {
         events.iter().map(|event| self.take(event)).collect()
     }
 
+    /// What has a watch without an event is as it was when the watch was set. Returns what fired.
+    fn look_again(&mut self) -> Vec<(Watched, i64)> {
+        let watches: Vec<Watched> = self.set.keys().cloned().collect();
+        let requests: Vec<Request> = watches.iter().map(|watched| watched.request(false)).collect();
+        self.client.send(&requests);
+        let mut fired = Vec::new();
+        for watched in watches {
+            let reply = self.client.reply();
+            fired.extend(self.take_all());
+            if let Some(set_at) = self.set.get(&watched) {
+                assert_eq!(watched.zxid(&reply), *set_at, "{watched:?} has changed, and its watch is lost");
+            }
+        }
+        fired
+    }
+
     /// Returns how many watches it set.
     fn run(mut self, writing: &AtomicBool, rest: &mpsc::Sender<()>) -> usize {
         self.register(Watched::all().map(|watched| (watched, 0)).collect());
@@ -285,7 +301,8 @@ impl Reader {
             // Read before the sync: what was written by then has its events before the sync's reply.
             let quiet = !writing.load(Ordering::Acquire);
             self.client.must(sync("/"));
-            let fired = self.take_all();
+            let mut fired = self.take_all();
+            fired.extend(self.look_again());
             if fired.is_empty() && quiet {
                 break;
             }
