@@ -1,4 +1,4 @@
-//! The async client `zookeeper-client` of crates.io, which nobody here wrote, against our server.
+//! The async Rust client `zookeeper-client`, which nobody here wrote, against our server.
 
 use std::future::Future;
 use std::time::Duration;
