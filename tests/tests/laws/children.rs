@@ -1,7 +1,7 @@
 //! A list of 50,000 children is one version of the set, while children come and go.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,10 +35,6 @@ struct Model {
 }
 
 impl Model {
-    fn hash(&self, name: &str) -> u64 {
-        hash(&self.hashes, name)
-    }
-
     fn add(&mut self) -> Request {
         let name = format!("child-{:07}", self.made);
         self.made += 1;
@@ -55,7 +51,7 @@ impl Model {
     }
 
     fn change(&mut self, name: &str, added: bool) {
-        let hash = self.hash(name);
+        let hash = self.hashes.hash_one(name);
         let Seen { count, names, cversion } = &mut self.seen;
         (*count, *names) = match added {
             true => (*count + 1, names.wrapping_add(hash)),
@@ -63,12 +59,6 @@ impl Model {
         };
         *cversion += 1;
     }
-}
-
-fn hash(hashes: &RandomState, name: &str) -> u64 {
-    let mut hasher = hashes.build_hasher();
-    name.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Each list must be what its one writer made of it by the list's own pzxid.
@@ -132,7 +122,7 @@ fn look(address: SocketAddr, writing: &AtomicBool, hashes: &RandomState) -> Vec<
         let stat = record.stat();
         assert_eq!(stat.num_children as usize, names.len(), "numChildren and the list differ");
         assert!(stat.pzxid <= reply.zxid, "a list of {} in a reply of {}", stat.pzxid, reply.zxid);
-        let sum = names.iter().fold(0u64, |sum, name| sum.wrapping_add(hash(hashes, name)));
+        let sum = names.iter().fold(0u64, |sum, name| sum.wrapping_add(hashes.hash_one(*name)));
         names.sort_unstable();
         assert!(names.is_sorted_by(|a, b| a < b), "a name is twice in a list");
         let seen = Seen { count: names.len(), names: sum, cversion: stat.cversion };
