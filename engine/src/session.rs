@@ -4,6 +4,7 @@
 //! the next multiple of the tick, so one look a tick finds all that expire.
 
 use crate::id::{SessionId, Tick};
+use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Mixed into a session's id to seed its password (`ZooKeeperServer.superSecret`).
@@ -47,7 +48,8 @@ pub struct Session<O> {
 
 /// Every session of this server. `O` names a connection.
 pub struct Sessions<O> {
-    sessions: HashMap<SessionId, Session<O>>,
+    /// The hash needs no seed: servers make the ids, so no client can choose ones that collide.
+    sessions: HashMap<SessionId, Session<O>, FixedState>,
     buckets: BTreeMap<Tick, BTreeSet<SessionId>>,
     tick_ms: u64,
 }
@@ -55,7 +57,11 @@ pub struct Sessions<O> {
 impl<O> Sessions<O> {
     /// None yet; deadlines are multiples of `tick_ms`.
     pub fn new(tick_ms: u32) -> Self {
-        Sessions { sessions: HashMap::new(), buckets: BTreeMap::new(), tick_ms: u64::from(tick_ms.max(1)) }
+        Sessions {
+            sessions: HashMap::default(),
+            buckets: BTreeMap::new(),
+            tick_ms: u64::from(tick_ms.max(1)),
+        }
     }
 
     /// Starts or restarts the clock of a session, known or not.

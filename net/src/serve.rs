@@ -18,6 +18,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, LogError, LogWriter};
 use ringkeeper_engine::session;
 use ringkeeper_engine::snap::Checkpoint;
+use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -248,7 +249,7 @@ fn start_cores(
             commands: Arc::clone(&commands),
             tree: replica.reader(),
             horizon: replica.applied(),
-            watches: Default::default(),
+            watches: Watches::new(RandomState::new().hash_one(number)),
             outgoing: RequestBatch::default(),
             flush,
             later: Vec::new(),

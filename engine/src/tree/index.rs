@@ -14,12 +14,21 @@
 //! being replaced its entries stay where they were until the whole table goes.
 
 #![allow(unsafe_code, reason = "one of the three addresses; see Slot")]
+#![cfg_attr(loom, allow(unused_unsafe, reason = "the model of reclamation is safe code"))]
 
-use crossbeam::epoch::{self, Atomic, Owned, Shared};
+#[cfg(not(all(test, loom)))]
+use crossbeam::epoch;
 use crossbeam::queue::SegQueue;
+use epoch::{Atomic, Owned, Shared};
+#[cfg(all(test, loom))]
+use epoch_model as epoch;
 use foldhash::fast::FixedState;
+#[cfg(all(test, loom))]
+use loom::sync::atomic::AtomicU64;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// Keeps what a reader has borrowed alive. Hold it briefly: while one is held, nothing that was
@@ -58,12 +67,13 @@ impl<T: Send + Sync + 'static> Slot<T> {
         Slot(Atomic::new(value))
     }
 
-    /// The current value.
-    pub fn load<'g>(&self, guard: &'g Guard) -> Option<&'g T> {
+    /// The current value. It is borrowed from the cell and from the guard: the one keeps it from
+    /// being dropped with the cell, the other from being freed once it is replaced.
+    pub fn load<'g>(&'g self, guard: &'g Guard) -> Option<&'g T> {
         // SAFETY: the pointer is null or came from `Owned` in `new` or `replace`. It is freed only
-        // through `defer_destroy`, or by `drop`, which has the cell to itself. Every `Guard` pins
-        // the one global collector, so nothing unlinked after `guard` was pinned is freed before
-        // `guard` ends, and the borrow ends with `guard`.
+        // through `defer_destroy`, or by `drop`, which the borrow of the cell puts off. Every
+        // `Guard` pins the one global collector, so nothing unlinked after `guard` was pinned is
+        // freed before `guard` ends, and the borrow ends with `guard`.
         unsafe { self.0.load(Ordering::Acquire, &guard.0).as_ref() }
     }
 
@@ -103,8 +113,10 @@ pub trait Keyed: Send + Sync + 'static {
     fn key(&self) -> &str;
 }
 
+/// Loom visits every order of a few steps, and Miri interprets each: there everything is small.
+const SMALL: bool = cfg!(any(loom, miri));
 /// Slots of the arena's first segment; each next one is twice as large.
-const FIRST_SEGMENT: usize = 1024;
+const FIRST_SEGMENT: usize = if SMALL { 4 } else { 1024 };
 const SEGMENTS: usize = 22;
 
 type Segment<T> = OnceLock<Box<[Slot<T>]>>;
@@ -144,9 +156,9 @@ const EMPTY: u64 = 0;
 const TOMBSTONE: u64 = 1;
 /// Added to the node number in an entry, so that no entry looks empty or removed.
 const ID_BIAS: u64 = 2;
-const SMALLEST_TABLE: usize = 1024;
+const SMALLEST_TABLE: usize = if SMALL { 4 } else { 1024 };
 /// Old entries moved at each insertion or removal while a table is being replaced.
-const STRIPE: usize = 64;
+const STRIPE: usize = if SMALL { 2 } else { 64 };
 
 /// An entry is the upper half of the hash and the node number. The stored half of the hash gives
 /// the position too, so that growing needs no look at the nodes.
@@ -156,7 +168,11 @@ struct Table {
 
 impl Table {
     fn with_capacity(capacity: usize) -> Arc<Self> {
-        Arc::new(Table { entries: bytemuck::zeroed_slice_box(capacity) })
+        #[cfg(not(all(test, loom)))]
+        let entries = bytemuck::zeroed_slice_box(capacity);
+        #[cfg(all(test, loom))]
+        let entries = (0..capacity).map(|_| AtomicU64::new(EMPTY)).collect();
+        Arc::new(Table { entries })
     }
 
     fn mask(&self) -> usize {
@@ -222,14 +238,14 @@ impl<T: Keyed> Index<T> {
     }
 
     /// The node of that path.
-    pub fn get<'g>(&self, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
+    pub fn get<'g>(&'g self, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
         let tag = self.tag(key);
         let tables = self.tables.load(guard)?;
         let found = self.probe(&tables.current, tag, key, guard);
         found.or_else(|| self.probe(tables.previous.as_deref()?, tag, key, guard))
     }
 
-    fn probe<'g>(&self, table: &Table, tag: u32, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
+    fn probe<'g>(&'g self, table: &Table, tag: u32, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
         table.candidates(tag).find_map(|(_, id)| {
             let node = self.arena.slot(id)?.load(guard)?;
             (node.key() == key).then_some((id, node))
@@ -237,7 +253,7 @@ impl<T: Keyed> Index<T> {
     }
 
     /// The node of that number; none if it is gone.
-    pub fn node<'g>(&self, id: NodeId, guard: &'g Guard) -> Option<&'g T> {
+    pub fn node<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<&'g T> {
         self.arena.slot(id)?.load(guard)
     }
 }
@@ -358,7 +374,10 @@ impl<T: Keyed> IndexWriter<T> {
                 self.publish_tables(guard);
             }
         } else if self.used * 8 > self.current.entries.len() * 5 {
-            let capacity = (self.len * 4).next_power_of_two().max(SMALLEST_TABLE);
+            // While the old table is moved, each step may insert one node more: a table full of
+            // tombstones holds few nodes, yet takes many steps.
+            let steps = self.current.entries.len() / STRIPE;
+            let capacity = (self.len.max(steps) * 4).next_power_of_two().max(SMALLEST_TABLE);
             let grown = Table::with_capacity(capacity);
             self.previous = Some(std::mem::replace(&mut self.current, grown));
             self.moved = 0;
@@ -373,87 +392,9 @@ impl<T: Keyed> IndexWriter<T> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-    use std::sync::atomic::AtomicBool;
-
-    impl Keyed for String {
-        fn key(&self) -> &str {
-            self
-        }
-    }
-
-    #[test]
-    fn behaves_as_a_map_while_it_grows_and_shrinks() {
-        let mut writer = IndexWriter::<String>::new(7);
-        let mut model = BTreeMap::new();
-        let mut state = 1u64;
-        let steps = if cfg!(miri) { 3_000 } else { 60_000 };
-        for step in 0..steps {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let key = format!("/{}", (state >> 33) % (steps / 4));
-            let guard = pin();
-            if let Some(id) = model.remove(&key) {
-                writer.remove(id, &key, &guard);
-                writer.retire(id, &guard);
-                assert!(writer.index().get(&key, &guard).is_none());
-            } else {
-                let id = writer.insert(key.clone(), &guard);
-                model.insert(key.clone(), id);
-                assert_eq!(writer.index().get(&key, &guard), Some((id, &key)));
-            }
-            if step % 1000 == 0 {
-                for (key, id) in &model {
-                    assert_eq!(writer.index().get(key, &guard).map(|found| found.0), Some(*id));
-                }
-            }
-        }
-        assert_eq!(writer.len(), model.len());
-    }
-
-    #[test]
-    fn a_node_that_stays_is_never_missed_by_a_reader() {
-        let mut writer = IndexWriter::<String>::new(3);
-        let stays: Vec<String> = (0..50).map(|n| format!("/stays/{n}")).collect();
-        for key in &stays {
-            writer.insert(key.clone(), &pin());
-        }
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                let reader = writer.reader();
-                let (stays, done) = (&stays, &done);
-                scope.spawn(move || {
-                    while !done.load(Ordering::Relaxed) {
-                        for key in stays {
-                            assert!(reader.get(key, &pin()).is_some(), "{key} went missing");
-                        }
-                    }
-                });
-            }
-            let rounds = if cfg!(miri) { 5 } else { 400 };
-            for round in 0..rounds {
-                let names: Vec<String> = (0..200).map(|n| format!("/goes/{round}/{n}")).collect();
-                let ids: Vec<NodeId> = names.iter().map(|n| writer.insert(n.clone(), &pin())).collect();
-                for (id, name) in ids.into_iter().zip(&names) {
-                    let guard = pin();
-                    writer.remove(id, name, &guard);
-                    writer.retire(id, &guard);
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-    }
-
-    #[test]
-    fn every_number_has_one_place() {
-        let positions: Vec<_> = (0..5000).map(|n| Arena::<String>::position(NodeId(n))).collect();
-        assert_eq!(positions[0], (0, 0));
-        assert_eq!(positions[1023], (0, 1023));
-        assert_eq!(positions[1024], (1, 0));
-        assert_eq!(positions[3071], (1, 2047));
-        assert_eq!(positions[3072], (2, 0));
-    }
-}
+#[cfg(all(test, loom))]
+mod epoch_model;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -200,7 +200,7 @@ impl TreeWriter {
     }
 
     /// Lookups by the writer, between batches.
-    pub fn get<'g>(&self, path: &str, guard: &'g Guard) -> Option<&'g Node> {
+    pub fn get<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<&'g Node> {
         Some(self.index.index().get(path::normal(path), guard)?.1)
     }
 
@@ -238,20 +238,19 @@ impl TreeWriter {
             pzxid: Zxid::from_jute(stat.pzxid),
             set: Default::default(),
         };
-        if let Some((id, node)) = self.index.index().get(path, &guard) {
+        if let Some((_, node)) = self.index.index().get(path, &guard) {
             // The server's own nodes are made before a checkpoint is read; their czxid is zero in
             // every tree.
             self.data_bytes -= node.data(&guard).data_length() as i64;
             self.data_bytes += version.data_length() as i64;
             node.replace_data(version, &guard);
-            let set = self.working_children(id, &guard).set.clone();
+            let set = node.children(&guard).map(|children| children.set.clone()).unwrap_or_default();
             node.replace_children(ChildrenVersion { set, ..own }, &guard);
-            self.dirty.clear();
             return Ok(());
         }
         let parent = match path::split(path) {
             Some((parent, name)) if !name.is_empty() => {
-                Some(self.index.index().get(parent, &guard).ok_or(ErrorCode::NoNode)?)
+                Some(self.index.index().get(parent, &guard).ok_or(ErrorCode::NoNode)?.0)
             }
             _ => None,
         };
@@ -263,9 +262,8 @@ impl TreeWriter {
         }
         let id = self.index.insert(node, &guard);
         self.note_created(path, kind);
-        if let Some((parent_id, parent)) = parent {
-            let mut children = self.working_children(parent_id, &guard).clone();
-            self.dirty.clear();
+        if let Some(parent) = parent.and_then(|parent| self.index.index().node(parent, &guard)) {
+            let mut children = parent.children_to_change(&guard);
             children.set.insert(id);
             parent.replace_children(children, &guard);
         }
@@ -281,16 +279,6 @@ impl TreeWriter {
             batch.count_quota(&subject, Zxid::ZERO);
         }
         batch.publish();
-    }
-
-    /// Children of a node as the open batch has left them, for changing.
-    fn working_children(&mut self, id: NodeId, guard: &Guard) -> &mut ChildrenVersion {
-        let index = self.index.index();
-        self.dirty.entry(id).or_insert_with(|| {
-            let node = index.node(id, guard).expect("the batch holds a live node");
-            let unborn = || ChildrenVersion { pzxid: node.czxid, ..Default::default() };
-            node.children(guard).cloned().unwrap_or_else(unborn)
-        })
     }
 
     fn note_created(&mut self, path: &str, kind: NodeKind) {
@@ -376,7 +364,8 @@ impl Batch<'_> {
         let (parent_id, parent) = index.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
         let exists = name.is_empty() || index.get(new.path, &self.guard).is_some();
         parent.raise_children_stamp(zxid);
-        let children = self.tree.working_children(parent_id, &self.guard);
+        let children = self.tree.dirty.entry(parent_id);
+        let children = children.or_insert_with(|| parent.children_to_change(&self.guard));
         let cversion = match new.parent_cversion {
             -1 => children.cversion.wrapping_add(1),
             given => given,
@@ -403,7 +392,8 @@ impl Batch<'_> {
         let parent_acl = &parent.data(&self.guard).acl;
         changes.push(ChangeKind::Created, zxid, new.path, &new.acl, Some(parent_acl));
         let id = self.tree.index.insert(node, &self.guard);
-        self.tree.working_children(parent_id, &self.guard).set.insert(id);
+        let children = self.tree.dirty.get_mut(&parent_id).expect("changed above");
+        children.set.insert(id);
         self.tree.data_bytes += new.path.len() as i64 + bytes;
         self.tree.note_created(new.path, new.kind);
         if let Some(subject) = quota::counted_by(new.path) {
@@ -431,7 +421,8 @@ impl Batch<'_> {
         let (parent_id, parent) = index.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
         let found = index.get(path, &self.guard);
         parent.raise_children_stamp(zxid);
-        let children = self.tree.working_children(parent_id, &self.guard);
+        let children = self.tree.dirty.entry(parent_id);
+        let children = children.or_insert_with(|| parent.children_to_change(&self.guard));
         children.pzxid = children.pzxid.max(zxid);
         let (id, node) = found.ok_or(ErrorCode::NoNode)?;
         children.set.remove(id);

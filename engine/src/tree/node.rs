@@ -148,13 +148,19 @@ impl Node {
     }
 
     /// The current data version.
-    pub fn data<'g>(&self, guard: &'g Guard) -> &'g DataVersion {
+    pub fn data<'g>(&'g self, guard: &'g Guard) -> &'g DataVersion {
         self.data.load(guard).expect("a node has data from its creation on")
     }
 
     /// The current children; `None` if it never had one.
-    pub fn children<'g>(&self, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
+    pub fn children<'g>(&'g self, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
         self.children.load(guard)
+    }
+
+    /// The current children as a batch of changes starts from them.
+    pub(super) fn children_to_change(&self, guard: &Guard) -> ChildrenVersion {
+        let unborn = || ChildrenVersion { pzxid: self.czxid, ..Default::default() };
+        self.children(guard).cloned().unwrap_or_else(unborn)
     }
 
     /// See `children_stamp`. Load it after what it guards.

@@ -2,7 +2,7 @@
 //! (`StatsTrack`). The nodes themselves live under `/zookeeper/quota`.
 
 use super::path::{self, QUOTA};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the node that holds a subtree's limits.
 pub const LIMIT_NODE: &str = "zookeeper_limits";
@@ -103,7 +103,7 @@ fn subject_of<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 /// The subtrees that have limits.
 #[derive(Debug, Default)]
 pub struct Quotas {
-    limited: HashSet<Box<str>>,
+    limited: BTreeSet<Box<str>>,
 }
 
 impl Quotas {

@@ -6,7 +6,7 @@
 
 use super::{Change, ChangeKind, path};
 use crate::tree::acl::AclList;
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -70,15 +70,21 @@ type Modes = u8;
 
 /// One table: connections by path, paths by connection.
 struct Table<C> {
-    by_path: HashMap<Arc<str>, Vec<(C, Modes)>, RandomState>,
-    by_connection: HashMap<C, HashSet<Arc<str>, RandomState>, RandomState>,
+    by_path: HashMap<Arc<str>, Vec<(C, Modes)>, FixedState>,
+    by_connection: HashMap<C, HashSet<Arc<str>, FixedState>, FixedState>,
+    seed: u64,
     /// Recursive watches; with none, ancestors need no look.
     recursive: usize,
 }
 
 impl<C: Copy + Eq + Hash> Table<C> {
-    fn new() -> Self {
-        Table { by_path: HashMap::default(), by_connection: HashMap::default(), recursive: 0 }
+    fn new(seed: u64) -> Self {
+        Table {
+            by_path: HashMap::with_hasher(FixedState::with_seed(seed)),
+            by_connection: HashMap::with_hasher(FixedState::with_seed(seed)),
+            seed,
+            recursive: 0,
+        }
     }
 
     fn add(&mut self, path: &str, connection: C, mode: WatchMode) {
@@ -93,7 +99,8 @@ impl<C: Copy + Eq + Hash> Table<C> {
             self.recursive += 1;
         }
         watchers[at].1 |= mode as Modes;
-        self.by_connection.entry(connection).or_default().insert(key);
+        let none = || HashSet::with_hasher(FixedState::with_seed(self.seed));
+        self.by_connection.entry(connection).or_insert_with(none).insert(key);
     }
 
     fn modes(&self, path: &str, connection: C) -> Modes {
@@ -189,13 +196,12 @@ pub struct Watches<C> {
     children: Table<C>,
 }
 
-impl<C: Copy + Eq + Hash> Default for Watches<C> {
-    fn default() -> Self {
-        Watches { data: Table::new(), children: Table::new() }
-    }
-}
-
 impl<C: Copy + Eq + Hash> Watches<C> {
+    /// None. `seed` keys the hash, so that no client can choose paths that collide.
+    pub fn new(seed: u64) -> Self {
+        Watches { data: Table::new(seed), children: Table::new(seed) }
+    }
+
     /// getData or exists with a watch.
     pub fn add_data(&mut self, path: &str, connection: C) {
         self.data.add(path, connection, WatchMode::OneShot);
@@ -326,7 +332,7 @@ mod tests {
 
     #[test]
     fn one_shot_watches_fire_once() {
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(1);
         watches.add_data("/a", 1);
         watches.add_children("/", 1);
         let first = events(&mut watches, ChangeKind::Created, "/a");
@@ -340,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_deletion_is_told_once_to_who_watches_data_and_children() {
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(1);
         watches.add_data("/a", 1);
         watches.add_children("/a", 1);
         watches.add_children("/a", 2);
@@ -350,7 +356,7 @@ mod tests {
 
     #[test]
     fn recursive_watches_hear_of_the_subtree_but_not_of_children_changed() {
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(1);
         watches.add("/a", 1, WatchMode::Recursive);
         assert_eq!(
             events(&mut watches, ChangeKind::Created, "/a/b/c"),
@@ -364,7 +370,7 @@ mod tests {
 
     #[test]
     fn persistent_watches_survive_and_one_shot_ones_on_the_same_path_do_not() {
-        let mut watches = Watches::default();
+        let mut watches = Watches::new(1);
         watches.add("/a", 1, WatchMode::Persistent);
         watches.add_data("/a", 1);
         assert_eq!(events(&mut watches, ChangeKind::Data, "/a").len(), 1);
