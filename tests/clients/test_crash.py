@@ -198,7 +198,6 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path):
     chance = random.Random(SEED)
     # Few transactions a checkpoint: crashes fall into checkpoints and log rolls too.
     server = servers.Server(servers.KIND, tmp_path, config=("snapCount=500",))
-    server.start()
     names = [f"s{number}" for number in range(SESSIONS)]
     serving = threading.Event()
     # Its next try comes when the server serves: a server that is still recovering may let it wait.
@@ -207,6 +206,7 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path):
     when_serving = KazooRetry(max_tries=-1, sleep_func=handler.sleep_func)
     survivor = KazooClient(server.address, timeout=9.0, handler=handler, connection_retry=when_serving)
     try:
+        server.start()
         survivor.start(timeout=WAIT_SECONDS)
         for name in names:
             survivor.create(f"/crash/{name}/named", makepath=True)
