@@ -44,9 +44,10 @@ impl Tasks {
         ring::spawn(tasks.clone().tick());
         stop.woken().await;
         tasks.stopping.set(true);
-        tasks.core.borrow_mut().close_all();
-        // Lets readers and writers see that their sockets are shut down.
+        // Lets readers and writers see that their sockets are shut down. A client that was just being
+        // accepted may come meanwhile.
         while !tasks.core.borrow().connections.is_empty() {
+            tasks.core.borrow_mut().close_all();
             ring::sleep(Duration::from_millis(1)).await;
         }
     }
