@@ -18,6 +18,8 @@ const LOCK: &str = "LOCK";
 const DATABASE: &str = "database";
 const LOG: &str = "log";
 const SNAP: &str = "snap";
+/// Where ZooKeeper keeps its files in a data directory.
+const ZOOKEEPER_DATA: &str = "version-2";
 const SEGMENT_SUFFIX: &str = ".rklog";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";
 /// Of a checkpoint that is being written.
@@ -121,7 +123,18 @@ fn lock(path: &Path) -> Result<File, DiskError> {
     }
 }
 
+/// One of ZooKeeper's own files, if there are any.
+fn zookeeper_data(path: &Path) -> Option<PathBuf> {
+    let directory = path.join(ZOOKEEPER_DATA);
+    let files = names(&directory).ok()?;
+    let data = files.into_iter().find(|name| name.starts_with("snapshot.") || name.starts_with("log."))?;
+    Some(directory.join(data))
+}
+
 fn create(path: &Path, log_path: &Path) -> Result<Manifest, DiskError> {
+    if let Some(found) = zookeeper_data(path).or_else(|| zookeeper_data(log_path)) {
+        return Err(Refusal::ZooKeeperData { found }.into());
+    }
     for sub in [log_path.join(LOG), path.join(SNAP)] {
         fs::create_dir_all(&sub).map_err(DiskError::io("creating", &sub))?;
         // Without its manifest a directory with content is not a new one: it must not get another id.
@@ -214,6 +227,18 @@ mod tests {
         let again = DataDirectory::open(&path, &path).unwrap();
         assert_eq!((again.database(), again.is_new()), (database, false));
         assert_eq!(names(&again.snap()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn zookeepers_data_is_not_shadowed_by_an_empty_tree() {
+        let path = tempfile::tempdir().unwrap();
+        let path = path.path().join("data");
+        fs::create_dir_all(path.join(ZOOKEEPER_DATA)).unwrap();
+        drop(DataDirectory::open(&path, &path).unwrap());
+        fs::remove_file(path.join(DATABASE)).unwrap();
+        fs::write(path.join(ZOOKEEPER_DATA).join("snapshot.0"), b"ZKSN").unwrap();
+        let refused = DataDirectory::open(&path, &path);
+        assert!(matches!(refused, Err(DiskError::Refused(Refusal::ZooKeeperData { .. }))));
     }
 
     #[test]

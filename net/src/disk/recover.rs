@@ -72,6 +72,12 @@ pub enum Refusal {
         /// What is in it.
         found: PathBuf,
     },
+    /// The directory holds a ZooKeeper's data and none of ours: an empty tree in its place would be
+    /// the loss of it to every client.
+    ZooKeeperData {
+        /// One of ZooKeeper's files.
+        found: PathBuf,
+    },
     /// A checkpoint of a later release.
     UnknownCheckpoint {
         /// Its file.
@@ -115,6 +121,12 @@ impl fmt::Display for Refusal {
                 f,
                 "{} has no file `database`, and yet there is {}: its database is unknown",
                 path.display(),
+                found.display()
+            ),
+            Refusal::ZooKeeperData { found } => write!(
+                f,
+                "{} is ZooKeeper's own data, which this version cannot read: name another dataDir to start \
+                 with an empty tree",
                 found.display()
             ),
             Refusal::UnknownCheckpoint { path, version } => {
