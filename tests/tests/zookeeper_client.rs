@@ -282,6 +282,24 @@ fn a_session_survives_a_restart_of_the_server() {
 }
 
 #[test]
+fn a_server_stops_though_its_clients_come_back_at_once() {
+    run(|mut server| async move {
+        let clients = [connect(&server).await, connect(&server).await, connect(&server).await];
+        let mut states = clients[0].state_watcher();
+        for _ in 0..3 {
+            let stopped = server.stop().expect("it stops").expect("it ran");
+            assert!(stopped.success(), "{stopped}");
+            states.state();
+            server.restart().unwrap_or_else(|e| panic!("{e}"));
+            while soon(states.changed()).await != SessionState::SyncConnected {}
+        }
+        for client in clients {
+            assert!(client.get_data("/").await.is_ok(), "the session outlived it");
+        }
+    });
+}
+
+#[test]
 fn a_session_is_taken_over_by_its_password() {
     run(|server| async move {
         let client = Client::connector().with_session_timeout(SESSION_TIMEOUT).with_detached();
