@@ -350,8 +350,9 @@ impl Batch<'_> {
     /// Creates a node.
     ///
     /// # Errors
-    /// `NoNode` without the parent; `NodeExists` with the node, whose parent's counter is raised
-    /// all the same: the replay over a fuzzy checkpoint depends on it.
+    /// `NoNode` without the parent, also where a replay over a fuzzy checkpoint meets a younger node
+    /// of its path; `NodeExists` with the node, whose parent's counter is raised all the same: the
+    /// replay depends on it.
     pub fn create(
         &mut self,
         new: &NewNode<'_>,
@@ -362,6 +363,9 @@ impl Batch<'_> {
         let (parent_path, name) = path::split(new.path).ok_or(ErrorCode::BadArguments)?;
         let index = self.tree.index.index();
         let (parent_id, parent) = index.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
+        if parent.czxid > zxid {
+            return Err(ErrorCode::NoNode);
+        }
         let exists = name.is_empty() || index.get(new.path, &self.guard).is_some();
         parent.raise_children_stamp(zxid);
         let children = self.tree.dirty.entry(parent_id);
@@ -370,7 +374,8 @@ impl Batch<'_> {
             -1 => children.cversion.wrapping_add(1),
             given => given,
         };
-        if cversion > children.cversion {
+        // The counter wraps: one that stuck at its end would give out one number for ever.
+        if cversion.wrapping_sub(children.cversion) > 0 {
             children.cversion = cversion;
             children.pzxid = zxid;
         }
@@ -498,9 +503,11 @@ impl Batch<'_> {
     /// Replaces a node's list.
     ///
     /// # Errors
-    /// `NoNode`.
+    /// `NoNode`, also for a node that is younger than the transaction: it came from a fuzzy
+    /// checkpoint, and no later transaction would give it its own list back.
     pub fn set_acl(&mut self, path: &str, acl: AclRef, aversion: i32, zxid: Zxid) -> Result<Stat, ErrorCode> {
-        let (id, node) = self.index().get(path::normal(path), &self.guard).ok_or(ErrorCode::NoNode)?;
+        let found = self.index().get(path::normal(path), &self.guard);
+        let (id, node) = found.filter(|(_, node)| node.czxid <= zxid).ok_or(ErrorCode::NoNode)?;
         let new = DataVersion { stamp: zxid, aversion, acl, ..node.data(&self.guard).clone() };
         node.replace_data(new, &self.guard);
         Ok(self.stat_of(id, node))
@@ -512,7 +519,8 @@ impl Batch<'_> {
         let Some(subject) = self.tree.quotas.innermost(path) else { return };
         let Some((_, node)) = self.index().get(&quota::stat_path(subject), &self.guard) else { return };
         let track = StatsTrack::parse(node.data(&self.guard).data.as_deref());
-        let counts = StatsTrack::counts(track.count() + nodes, track.bytes() + bytes);
+        // A client may have written any number there; Java's wrap, too.
+        let counts = StatsTrack::counts(track.count().wrapping_add(nodes), track.bytes().wrapping_add(bytes));
         Self::replace_counts(node, &counts, zxid, &self.guard);
     }
 
@@ -536,5 +544,94 @@ impl Batch<'_> {
         let old = node.data(guard);
         let data = Some(counts.to_text().into_bytes().into());
         node.replace_data(DataVersion { stamp: zxid.max(old.stamp), data, ..old.clone() }, guard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::acl::AclEntry;
+
+    fn open() -> AclRef {
+        Arc::new(AclList::open())
+    }
+
+    fn create(tree: &mut TreeWriter, path: &str, zxid: u64, parent_cversion: i32) {
+        let new = NewNode { path, data: Some(b""), acl: open(), kind: NodeKind::Persistent, parent_cversion };
+        let mut batch = tree.begin();
+        // Failing is what a replay over a fuzzy checkpoint may do.
+        let _ = batch.create(&new, Zxid(zxid), 0, &mut Changes::default());
+        batch.publish();
+    }
+
+    fn delete(tree: &mut TreeWriter, path: &str, zxid: u64) {
+        let mut batch = tree.begin();
+        let _ = batch.delete(path, Zxid(zxid), &mut Changes::default());
+        batch.publish();
+    }
+
+    /// A checkpoint that began at zxid 1 and caught `/a` as transaction 7 made it.
+    fn caught_late() -> TreeWriter {
+        let mut tree = TreeWriter::new(1);
+        let stat = StatPersisted { czxid: 7, mzxid: 7, pzxid: 7, ..Default::default() };
+        tree.restore("/a", Some(b""), open(), &stat, false).unwrap();
+        tree
+    }
+
+    #[test]
+    fn a_replay_leaves_the_list_of_a_node_that_is_younger_than_the_transaction() {
+        let mut tree = caught_late();
+        let secret = AclEntry { perms: 1, scheme: "ip".into(), id: "10.0.0.1".into() };
+        let mut batch = tree.begin();
+        // Of the `/a` that transaction 6 deletes.
+        let _ = batch.set_acl("/a", Arc::new(AclList::new(vec![secret])), 1, Zxid(5));
+        batch.publish();
+        delete(&mut tree, "/a", 6);
+        create(&mut tree, "/a", 7, 1);
+        let guard = pin();
+        let data = tree.get("/a", &guard).unwrap().data(&guard);
+        assert_eq!((&data.acl, data.aversion), (&open(), 0));
+    }
+
+    #[test]
+    fn a_replay_leaves_the_counters_of_a_parent_that_is_younger_than_the_transaction() {
+        let mut tree = caught_late();
+        // Under the `/a` that transaction 6 deletes.
+        create(&mut tree, "/a/b", 3, 1);
+        delete(&mut tree, "/a/b", 4);
+        delete(&mut tree, "/a", 6);
+        create(&mut tree, "/a", 7, 1);
+        let guard = pin();
+        let node = tree.get("/a", &guard).unwrap();
+        let stat = node.stat(node.data(&guard), node.children(&guard));
+        assert_eq!((stat.cversion, stat.num_children, stat.pzxid), (0, 0, 7));
+        assert!(tree.get("/a/b", &guard).is_none());
+    }
+
+    #[test]
+    fn the_counter_of_a_parent_goes_on_behind_its_end() {
+        let mut tree = TreeWriter::new(1);
+        let stat = StatPersisted { czxid: 1, mzxid: 1, pzxid: 1, cversion: i32::MAX, ..Default::default() };
+        tree.restore("/a", Some(b""), open(), &stat, false).unwrap();
+        create(&mut tree, "/a/b", 2, i32::MIN);
+        create(&mut tree, "/a/c", 3, i32::MIN + 1);
+        let guard = pin();
+        let children = tree.get("/a", &guard).unwrap().children(&guard).unwrap();
+        assert_eq!((children.cversion, children.pzxid), (i32::MIN + 1, Zxid(3)));
+    }
+
+    #[test]
+    fn counts_that_a_client_wrote_cannot_overflow() {
+        let mut tree = TreeWriter::new(1);
+        create(&mut tree, "/a", 1, 1);
+        create(&mut tree, "/zookeeper/quota/a", 2, 1);
+        create(&mut tree, "/zookeeper/quota/a/zookeeper_limits", 3, 1);
+        create(&mut tree, "/zookeeper/quota/a/zookeeper_stats", 4, 2);
+        let counts = StatsTrack::counts(i64::MAX, i64::MAX).to_text();
+        let mut batch = tree.begin();
+        let path = "/zookeeper/quota/a/zookeeper_stats";
+        batch.set_data(path, Some(counts.as_bytes()), 1, Zxid(5), 0, &mut Changes::default()).unwrap();
+        batch.publish();
+        create(&mut tree, "/a/b", 6, 1);
     }
 }
