@@ -66,13 +66,33 @@ impl View<'_> {
             self.allow(node.czxid)?;
             return Ok(Ok(node));
         }
-        let mut ancestors = path::self_and_ancestors(path).skip(1);
-        let nearest = ancestors.find_map(|ancestor| self.index.get(path::normal(ancestor), &self.guard));
-        if let Some((_, ancestor)) = nearest {
+        if let Some(ancestor) = self.nearest_ancestor(path) {
             self.allow(ancestor.czxid)?;
             self.allow(ancestor.children_stamp())?;
         }
         Ok(Err(Absent))
+    }
+
+    /// The nearest ancestor of an absent node. Whoever has a node has all above it, so a bisection
+    /// finds it: a path may have a million ancestors, and each look at one hashes all of it. What
+    /// changes meanwhile shows in the stamp, since the last look was at a child that was absent.
+    fn nearest_ancestor(&self, path: &str) -> Option<&Node> {
+        let find = |ancestor: &str| Some(self.index.get(path::normal(ancestor), &self.guard)?.1);
+        let parent = path::split(path)?.0;
+        if let Some(parent) = find(parent) {
+            return Some(parent);
+        }
+        let ends: Vec<usize> = parent.match_indices('/').map(|(at, _)| at).collect();
+        let mut nearest = None;
+        let (mut present, mut absent) = (0, ends.len());
+        while present < absent {
+            let middle = present + (absent - present) / 2;
+            match find(&parent[..ends[middle]]) {
+                Some(node) => (nearest, present) = (Some(node), middle + 1),
+                None => absent = middle,
+            }
+        }
+        nearest
     }
 
     /// A node's data and ACL.
@@ -125,5 +145,46 @@ impl View<'_> {
 
     fn allow(&self, stamp: Zxid) -> Result<(), NotYet> {
         if stamp > self.horizon { Err(NotYet) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::acl::AclList;
+    use crate::tree::node::NodeKind;
+    use crate::tree::{Changes, NewNode, TreeWriter};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_deep_path_that_is_absent_is_as_cheap_as_a_long_one() {
+        let tree = TreeWriter::new(1);
+        let reader = tree.reader();
+        let path = "/a".repeat(500_000);
+        let begun = Instant::now();
+        assert_eq!(reader.view(Zxid::ZERO).node(&path).map(|found| found.is_ok()), Ok(false));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn absence_is_judged_by_the_nearest_ancestor_there_is() {
+        let mut tree = TreeWriter::new(1);
+        let acl = std::sync::Arc::new(AclList::open());
+        let mut batch = tree.begin();
+        for (number, path) in ["/a", "/a/b", "/a/b/c", "/x"].into_iter().enumerate() {
+            let (acl, kind) = (acl.clone(), NodeKind::Persistent);
+            let new = NewNode { path, data: None, acl, kind, parent_cversion: -1 };
+            batch.create(&new, Zxid(number as u64 + 1), 0, &mut Changes::default()).unwrap();
+        }
+        batch.publish();
+        let reader = tree.reader();
+        let absent = |path: &str, horizon| reader.view(Zxid(horizon)).node(path).map(|found| found.is_err());
+        for path in ["/a/b/n", "/a/b/n/n", "/a/b/n/n/n/n/n"] {
+            assert_eq!(absent(path, 3), Ok(true), "{path}");
+            assert_eq!(absent(path, 2), Err(NotYet), "{path}: /a/b got a child");
+        }
+        assert_eq!(absent("/n/n/n", 3), Err(NotYet), "/ got a child");
+        assert_eq!(absent("/n/n/n", 4), Ok(true));
+        assert_eq!(absent("no/slash/in/front", 0), Ok(true));
     }
 }
