@@ -8,6 +8,7 @@ use crate::op::perms::READ;
 use crate::tree::acl::{AclEntry, AclList};
 use base64::Engine;
 use sha1::{Digest, Sha1};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -28,9 +29,10 @@ pub fn from_address(address: IpAddr) -> AuthInfo {
     Arc::new([AuthId { scheme: "ip".into(), id: java_address(address).into() }])
 }
 
-/// An address as Java prints it: IPv6 in full, without `::`.
+/// An address as Java prints it: IPv6 in full, without `::`, but for the IPv4 address that an IPv6
+/// socket shows as one of IPv6.
 fn java_address(address: IpAddr) -> String {
-    match address {
+    match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => {
             let segments: Vec<String> = v6.segments().iter().map(|segment| format!("{segment:x}")).collect();
@@ -120,8 +122,10 @@ fn matches(entry: &AclEntry, id: &str, settings: &Settings) -> bool {
 /// [`ErrorCode::InvalidAcl`] for an empty list, or a scheme or id that is not valid.
 pub fn fix_up(acl: &[records::Acl<'_>], ids: &[AuthId], settings: &Settings) -> Result<AclList, ErrorCode> {
     let mut entries = Vec::with_capacity(acl.len());
-    for (position, entry) in acl.iter().enumerate() {
-        if acl[..position].contains(entry) {
+    let mut seen = BTreeSet::new();
+    let mut room = settings.jute_max_buffer;
+    for entry in acl {
+        if !seen.insert((entry.perms, &entry.id.scheme, &entry.id.id)) {
             continue;
         }
         let scheme = entry.id.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
@@ -133,11 +137,15 @@ pub fn fix_up(acl: &[records::Acl<'_>], ids: &[AuthId], settings: &Settings) -> 
             "auth" => {
                 let proved = ids.iter().filter(|id| matches!(&*id.scheme, "digest" | "super"));
                 let before = entries.len();
-                entries.extend(proved.filter(|id| &*id.scheme == "digest").map(|proof| AclEntry {
-                    perms: entry.perms,
-                    scheme: proof.scheme.clone(),
-                    id: proof.id.clone(),
-                }));
+                for proof in proved.filter(|id| &*id.scheme == "digest") {
+                    // Entries times proofs: a request must not become a list of any length.
+                    room = room.checked_sub(12 + proof.id.len()).ok_or(ErrorCode::InvalidAcl)?;
+                    entries.push(AclEntry {
+                        perms: entry.perms,
+                        scheme: proof.scheme.clone(),
+                        id: proof.id.clone(),
+                    });
+                }
                 if entries.len() == before {
                     return Err(ErrorCode::InvalidAcl);
                 }
@@ -248,5 +256,32 @@ mod tests {
             authenticate(&from_address(address), "digest", Some(b"super:test"), address, &settings).unwrap();
         let nobody = AclList::new(vec![AclEntry { perms: 0, scheme: "ip".into(), id: "1.1.1.1".into() }]);
         assert!(check(&nobody, perms::ALL, &ids, &settings).is_ok());
+    }
+
+    #[test]
+    fn a_list_of_many_entries_takes_no_quadratic_time() {
+        let settings = Settings::default();
+        let ids = from_address(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let addresses: Vec<String> = (0..100_000u32).map(|n| Ipv4Addr::from_bits(n).to_string()).collect();
+        let list: Vec<_> = addresses.iter().map(|address| acl(perms::READ, "ip", address)).collect();
+        let begun = std::time::Instant::now();
+        assert_eq!(fix_up(&list, &ids, &settings).unwrap().entries.len(), 100_000);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+        let mapped = IpAddr::V6(Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped());
+        assert_eq!(&*from_address(mapped)[0].id, "10.0.0.7");
+    }
+
+    #[test]
+    fn a_list_of_auth_entries_cannot_grow_without_bound() {
+        let settings = Settings::default();
+        let proof = |n: usize| AuthId { scheme: "digest".into(), id: format!("u{n}:x").into() };
+        let ids: Vec<AuthId> = (0..1000).map(proof).collect();
+        let list: Vec<_> = (0..10_000).map(|perms| acl(perms, "auth", "")).collect();
+        assert_eq!(fix_up(&list, &ids, &settings), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_up(&list[..10], &ids, &settings).unwrap().entries.len(), 10_000);
     }
 }
