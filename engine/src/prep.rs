@@ -13,6 +13,7 @@ use crate::jute::records::{
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
+use crate::log::ENTRY_BYTES_MAX;
 use crate::op::{OpCode, perms};
 use crate::overlay::{Overlay, Record};
 use crate::tree::TreeWriter;
@@ -63,6 +64,8 @@ pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
     soft_quota: Option<String>,
+    /// Longest transaction that the log takes: one above it would be the server's end.
+    transaction_bytes_max: usize,
 }
 
 /// How a node is created (`CreateMode`).
@@ -94,7 +97,12 @@ impl CreateMode {
 impl Prep {
     /// Prepares under these settings; `seed` keys the overlay's hash.
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
-        Prep { overlay: Overlay::new(seed), settings, soft_quota: None }
+        Prep {
+            overlay: Overlay::new(seed),
+            settings,
+            soft_quota: None,
+            transaction_bytes_max: ENTRY_BYTES_MAX,
+        }
     }
 
     /// The tree has every transaction up to `zxid` now.
@@ -129,6 +137,9 @@ impl Prep {
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> Prepared {
+        if request.body.len() > self.transaction_bytes_max / GROWTH_MAX {
+            return Err(ErrorCode::MarshallingError);
+        }
         let start = out.len();
         let header = TxnHeader {
             client_id: request.session.0,
@@ -148,6 +159,7 @@ impl Prep {
             auth: request.auth,
             internal: request.internal,
             stamp,
+            end_max: start + self.transaction_bytes_max,
         };
         let prepared = work.write(request.op, request.body, out);
         if prepared.is_err() {
@@ -168,7 +180,13 @@ struct Work<'w> {
     auth: &'w [AuthId],
     internal: bool,
     stamp: Stamp,
+    /// Where in the output the transaction must end.
+    end_max: usize,
 }
+
+/// How much longer than its request the transaction of one operation can be: each byte that is no
+/// UTF-8 becomes three, and a list of `auth` may have as much again.
+const GROWTH_MAX: usize = 4;
 
 impl Work<'_> {
     fn write(&mut self, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> Prepared {
@@ -416,6 +434,9 @@ impl Work<'_> {
         let length_at = out.len();
         0i32.write(out);
         self.write(op, body, out)?;
+        if out.len() > self.end_max {
+            return Err(ErrorCode::MarshallingError);
+        }
         let length = (out.len() - length_at - 4) as i32;
         out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
         Ok(())
@@ -431,9 +452,15 @@ impl Work<'_> {
                 Some(_) => {}
             }
         }
-        (paths.len() as i32).write(out);
+        // More names than a transaction can hold are left out: applying it deletes what the session
+        // owns, named or not.
+        let bytes: usize = paths.iter().map(|path| 4 + path.len()).sum();
+        let named = out.len() + 4 + bytes <= self.end_max;
+        (if named { paths.len() as i32 } else { 0 }).write(out);
         for node_path in &paths {
-            (**node_path).write(out);
+            if named {
+                (**node_path).write(out);
+            }
             if let Some((parent_path, _)) = path::split(node_path)
                 && let Ok(mut parent) = self.record(parent_path)
             {
@@ -465,12 +492,14 @@ impl Work<'_> {
             ("bytes", bytes, counts.bytes(), limits.bytes(), limits.byte_hard_limit()),
         ];
         for (unit, more, now, soft, hard) in kinds {
-            let exceeds = |limit: i64| more != 0 && limit > -1 && now + more > limit;
+            // What a client wrote as the count may be any number.
+            let then = now.wrapping_add(more);
+            let exceeds = |limit: i64| more != 0 && limit > -1 && then > limit;
             if exceeds(hard) {
                 return Err(ErrorCode::QuotaExceeded);
             }
             if hard == -1 && exceeds(soft) {
-                let line = format!("{subject} has {} {unit}, its soft quota is {soft}", now + more);
+                let line = format!("{subject} has {} {unit}, its soft quota is {soft}", then);
                 *self.soft_quota = Some(line);
             }
         }
@@ -553,5 +582,79 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
             _ => return Err(ErrorCode::MarshallingError),
         };
         operations.push((op, &rest[..reader.position() - start]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Database;
+    use crate::tree::acl::{AclEntry, AclList};
+
+    const SESSION: SessionId = SessionId(0x0100_0000_0000_0001);
+
+    /// A create of an ephemeral node.
+    fn ephemeral(path: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        path.write(&mut body);
+        Some(&b""[..]).write(&mut body);
+        body.extend_from_slice(&AclList::open().bytes);
+        1i32.write(&mut body);
+        body
+    }
+
+    /// Prepares and applies one request; returns the length of its transaction.
+    fn run(prep: &mut Prep, database: &mut Database, op: OpCode, body: &[u8]) -> Result<usize, ErrorCode> {
+        let request = WriteRequest { session: SESSION, xid: 1, op, body, auth: &[], internal: false };
+        let (zxid, mut txn) = (database.last.next(), Vec::new());
+        prep.prepare(&database.tree, &request, Stamp { zxid, time: 0 }, &mut txn)?;
+        database.replay(&txn).unwrap();
+        prep.applied(zxid);
+        Ok(txn.len())
+    }
+
+    #[test]
+    fn a_session_with_more_nodes_than_a_transaction_can_name_ends_all_the_same() {
+        let mut prep = Prep::new(Arc::new(Settings::default()), 1);
+        prep.transaction_bytes_max = 4000;
+        let mut database = Database::new(1);
+        for number in 0..100 {
+            let path = format!("/{number:0100}");
+            run(&mut prep, &mut database, OpCode::Create, &ephemeral(&path)).unwrap();
+        }
+        assert_eq!(database.tree.ephemerals().count(), 100);
+        let length = run(&mut prep, &mut database, OpCode::CloseSession, &[]).unwrap();
+        assert!(length <= 4000, "{length} bytes");
+        assert_eq!((database.tree.ephemerals().count(), database.tree.node_count()), (0, 4));
+    }
+
+    #[test]
+    fn a_multi_that_grows_above_a_transaction_fails_and_leaves_no_trace() {
+        let mut prep = Prep::new(Arc::new(Settings::default()), 1);
+        prep.transaction_bytes_max = 4000;
+        let mut database = Database::new(1);
+        let proof = |n: usize| AuthId { scheme: "digest".into(), id: format!("u{n}:{:030}", 0).into() };
+        let auth: Vec<AuthId> = (0..20).map(proof).collect();
+        let mut body = Vec::new();
+        for number in 0..5 {
+            MultiHeader { op: OpCode::Create.code(), done: false, err: -1 }.write(&mut body);
+            format!("/{number}").write(&mut body);
+            Some(&b""[..]).write(&mut body);
+            let entry = AclEntry { perms: 31, scheme: "auth".into(), id: "".into() };
+            body.extend_from_slice(&AclList::new(vec![entry]).bytes);
+            0i32.write(&mut body);
+        }
+        MultiHeader { op: -1, done: true, err: -1 }.write(&mut body);
+        let (session, stamp) = (SESSION, Stamp { zxid: Zxid(1), time: 0 });
+        let request =
+            WriteRequest { session, xid: 1, op: OpCode::Multi, body: &body, auth: &auth, internal: false };
+        let mut txn = Vec::new();
+        prep.prepare(&database.tree, &request, stamp, &mut txn).unwrap();
+        assert!(txn.len() <= 4000, "{} bytes", txn.len());
+        database.replay(&txn).unwrap();
+        assert_eq!((prep.outstanding(), database.tree.node_count()), (0, 4));
+        let long =
+            run(&mut prep, &mut database, OpCode::Create, &ephemeral(&format!("/{}", "a".repeat(4000))));
+        assert_eq!(long, Err(ErrorCode::MarshallingError));
     }
 }

@@ -28,7 +28,7 @@ mod recovery_tests;
 #[cfg(test)]
 mod simulated_disk;
 
-pub use format::{Alignment, DatabaseId, Sequence};
+pub use format::{Alignment, DatabaseId, ENTRY_BYTES_MAX, Sequence};
 pub use preparation::Upkeep;
 pub use recovery::{Recovery, SegmentFile, SegmentSource, Tail, Verdict, recover};
 pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, SyncMode};
