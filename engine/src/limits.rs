@@ -3,6 +3,9 @@
 /// ZooKeeper's default for the longest request, `jute.maxbuffer`.
 pub const JUTE_MAX_BUFFER: usize = 0xf_ffff;
 
+/// A multiRead whose results have more bytes is refused.
+pub const REPLY_BYTES_MAX: usize = 64 << 20;
+
 /// What configuration says of requests and sessions. Field names are ZooKeeper's, in snake case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

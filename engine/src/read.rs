@@ -7,7 +7,7 @@ use crate::auth::{self, AuthId};
 use crate::error::ErrorCode;
 use crate::jute::records::{Acl, GetDataResponse, Id, MultiHeader, PathRecord};
 use crate::jute::{self, Reader, Write};
-use crate::limits::Settings;
+use crate::limits::{REPLY_BYTES_MAX, Settings};
 use crate::op::{OpCode, perms};
 use crate::prep;
 use crate::tree::acl::AclList;
@@ -160,12 +160,17 @@ impl ReadContext<'_> {
     /// # Errors
     /// See [`ReadError`].
     pub fn multi_read(&self, body: &[u8], out: &mut Vec<u8>) -> Answer<()> {
+        let end_max = out.len() + REPLY_BYTES_MAX;
         for (op, path) in decode_multi_read(body)? {
             let Some(path) = path else {
                 write_end_of_results(out);
                 return Err(ReadError::Broken);
             };
             let start = out.len();
+            // Many reads of one large node: a short request must not become a reply of any length.
+            if start > end_max {
+                return Err(ErrorCode::MarshallingError.into());
+            }
             MultiHeader { op: op.code(), done: false, err: crate::error::OK }.write(out);
             let answer = match op {
                 OpCode::GetData => self.get_data(&path, out),
