@@ -73,6 +73,10 @@ pub struct Connection {
     pub sent: VecDeque<(Tick, OpCode, i32)>,
     /// The connection closes once the output is written; nothing more is read.
     pub closing: bool,
+    /// When that was seen first.
+    pub closing_since: Option<Tick>,
+    /// Bytes of the requests that wait for their turn.
+    pub waiting_bytes: usize,
     /// It gave a sign of life since the replica was last told.
     pub touched: Option<Tick>,
     /// When it was made.
@@ -92,6 +96,12 @@ impl Connection {
             Stage::Open { session, .. } => Some(session),
             _ => None,
         }
+    }
+
+    /// A request waits for its turn.
+    pub fn wait(&mut self, request: Waiting) {
+        self.waiting_bytes += request.body.len();
+        self.order.wait(request);
     }
 
     /// Whether an operator's four letters are being answered.

@@ -27,7 +27,14 @@ use tracing::{debug, info, warn};
 
 /// Output of one connection above which its requests wait: a client that does not read its answers
 /// is not read either.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
+pub const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// Events for one connection that it does not take, above which it is closed: they cannot wait for
+/// room as requests do, and a client that comes back asks what it missed.
+pub const EVENT_BYTES_MAX: usize = 64 << 20;
+/// Requests of one connection that wait for their turn above which no more are read, in bytes.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+/// How long a connection that is to be closed may take to read its last answers, in milliseconds.
+const LINGER_MS_MAX: u64 = 10_000;
 /// Requests of one connection without an answer above which no more are read.
 const OUTSTANDING_MAX: usize = 4096;
 /// Bytes of requests for the replica above which no more are read, on this whole core.
@@ -122,6 +129,8 @@ impl Core {
             order: Default::default(),
             sent: Default::default(),
             closing: false,
+            closing_since: None,
+            waiting_bytes: 0,
             touched: None,
             since: now.tick,
             established_ms: now.wall_ms,
@@ -174,11 +183,9 @@ impl Core {
     /// A connection's output was written: what waited for room in it goes on.
     pub fn on_drained(&mut self, number: u64) {
         self.begin_turn();
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        if !connection.input.is_empty() {
-            self.state.consume_input(connection);
+        if let Some(connection) = self.connections.get_mut(&number) {
+            self.state.resume(connection);
         }
-        connection.reader.wake();
     }
 
     /// Sends the replica what gathered.
@@ -186,14 +193,17 @@ impl Core {
         if self.state.outgoing.is_empty() {
             return;
         }
+        let was_full = self.state.outgoing.bytes.len() >= OUTGOING_BYTES_MAX;
         if let Err(batch) = self.to_replica.send(std::mem::take(&mut self.state.outgoing)) {
             self.state.outgoing = batch;
             return;
         }
-        // What was too much a moment ago may be read now.
-        for connection in self.connections.values_mut().filter(|connection| !connection.input.is_empty()) {
-            self.state.consume_input(connection);
-            connection.reader.wake();
+        if !was_full {
+            return;
+        }
+        // Any reader may have stopped for that, also one whose connection kept no input.
+        for connection in self.connections.values_mut() {
+            self.state.resume(connection);
         }
     }
 
@@ -211,6 +221,9 @@ impl Core {
             let late = now.since(connection.since) > HANDSHAKE_MS_MAX;
             if late && connection.session().is_none() && !connection.closing {
                 debug!(peer = %connection.peer, "closed: no session within {HANDSHAKE_MS_MAX} ms");
+                connection.abort();
+            }
+            if connection.closing && now.since(*connection.closing_since.get_or_insert(now)) > LINGER_MS_MAX {
                 connection.abort();
             }
         }
@@ -290,9 +303,22 @@ impl CoreState {
     fn has_room(&self, connection: &Connection) -> bool {
         self.outgoing.bytes.len() < OUTGOING_BYTES_MAX
             && connection.output.len() < OUTPUT_BYTES_MAX
+            && connection.waiting_bytes < WAITING_BYTES_MAX
             && connection.order.outstanding() < OUTSTANDING_MAX
             && (self.in_flight <= self.in_flight_max || connection.order.outstanding() == 0)
             && !matches!(connection.stage, Stage::Opening { .. } | Stage::Command(_))
+    }
+
+    /// What stopped a connection may be over: serves what waits, takes what came, reads on.
+    pub fn resume(&mut self, connection: &mut Connection) {
+        self.serve_waiting(connection);
+        if !connection.input.is_empty() {
+            self.consume_input(connection);
+        }
+        connection.reader.wake();
+        if !connection.output.is_empty() {
+            connection.writer.wake();
+        }
     }
 
     /// Takes frames off a connection's kept input.
@@ -429,5 +455,96 @@ impl CoreState {
     /// Milliseconds since `at`.
     pub fn since(&self, at: Tick) -> u64 {
         self.now.tick.since(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::commands::{Commands, Facts};
+    use crate::mailbox::{Receiver, mailbox};
+    use crate::ring::{self, Listener};
+    use ringkeeper_engine::database::Database;
+    use ringkeeper_engine::jute::Write;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    fn core() -> (Core, Receiver<RequestBatch>) {
+        let settings = Arc::new(Settings::default());
+        let clock = Clock::start();
+        let (requests, replica) = mailbox(1, Wake::new(), Wake::new());
+        let state = CoreState {
+            number: 0,
+            commands: Arc::new(Commands::new(Facts::default())),
+            tree: Database::new(1).tree.reader(),
+            horizon: Zxid::ZERO,
+            watches: Watches::new(1),
+            outgoing: RequestBatch::default(),
+            flush: Wake::new(),
+            later: Vec::new(),
+            now: clock.now(),
+            traffic: Default::default(),
+            touched: Vec::new(),
+            in_flight: 0,
+            in_flight_max: 1000,
+            settings,
+        };
+        (Core::new(state, clock, requests, Arc::new(Admission::new(0, 0))), replica)
+    }
+
+    /// Connects a client that has a session already; returns its number and its end.
+    async fn connect(core: &mut Core, listener: &Listener, address: SocketAddr) -> (u64, TcpStream) {
+        let client = TcpStream::connect(address).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let number = core.accept(stream, peer).unwrap();
+        let session = SessionId(number as i64 + 1);
+        core.connections.get_mut(&number).unwrap().stage = Stage::Open { session, timeout_ms: 10_000 };
+        (number, client)
+    }
+
+    fn frame(xid: i32, op: OpCode, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        (8 + body.len() as i32).write(&mut frame);
+        xid.write(&mut frame);
+        op.code().write(&mut frame);
+        frame.extend_from_slice(body);
+        frame
+    }
+
+    fn is_woken(wake: &Wake) -> bool {
+        let mut woken = std::pin::pin!(wake.woken());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        woken.as_mut().poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn who_waited_for_room_in_the_mailbox_goes_on_when_there_is() {
+        let run = async {
+            let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let address = socket.local_addr().unwrap();
+            let listener = Listener::new(socket);
+            let (mut core, replica) = core();
+            let (writer, _writer_end) = connect(&mut core, &listener, address).await;
+            let (idle, _idle_end) = connect(&mut core, &listener, address).await;
+            let (reader, _reader_end) = connect(&mut core, &listener, address).await;
+            let write = frame(1, OpCode::SetData, &vec![0; 1_000_000]);
+            while core.may_read(idle) {
+                core.on_bytes(writer, &write);
+            }
+            core.on_bytes(reader, &frame(-2, OpCode::Ping, &[]));
+            let wakes = |core: &Core, number| {
+                let connection = &core.connections[&number];
+                (connection.reader.clone(), connection.writer.clone())
+            };
+            let (idle_reader, _) = wakes(&core, idle);
+            let (_, reader_writer) = wakes(&core, reader);
+            assert!(!is_woken(&idle_reader) && !is_woken(&reader_writer));
+            core.flush();
+            assert!(replica.receive().is_some());
+            assert!(core.may_read(idle));
+            assert!(is_woken(&idle_reader), "its reader sleeps with no input kept");
+            assert!(!core.connections[&reader].output.is_empty());
+            assert!(is_woken(&reader_writer), "its reply lies in the output");
+        };
+        ring::run(run).unwrap();
     }
 }

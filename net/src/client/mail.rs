@@ -2,14 +2,14 @@
 //! batch the core's horizon.
 
 use super::connection::{Connection, Stage};
-use super::core::Core;
+use super::core::{Core, EVENT_BYTES_MAX};
 use super::requests::write_event;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::tree::Changes;
 use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 impl Core {
     /// Delivers one batch.
@@ -63,14 +63,7 @@ impl Core {
         freed.extend(self.state.later.drain(..));
         for number in freed {
             let Some(connection) = self.connections.get_mut(&number) else { continue };
-            self.state.serve_waiting(connection);
-            if !connection.input.is_empty() {
-                self.state.consume_input(connection);
-            }
-            connection.reader.wake();
-            if !connection.output.is_empty() {
-                connection.writer.wake();
-            }
+            self.state.resume(connection);
         }
     }
 
@@ -82,7 +75,12 @@ impl Core {
         for index in range {
             let (change, path) = changes.get(index as usize);
             state.watches.trigger(change, path, |number, kind, path, acl| {
-                let Some(connection) = connections.get_mut(&number) else { return };
+                let Some(connection) = connections.get_mut(&number).filter(|c| !c.closing) else { return };
+                if connection.output.len() > EVENT_BYTES_MAX {
+                    warn!(peer = %connection.peer, session = ?connection.session(), "closed: it takes no events");
+                    connection.abort();
+                    return;
+                }
                 if auth::may_read(acl, &connection.auth, &state.settings) {
                     write_event(&mut connection.output, change.zxid.to_jute(), kind, path);
                     connection.traffic.sent += 1;

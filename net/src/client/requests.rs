@@ -1,7 +1,7 @@
 //! Serving requests: reads here, from the tree; everything that must be ordered by the replica.
 
 use super::connection::{Connection, Waiting};
-use super::core::CoreState;
+use super::core::{CoreState, OUTPUT_BYTES_MAX};
 use ringkeeper_engine::auth::{self, AuthId};
 use ringkeeper_engine::error::{self, ErrorCode};
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
@@ -74,6 +74,12 @@ fn place(op: OpCode) -> Place {
     }
 }
 
+/// Whether a request may go to the replica while earlier ones of its session are there. The answer
+/// to getEphemerals can be large, so a connection has one of them made at a time.
+fn follows(op: OpCode) -> bool {
+    place(op) == Place::Ordered && op != OpCode::GetEphemerals
+}
+
 impl CoreState {
     /// A request came.
     pub fn request(
@@ -99,12 +105,12 @@ impl CoreState {
             Place::AtOnce => self.refuse_sasl(connection, xid, body),
             place => {
                 let ordered = place == Place::Ordered;
-                if connection.order.turn(ordered) == Turn::Wait {
-                    connection.order.wait(Waiting { xid, op, body: body.into(), at });
+                if connection.order.turn(follows(op)) == Turn::Wait {
+                    connection.wait(Waiting { xid, op, body: body.into(), at });
                 } else if ordered {
                     self.send(connection, session, xid, op, body, at);
                 } else if !self.serve(connection, xid, op, body, at) {
-                    connection.order.wait(Waiting { xid, op, body: body.into(), at });
+                    connection.wait(Waiting { xid, op, body: body.into(), at });
                     self.later.push(connection.id.number);
                 }
             }
@@ -115,12 +121,15 @@ impl CoreState {
     pub fn serve_waiting(&mut self, connection: &mut Connection) {
         let Some(session) = connection.session() else { return };
         while !connection.closing
-            && connection.order.next_can_go(|waiting| place(waiting.op) == Place::Ordered)
+            && connection.output.len() < OUTPUT_BYTES_MAX
+            && connection.order.next_can_go(|waiting| follows(waiting.op))
             && let Some(waiting) = connection.order.pop()
         {
+            connection.waiting_bytes -= waiting.body.len();
             if place(waiting.op) == Place::Ordered {
                 self.send(connection, session, waiting.xid, waiting.op, &waiting.body, waiting.at);
             } else if !self.serve(connection, waiting.xid, waiting.op, &waiting.body, waiting.at) {
+                connection.waiting_bytes += waiting.body.len();
                 connection.order.wait_first(waiting);
                 self.later.push(connection.id.number);
                 break;
