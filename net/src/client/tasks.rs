@@ -55,6 +55,8 @@ impl Tasks {
     async fn accept(self, listener: Listener) {
         while !self.stopping.get() {
             match listener.accept().await {
+                // Whoever comes now would keep the stop waiting.
+                Ok(_) if self.stopping.get() => return,
                 Ok((stream, peer)) => {
                     let accepted = self.core.borrow_mut().accept(stream.clone(), peer);
                     if let Some(number) = accepted {
