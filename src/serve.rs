@@ -47,6 +47,7 @@ pub fn main(args: &ServeArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     start_messages();
+    ringkeeper_net::serve::end_on_panic();
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {

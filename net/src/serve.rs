@@ -127,16 +127,26 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         ..options.facts.clone()
     };
     let commands = Arc::new(Commands::new(facts));
-    let (links, core_threads) = start_cores(&options, commands, listeners, &replica, clock, &wake)?;
+    let (links, core_threads) = start_cores(&options, commands, listeners, &replica, clock, &wake, &stop)?;
     ready(address);
-    let stopped = run_replica(&options, directory, replica, links, clock, wake, stop);
-    if stopped.is_ok() {
-        for (stop, thread) in core_threads {
-            stop.wake();
-            let _ = thread.join();
+    run_replica(&options, directory, replica, links, clock, wake, stop)?;
+    for (stop, thread) in core_threads {
+        stop.wake();
+        if let Ok(ran) = thread.join() {
+            ran.map_err(|error| ServeError::Io("a client core".into(), error))?;
         }
     }
-    stopped
+    Ok(())
+}
+
+/// Makes a panic of any thread or task the end of the process, with its message: a server of which a
+/// part is gone would keep its port, its data and its clients' patience.
+pub fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn run_replica(
@@ -156,7 +166,7 @@ fn run_replica(
     let checkpoints = background::start_checkpoints(Arc::clone(&directory), tree, policy, results.clone());
     let checkpoints = checkpoints.map_err(no_thread)?;
     let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
-    let drive = Drive { replica, cores, clock, wake, results, upkeep, checkpoints, log, stop };
+    let drive = Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, checkpoints, log, stop };
     let ran = ring::run(drive.run()).map_err(|error| ServeError::Io("starting".into(), error))?;
     ran.map_err(ServeError::Log)
 }
@@ -226,7 +236,7 @@ fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> 
     Ok(())
 }
 
-type CoreThread = (Wake, thread::JoinHandle<()>);
+type CoreThread = (Wake, thread::JoinHandle<io::Result<()>>);
 
 fn start_cores(
     options: &Options,
@@ -235,6 +245,7 @@ fn start_cores(
     replica: &Replica,
     clock: Clock,
     replica_wake: &Wake,
+    stop_all: &Arc<AtomicBool>,
 ) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
     let settings = Arc::new(options.settings.clone());
     let admission = Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns));
@@ -260,8 +271,14 @@ fn start_cores(
             in_flight_max: (settings.global_outstanding_limit / u32::from(options.cores)).max(1),
         };
         let parts = CoreParts { state, clock, requests_in, admission: Arc::clone(&admission), replies_out };
-        let core_stop = stop.clone();
-        let run = move || run_core(parts, listener, core_wake, core_stop);
+        let (core_stop, stop_all, replica_wake) = (stop.clone(), Arc::clone(stop_all), replica_wake.clone());
+        let run = move || {
+            let ran = run_core(parts, listener, core_wake, core_stop);
+            // A core that ends by itself could not start: without it the server is none.
+            stop_all.store(true, Ordering::Release);
+            replica_wake.wake();
+            ran
+        };
         let thread = thread::Builder::new().name(format!("client-{number}")).spawn(run);
         threads.push((stop, thread.map_err(|error| ServeError::Io("starting a core".into(), error))?));
         links.push(CoreLink { requests, replies, undelivered: Default::default() });
@@ -278,12 +295,37 @@ struct CoreParts {
     replies_out: Receiver<ReplyBatch>,
 }
 
-fn run_core(parts: CoreParts, listener: TcpListener, wake: Wake, stop: Wake) {
+fn run_core(parts: CoreParts, listener: TcpListener, wake: Wake, stop: Wake) -> io::Result<()> {
     let CoreParts { state, clock, requests_in, admission, replies_out } = parts;
     let core = Core::new(state, clock, requests_in, admission);
     let running = async move { Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await };
-    if let Err(error) = ring::run(running) {
-        // A server without one of its cores would leave its clients waiting.
-        panic!("a client core did not start: {error}");
+    ring::run(running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "RINGKEEPER_TEST_PANICS";
+
+    #[test]
+    fn a_panic_of_a_task_ends_the_process_with_its_reason() {
+        let name = "serve::tests::a_panic_of_a_task_ends_the_process_with_its_reason";
+        if std::env::var_os(CHILD).is_some() {
+            end_on_panic();
+            let task = || {
+                ring::run(async {
+                    ring::spawn(async { panic!("the reason") });
+                    ring::sleep(std::time::Duration::from_secs(60)).await;
+                })
+            };
+            let _ = thread::spawn(task).join();
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("the reason"), "{output:?}");
     }
 }
