@@ -38,6 +38,8 @@ pub struct Drive {
     pub replica: Replica,
     /// The client cores.
     pub cores: Vec<CoreLink>,
+    /// Whose requests are taken first.
+    pub first_core: usize,
     /// The time.
     pub clock: Clock,
     /// Woken by requests, completions, background work and the stop.
@@ -80,7 +82,10 @@ impl Drive {
         let now = self.clock.now();
         self.take_results(effects);
         let delivered = self.cores.iter_mut().all(CoreLink::deliver);
-        for core in self.cores.iter().filter(|_| delivered) {
+        // Another core is first each time: the window may be full before the last one's turn.
+        self.first_core = (self.first_core + 1) % self.cores.len();
+        let (behind, ahead) = self.cores.split_at(self.first_core);
+        for core in ahead.iter().chain(behind).filter(|_| delivered) {
             while self.replica.can_take()
                 && let Some(batch) = core.requests.receive()
             {
@@ -89,7 +94,8 @@ impl Drive {
         }
         if now.tick >= *next_tick {
             *next_tick = now.tick.plus_ms(TICK_MS);
-            self.replica.step(now, Input::Tick, effects);
+            let heard_all = delivered && self.replica.can_take();
+            self.replica.step(now, Input::Tick { heard_all }, effects);
         }
         self.replica.flush(now, effects);
         self.log.plan(now.us, &self.replica, &self.wake);

@@ -103,6 +103,8 @@ pub struct Replica {
     checkpointing: bool,
     /// When a soft quota may be spoken of again.
     next_quota_notice: Tick,
+    /// When requests last had to be left where they were.
+    deaf_at: Tick,
     failed: bool,
 }
 
@@ -140,6 +142,7 @@ impl Replica {
             checkpoint_at: Distance::default(),
             checkpointing: false,
             next_quota_notice: now.tick,
+            deaf_at: now.tick,
             failed: false,
         };
         replica.plan_checkpoint();
@@ -188,8 +191,8 @@ impl Replica {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
             }
-            Input::Tick => {
-                self.on_tick(now);
+            Input::Tick { heard_all } => {
+                self.on_tick(now, heard_all);
                 Ok(())
             }
         };
@@ -360,10 +363,16 @@ impl Replica {
         }
     }
 
-    fn on_tick(&mut self, now: Now) {
-        let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
-        for session in self.sessions.expired(heard_until) {
-            self.propose_close(now, session);
+    fn on_tick(&mut self, now: Now, heard_all: bool) {
+        if !heard_all {
+            self.deaf_at = now.tick;
+        }
+        // Signs of life wait behind requests that cannot be taken while the disk is slow or full.
+        if now.tick.since(self.deaf_at) > TOUCH_LAG_MS {
+            let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
+            for session in self.sessions.expired(heard_until) {
+                self.propose_close(now, session);
+            }
         }
         for path in self.containers.due(now, &self.database.tree) {
             self.propose_delete_container(now, &path);
@@ -420,5 +429,40 @@ impl Replica {
         assert!(self.log.last_appended() <= self.broadcast.proposed());
         assert!(self.logged <= self.window.len());
         assert!(self.window.back().is_none_or(|last| last.zxid == self.broadcast.proposed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkeeper_engine::log::{self, DatabaseId, Sequence, Tail};
+
+    fn at(ms: u64) -> Now {
+        Now { tick: Tick(ms), us: ms * 1000, wall_ms: ms as i64 }
+    }
+
+    #[test]
+    fn nobody_expires_while_signs_of_life_cannot_be_heard() {
+        let mut database = Database::new(1);
+        let session = SessionId(7);
+        database.sessions.insert(session, 5000);
+        let log =
+            LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(Zxid::ZERO, Sequence(1)));
+        let config = ReplicaConfig {
+            settings: Arc::new(Settings::default()),
+            server: ServerId(1),
+            cores: 1,
+            first_session: SessionId(1),
+            seed: 1,
+        };
+        let mut replica = Replica::new(config, database, log, at(0));
+        let mut tick = |ms, heard_all| {
+            let mut out = Vec::new();
+            replica.step(at(ms), Input::Tick { heard_all }, &mut out);
+            replica.sessions.get(session).is_some_and(|session| session.closing)
+        };
+        assert!(!tick(9_000, false), "its requests are still in the mailbox");
+        assert!(!tick(9_020, true), "what its core could not send is on its way");
+        assert!(tick(9_220, true));
     }
 }

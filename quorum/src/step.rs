@@ -213,7 +213,10 @@ pub enum Input {
     /// A checkpoint is on stable storage, or could not be written.
     Checkpointed(Result<Zxid, IoFailure>),
     /// Time passed.
-    Tick,
+    Tick {
+        /// Whether every request that came so far was taken.
+        heard_all: bool,
+    },
 }
 
 /// What a replica wants done.
