@@ -48,10 +48,13 @@ pub fn digest_of(user_and_password: &str) -> String {
     format!("{user}:{}", base64::engine::general_purpose::STANDARD.encode(hash))
 }
 
+/// Identities that one connection may prove: each costs memory here and a comparison a request.
+const IDS_MAX: usize = 1024;
+
 /// Adds what an auth packet proves to what the client has proved already.
 ///
 /// # Errors
-/// [`ErrorCode::AuthFailed`] for a scheme that the server does not offer.
+/// [`ErrorCode::AuthFailed`] for a scheme that the server does not offer, or one identity too many.
 pub fn authenticate(
     known: &AuthInfo,
     scheme: &str,
@@ -77,6 +80,9 @@ pub fn authenticate(
         }
         "ip" => add("ip", &java_address(address)),
         _ => return Err(ErrorCode::AuthFailed),
+    }
+    if ids.len() > IDS_MAX {
+        return Err(ErrorCode::AuthFailed);
     }
     Ok(ids.into())
 }
@@ -273,6 +279,20 @@ mod tests {
     fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
         let mapped = IpAddr::V6(Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped());
         assert_eq!(&*from_address(mapped)[0].id, "10.0.0.7");
+    }
+
+    #[test]
+    fn a_connection_proves_so_many_identities_and_no_more() {
+        let (settings, address) = (Settings::default(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut ids = from_address(address);
+        for user in 1..IDS_MAX {
+            let credentials = format!("{user}:p");
+            ids = authenticate(&ids, "digest", Some(credentials.as_bytes()), address, &settings).unwrap();
+        }
+        assert_eq!(ids.len(), IDS_MAX);
+        let again = authenticate(&ids, "digest", Some(b"1:p"), address, &settings);
+        assert_eq!(again.unwrap().len(), IDS_MAX, "one that is known already is not one more");
+        assert!(authenticate(&ids, "digest", Some(b"new:p"), address, &settings).is_err());
     }
 
     #[test]

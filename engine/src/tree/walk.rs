@@ -2,7 +2,7 @@
 //! applied. What it catches of a transaction that is applied meanwhile is made whole by replaying
 //! the log from the walk's first zxid.
 //!
-//! It holds no guard for long: it keeps the children sets that it has still to visit, which share
+//! It holds no guard for long, though a throttled checkpoint sleeps between two nodes: it keeps the children sets that it has still to visit, which share
 //! structure with the tree's, and finds the nodes again by their numbers. A number that was used
 //! again meanwhile shows by its path; that node is younger than the walk, so the replay makes it.
 
@@ -12,8 +12,9 @@ use super::node::{ChildrenVersion, DataVersion, Node};
 use super::path;
 use crate::id::Zxid;
 
-/// Nodes visited under one guard.
-const NODES_PER_GUARD: usize = 256;
+/// What is visited under one guard: bytes of data, with so many more for each node.
+const BYTES_PER_GUARD: usize = 1 << 20;
+const NODE_BYTES: usize = 4096;
 
 /// A node as the walk caught it.
 #[derive(Clone, Copy)]
@@ -44,17 +45,18 @@ impl TreeReader {
         let mut levels: Vec<Level> = Vec::new();
         let Ok(Ok(root)) = view.node("/") else { return Ok(()) };
         levels.extend(catch(&view, root, &mut visit)?);
-        let mut visited = 0;
+        let mut visited_bytes = 0;
         while let Some((parent, rest)) = levels.last_mut() {
             let Some(id) = rest.pop() else {
                 levels.pop();
                 continue;
             };
-            visited += 1;
-            if visited % NODES_PER_GUARD == 0 {
+            if visited_bytes > BYTES_PER_GUARD {
+                visited_bytes = 0;
                 view.repin();
             }
             let Some(node) = view.child(id) else { continue };
+            visited_bytes += NODE_BYTES + view.data(node).map_or(0, DataVersion::data_length);
             if path::split(node.path()).is_some_and(|split| split.0 == &**parent) {
                 levels.extend(catch(&view, node, &mut visit)?);
             }
