@@ -82,11 +82,12 @@ impl Drive {
         let now = self.clock.now();
         self.take_results(effects);
         // Each core gets what it can take, also behind one that can take nothing.
-        let delivered = self.cores.iter_mut().fold(true, |all, core| core.deliver() && all);
+        let behind = self.cores.iter_mut().filter_map(|core| (!core.deliver()).then_some(())).count();
+        let delivered = behind == 0;
         // Another core is first each time: the window may be full before the last one's turn.
         self.first_core = (self.first_core + 1) % self.cores.len();
-        let (behind, ahead) = self.cores.split_at(self.first_core);
-        for core in ahead.iter().chain(behind).filter(|_| delivered) {
+        let (last, first) = self.cores.split_at(self.first_core);
+        for core in first.iter().chain(last).filter(|_| delivered) {
             while self.replica.can_take()
                 && let Some(batch) = core.requests.receive()
             {
