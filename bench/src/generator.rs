@@ -1,0 +1,200 @@
+//! The event loop: one thread, epoll, every client's requests written and replies read in batches.
+//! What is asked, and what becomes of the answers, is a [`Load`]'s matter.
+
+use crate::client::{Client, Pending};
+use crate::failure::Failure;
+use ringkeeper_engine::jute::records::ReplyHeader;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{Timespec, epoll::Event};
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Bytes read at a time; small enough to stay in a core's cache.
+const READ_BYTES: usize = 64 * 1024;
+/// How long requests may be in flight with no reply at all.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Decides what the clients ask.
+pub trait Load {
+    /// Called before each wait. Appends the clients that have something new to ask to `due`.
+    /// Returns when it wants to be called next even if no reply comes, in nanoseconds of the
+    /// generator's clock.
+    ///
+    /// # Errors
+    /// The run cannot go on.
+    fn tick(&mut self, now_ns: u64, due: &mut Vec<usize>) -> Result<Option<u64>, Failure>;
+
+    /// The next request of `client`, of which `depth` are in flight; `None` until a reply or `due`
+    /// makes the generator ask again. It is given to `Client::push`.
+    fn request(&mut self, client: usize, now_ns: u64, to: &mut Client) -> bool;
+
+    /// A request was answered.
+    fn reply(&mut self, pending: Pending, reply: ReplyHeader, now_ns: u64);
+
+    /// Whether nothing more will be asked. The generator then waits for what is in flight.
+    fn is_over(&self) -> bool;
+}
+
+/// All clients of a run.
+pub struct Generator {
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    /// Clients whose socket was full: their readiness to write is waited for.
+    blocked: Vec<bool>,
+    depth_max: usize,
+    base: Instant,
+    read: Vec<u8>,
+    events: Vec<Event>,
+}
+
+impl Generator {
+    /// Opens `count` sessions, each with at most `depth_max` requests in flight.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses a session.
+    pub fn open(server: SocketAddr, count: usize, depth_max: usize) -> Result<Generator, Failure> {
+        // Sleeping until a request's intended start is otherwise late by the default slack of 50 µs.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
+            .map_err(|error| Failure::system("setting the timer slack", error))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|error| Failure::system("opening an epoll", error))?;
+        let mut clients: Vec<Client> =
+            (0..count).map(|_| Client::connect(server)).collect::<Result<_, _>>()?;
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.open_session()?;
+            epoll::add(&epoll, &*client, EventData::new_u64(index as u64), EventFlags::IN)
+                .map_err(|error| Failure::system("watching a socket", error))?;
+        }
+        Ok(Generator {
+            epoll,
+            blocked: vec![false; count],
+            events: Vec::with_capacity(count),
+            clients,
+            depth_max,
+            base: Instant::now(),
+            read: vec![0; READ_BYTES],
+        })
+    }
+
+    /// The sessions' ids, by client.
+    pub fn sessions(&self) -> impl Iterator<Item = i64> + '_ {
+        self.clients.iter().map(Client::session)
+    }
+
+    /// Now, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+
+    /// Runs a load until it is over and every request is answered.
+    ///
+    /// # Errors
+    /// A connection breaks, replies are not in order, or none comes for 30 s.
+    pub fn drive(&mut self, load: &mut impl Load) -> Result<(), Failure> {
+        let mut due: Vec<usize> = (0..self.clients.len()).collect();
+        let mut heard_ns = self.now_ns();
+        loop {
+            let now_ns = self.now_ns();
+            let wake_ns = load.tick(now_ns, &mut due)?;
+            for index in due.drain(..) {
+                self.refill(load, index, now_ns)?;
+            }
+            if load.is_over() && self.in_flight() == 0 {
+                return Ok(());
+            }
+            let silent = Duration::from_nanos(now_ns.saturating_sub(heard_ns));
+            if silent > SILENCE_MAX && self.in_flight() > 0 {
+                return Err(Failure::Silence { in_flight: self.in_flight(), seconds: silent.as_secs() });
+            }
+            if self.wait(wake_ns)? {
+                heard_ns = now_ns;
+                self.serve(load)?;
+            }
+        }
+    }
+
+    /// Closes every session and waits until the server has.
+    ///
+    /// # Errors
+    /// As [`Generator::drive`].
+    pub fn close(mut self) -> Result<(), Failure> {
+        let count = self.clients.len();
+        self.drive(&mut Closing { asked: vec![false; count] })
+    }
+
+    fn in_flight(&self) -> usize {
+        self.clients.iter().map(Client::depth).sum()
+    }
+
+    /// Waits for events or the clock. `false`: the clock.
+    fn wait(&mut self, wake_ns: Option<u64>) -> Result<bool, Failure> {
+        let until = wake_ns.map_or(SILENCE_MAX, |ns| Duration::from_nanos(ns.saturating_sub(self.now_ns())));
+        let until = until.min(SILENCE_MAX);
+        let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: until.subsec_nanos().into() };
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
+            Ok(count) => Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(Failure::system("waiting for events", error)),
+        }
+    }
+
+    /// Reads and refills every client that has an event.
+    fn serve(&mut self, load: &mut impl Load) -> Result<(), Failure> {
+        for at in 0..self.events.len() {
+            let event = self.events[at];
+            let index = event.data.u64() as usize;
+            let client = &mut self.clients[index];
+            if let Some(bytes) = client.receive(&mut self.read)? {
+                let now_ns = self.base.elapsed().as_nanos() as u64;
+                client.replies(&self.read[..bytes], |pending, reply| load.reply(pending, reply, now_ns))?;
+            }
+            let now_ns = self.now_ns();
+            self.refill(load, index, now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Asks what the load wants asked, and writes it.
+    fn refill(&mut self, load: &mut impl Load, index: usize, now_ns: u64) -> Result<(), Failure> {
+        let client = &mut self.clients[index];
+        while client.depth() < self.depth_max && load.request(index, now_ns, client) {}
+        let blocked = !client.flush()?;
+        if blocked != self.blocked[index] {
+            let flags = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            epoll::modify(&self.epoll, &*client, EventData::new_u64(index as u64), flags)
+                .map_err(|error| Failure::system("watching a socket", error))?;
+            self.blocked[index] = blocked;
+        }
+        Ok(())
+    }
+}
+
+/// The end of every session: which clients have asked for theirs.
+struct Closing {
+    asked: Vec<bool>,
+}
+
+impl Load for Closing {
+    fn tick(&mut self, _now_ns: u64, _due: &mut Vec<usize>) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
+    fn request(&mut self, client: usize, _now_ns: u64, to: &mut Client) -> bool {
+        if self.asked[client] {
+            return false;
+        }
+        self.asked[client] = true;
+        to.push_close();
+        true
+    }
+
+    fn reply(&mut self, _pending: Pending, _reply: ReplyHeader, _now_ns: u64) {}
+
+    fn is_over(&self) -> bool {
+        self.asked.iter().all(|&asked| asked)
+    }
+}

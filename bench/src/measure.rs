@@ -1,0 +1,197 @@
+//! What a run is measured by: latencies by operation, the server's process, and the generator's
+//! own share, which tells whether it was the limit.
+
+use crate::failure::Failure;
+use crate::workload::Operation;
+use hdrhistogram::Histogram;
+use procfs::process::Process;
+use rustix::thread::gettid;
+use std::collections::BTreeMap;
+
+/// Latencies above are recorded as this.
+const LATENCY_MAX_NS: u64 = 100_000_000_000;
+/// Significant decimal digits that the histograms keep.
+const DIGITS: u8 = 3;
+
+/// A histogram of nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, DIGITS).expect("the bounds are valid")
+}
+
+/// Latencies of one operation.
+pub struct Latencies {
+    /// Which.
+    pub operation: Operation,
+    /// In nanoseconds; failed requests count too.
+    pub histogram: Histogram<u64>,
+}
+
+/// The server's process over the measurement. Times are in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ServerUse {
+    /// CPU time.
+    pub cpu_s: f64,
+    /// Bytes it sent to the disk.
+    pub written_bytes: u64,
+    /// Times that one of its threads slept of itself.
+    pub waits: u64,
+    /// Resident memory at the end.
+    pub resident_bytes: u64,
+}
+
+/// The generator's thread over the measurement. Times are in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OwnUse {
+    /// CPU time.
+    pub cpu_s: f64,
+    /// Ready to run while another had the core.
+    pub delayed_s: f64,
+}
+
+/// Collects over the measurement.
+pub struct Recorder {
+    latencies: Vec<Latencies>,
+    errors: BTreeMap<i32, u64>,
+    lateness: Histogram<u64>,
+    probe: Option<Process>,
+    begun: Option<(u64, Sample)>,
+    ended: Option<(u64, Sample)>,
+}
+
+/// Counters at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    server: Option<ServerUse>,
+    own: OwnUse,
+}
+
+impl Recorder {
+    /// Looks at the process `pid` too, if given.
+    pub fn new(pid: Option<i32>) -> Recorder {
+        Recorder {
+            latencies: Operation::MEASURED
+                .map(|operation| Latencies { operation, histogram: histogram() })
+                .into(),
+            errors: BTreeMap::new(),
+            lateness: histogram(),
+            // A process that is gone shows when it is sampled.
+            probe: pid.and_then(|pid| Process::new(pid).ok()),
+            begun: None,
+            ended: None,
+        }
+    }
+
+    /// Whether the measurement has begun.
+    pub fn is_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The warm-up is over.
+    ///
+    /// # Errors
+    /// The server's process or this thread cannot be looked at.
+    pub fn begin(&mut self, now_ns: u64) -> Result<(), Failure> {
+        self.lateness.clear();
+        self.begun = Some((now_ns, self.sample()?));
+        Ok(())
+    }
+
+    /// The measurement is over.
+    ///
+    /// # Errors
+    /// As [`Recorder::begin`].
+    pub fn end(&mut self, now_ns: u64) -> Result<(), Failure> {
+        self.ended = Some((now_ns, self.sample()?));
+        Ok(())
+    }
+
+    /// A request was answered after `latency_ns`.
+    pub fn record(&mut self, operation: Operation, latency_ns: u64, err: i32) {
+        if let Some(latencies) = self.latencies.get_mut(operation as usize) {
+            latencies.histogram.saturating_record(latency_ns.max(1));
+        }
+        if err != 0 {
+            *self.errors.entry(err).or_default() += 1;
+        }
+    }
+
+    /// An open loop's request was looked at `late_ns` after its time.
+    pub fn late(&mut self, late_ns: u64) {
+        self.lateness.saturating_record(late_ns.max(1));
+    }
+
+    /// Latencies of the operations that were answered.
+    pub fn latencies(&self) -> impl Iterator<Item = &Latencies> {
+        self.latencies.iter().filter(|latencies| !latencies.histogram.is_empty())
+    }
+
+    /// Requests answered in the measurement.
+    pub fn count(&self) -> u64 {
+        self.latencies.iter().map(|latencies| latencies.histogram.len()).sum()
+    }
+
+    /// Failed requests, by error code.
+    pub fn errors(&self) -> &BTreeMap<i32, u64> {
+        &self.errors
+    }
+
+    /// How late the generator itself was in an open loop, in nanoseconds.
+    pub fn lateness(&self) -> &Histogram<u64> {
+        &self.lateness
+    }
+
+    /// How long the measurement took, in seconds.
+    pub fn seconds(&self) -> f64 {
+        match (self.begun, self.ended) {
+            (Some((begun, _)), Some((ended, _))) => (ended - begun) as f64 / 1e9,
+            _ => 0.0,
+        }
+    }
+
+    /// The server's process, if it was looked at.
+    pub fn server(&self) -> Option<ServerUse> {
+        let before = self.begun?.1.server?;
+        let after = self.ended?.1.server?;
+        Some(ServerUse {
+            cpu_s: after.cpu_s - before.cpu_s,
+            written_bytes: after.written_bytes - before.written_bytes,
+            // Threads that ended in between take their counts with them.
+            waits: after.waits.saturating_sub(before.waits),
+            resident_bytes: after.resident_bytes,
+        })
+    }
+
+    /// The generator's own thread.
+    pub fn own(&self) -> Option<OwnUse> {
+        let (before, after) = (self.begun?.1.own, self.ended?.1.own);
+        Some(OwnUse { cpu_s: after.cpu_s - before.cpu_s, delayed_s: after.delayed_s - before.delayed_s })
+    }
+
+    fn sample(&self) -> Result<Sample, Failure> {
+        let server = self.probe.as_ref().map(sample_server).transpose();
+        let server = server.map_err(|error| Failure::system("looking at the server's process", error))?;
+        let own = sample_own().map_err(|error| Failure::system("looking at the own thread", error))?;
+        Ok(Sample { server, own })
+    }
+}
+
+fn sample_server(process: &Process) -> procfs::ProcResult<ServerUse> {
+    let stat = process.stat()?;
+    let mut waits = 0;
+    for task in process.tasks()? {
+        // A thread may end between the listing and the look.
+        let status = task.and_then(|task| task.status());
+        waits += status.ok().and_then(|status| status.voluntary_ctxt_switches).unwrap_or(0);
+    }
+    Ok(ServerUse {
+        cpu_s: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+        written_bytes: process.io()?.write_bytes,
+        waits,
+        resident_bytes: stat.rss * procfs::page_size(),
+    })
+}
+
+fn sample_own() -> procfs::ProcResult<OwnUse> {
+    let thread = Process::myself()?.task_from_tid(gettid().as_raw_nonzero().get())?.schedstat()?;
+    Ok(OwnUse { cpu_s: thread.sum_exec_runtime as f64 / 1e9, delayed_s: thread.run_delay as f64 / 1e9 })
+}
