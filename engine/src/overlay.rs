@@ -1,12 +1,12 @@
 //! Proposed, not yet committed changes: what preparation must see and readers must not.
 
-use crate::id::Zxid;
+use crate::id::{SessionId, Zxid};
 use crate::tree::TreeWriter;
 use crate::tree::acl::AclRef;
 use crate::tree::index::Guard;
 use crate::tree::node::NodeKind;
 use foldhash::fast::FixedState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A node as the proposals so far leave it, as far as preparation needs it.
@@ -38,8 +38,11 @@ struct Change {
 /// Changes by path, forgotten as they are applied.
 pub struct Overlay {
     changes: HashMap<Arc<str>, Change, FixedState>,
-    /// In the order of the proposals.
-    order: VecDeque<(Zxid, Arc<str>)>,
+    /// In the order of the proposals, each with the session whose ephemeral node it leaves.
+    order: VecDeque<(Zxid, Arc<str>, Option<SessionId>)>,
+    /// Paths where the order leaves, or left, an ephemeral node of each session, with how often: what
+    /// closing a session has to look at.
+    ephemerals: HashMap<SessionId, BTreeMap<Arc<str>, u32>, FixedState>,
     /// What the multi that is being prepared replaced, so that it can be taken back.
     undo: Option<Vec<(Arc<str>, Option<Change>)>>,
 }
@@ -50,6 +53,7 @@ impl Overlay {
         Overlay {
             changes: HashMap::with_hasher(FixedState::with_seed(seed)),
             order: VecDeque::new(),
+            ephemerals: HashMap::with_hasher(FixedState::with_seed(seed)),
             undo: None,
         }
     }
@@ -75,6 +79,10 @@ impl Overlay {
 
     /// A proposal leaves `record` at `path`; `None` deletes it.
     pub fn put(&mut self, zxid: Zxid, path: &str, record: Option<Record>) {
+        let owner = match record.as_ref().map(|record| record.kind) {
+            Some(NodeKind::Ephemeral(owner)) => Some(owner),
+            _ => None,
+        };
         let change = Change { zxid, record };
         let path = match self.changes.get_key_value(path) {
             Some((known, _)) => Arc::clone(known),
@@ -84,7 +92,25 @@ impl Overlay {
         if let Some(undo) = &mut self.undo {
             undo.push((Arc::clone(&path), before));
         }
-        self.order.push_back((zxid, path));
+        if let Some(owner) = owner {
+            *self.ephemerals.entry(owner).or_default().entry(Arc::clone(&path)).or_default() += 1;
+        }
+        self.order.push_back((zxid, path, owner));
+    }
+
+    /// An entry left the order.
+    fn forget(&mut self, path: &str, owner: Option<SessionId>) {
+        let Some(owner) = owner else { return };
+        let Some(paths) = self.ephemerals.get_mut(&owner) else { return };
+        if let Some(count) = paths.get_mut(path) {
+            *count -= 1;
+            if *count == 0 {
+                paths.remove(path);
+            }
+        }
+        if paths.is_empty() {
+            self.ephemerals.remove(&owner);
+        }
     }
 
     /// Begins a multi: what follows can be taken back.
@@ -100,7 +126,9 @@ impl Overlay {
     /// Takes back what the multi did.
     pub fn roll_back_multi(&mut self) {
         for (path, before) in self.undo.take().into_iter().flatten().rev() {
-            self.order.pop_back();
+            if let Some((_, _, owner)) = self.order.pop_back() {
+                self.forget(&path, owner);
+            }
             match before {
                 Some(change) => drop(self.changes.insert(path, change)),
                 None => drop(self.changes.remove(&path)),
@@ -110,7 +138,8 @@ impl Overlay {
 
     /// Forgets the changes of transactions that the tree has now.
     pub fn applied(&mut self, zxid: Zxid) {
-        while let Some((_, path)) = self.order.pop_front_if(|(changed, _)| *changed <= zxid) {
+        while let Some((_, path, owner)) = self.order.pop_front_if(|(changed, _, _)| *changed <= zxid) {
+            self.forget(&path, owner);
             if self.changes.get(&path).is_some_and(|change| change.zxid <= zxid) {
                 self.changes.remove(&path);
             }
@@ -121,15 +150,21 @@ impl Overlay {
     pub fn clear(&mut self) {
         self.changes.clear();
         self.order.clear();
+        self.ephemerals.clear();
         self.undo = None;
     }
 
-    /// Proposed changes, in order: each path with the kind of its node, or `None` where it goes.
-    pub fn proposed(&self) -> impl Iterator<Item = (&str, Option<NodeKind>)> {
-        self.order.iter().filter_map(|(_, path)| {
-            let change = self.changes.get(path)?;
-            Some((&**path, change.record.as_ref().map(|record| record.kind)))
-        })
+    /// The ephemeral nodes of a session after every proposal so far.
+    pub fn ephemerals_of(&self, session: SessionId, tree: &TreeWriter) -> BTreeSet<Box<str>> {
+        let in_tree = tree.ephemerals().of(session);
+        let proposed = self.ephemerals.get(&session).into_iter().flat_map(|paths| paths.keys());
+        let is_there = |path: &&str| match self.changes.get(*path) {
+            Some(change) => {
+                change.record.as_ref().is_some_and(|record| record.kind == NodeKind::Ephemeral(session))
+            }
+            None => true,
+        };
+        in_tree.chain(proposed.map(|path| &**path)).filter(is_there).map(Into::into).collect()
     }
 
     /// Paths that a proposal touches.
@@ -159,6 +194,29 @@ mod tests {
             acl: Arc::new(AclList::open()),
             data_length: 0,
         })
+    }
+
+    #[test]
+    fn a_sessions_ephemerals_are_those_that_the_proposals_leave() {
+        let tree = TreeWriter::new(1);
+        let mut overlay = Overlay::new(1);
+        let [mine, other] = [SessionId(1), SessionId(2)];
+        let ephemeral = |owner| record(0).map(|record| Record { kind: NodeKind::Ephemeral(owner), ..record });
+        let paths = |overlay: &Overlay| overlay.ephemerals_of(mine, &tree).into_iter().collect::<Vec<_>>();
+        overlay.put(Zxid(1), "/a", ephemeral(mine));
+        overlay.put(Zxid(2), "/b", ephemeral(mine));
+        overlay.put(Zxid(3), "/a", None);
+        overlay.put(Zxid(4), "/c", ephemeral(other));
+        overlay.begin_multi();
+        overlay.put(Zxid(5), "/d", ephemeral(mine));
+        assert_eq!(paths(&overlay), ["/b".into(), "/d".into()]);
+        overlay.roll_back_multi();
+        assert_eq!(paths(&overlay), ["/b".into()]);
+        overlay.put(Zxid(5), "/a", ephemeral(mine));
+        overlay.applied(Zxid(1));
+        assert_eq!(paths(&overlay), ["/a".into(), "/b".into()]);
+        overlay.applied(Zxid(5));
+        assert!(paths(&overlay).is_empty() && overlay.ephemerals.is_empty());
     }
 
     #[test]

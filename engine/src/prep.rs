@@ -22,7 +22,6 @@ use crate::tree::index::{Guard, pin};
 use crate::tree::node::{NodeKind, TTL_MS_MAX};
 use crate::tree::path;
 use crate::tree::quota::{self, StatsTrack};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A request that changes something.
@@ -444,14 +443,7 @@ impl Work<'_> {
 
     /// Every ephemeral node that the session has now, or will have by what is proposed.
     fn close_session(&mut self, out: &mut Vec<u8>) {
-        let mut paths: BTreeSet<Box<str>> = self.tree.ephemerals().of(self.session).map(Into::into).collect();
-        for (path, kind) in self.overlay.proposed() {
-            match kind {
-                None => drop(paths.remove(path)),
-                Some(NodeKind::Ephemeral(owner)) if owner == self.session => drop(paths.insert(path.into())),
-                Some(_) => {}
-            }
-        }
+        let paths = self.overlay.ephemerals_of(self.session, self.tree);
         // More names than a transaction can hold are left out: applying it deletes what the session
         // owns, named or not.
         let bytes: usize = paths.iter().map(|path| 4 + path.len()).sum();

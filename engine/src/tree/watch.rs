@@ -68,6 +68,24 @@ impl WatchType {
 
 type Modes = u8;
 
+/// Who hears of an event, each once, in the order in which they came to be told.
+struct Told<C> {
+    order: Vec<C>,
+    known: HashSet<C, FixedState>,
+}
+
+impl<C: Copy + Eq + Hash> Told<C> {
+    fn new(hasher: FixedState) -> Self {
+        Told { order: Vec::new(), known: HashSet::with_hasher(hasher) }
+    }
+
+    fn push(&mut self, connection: C) {
+        if self.known.insert(connection) {
+            self.order.push(connection);
+        }
+    }
+}
+
 /// One table: connections by path, paths by connection.
 struct Table<C> {
     by_path: HashMap<Arc<str>, Vec<(C, Modes)>, FixedState>,
@@ -153,8 +171,8 @@ impl<C: Copy + Eq + Hash> Table<C> {
     }
 
     /// Who hears of an event at `path`; one-shot watches go.
-    fn trigger(&mut self, path: &str) -> Vec<C> {
-        let mut told = Vec::new();
+    fn trigger(&mut self, path: &str) -> Told<C> {
+        let mut told = Told::new(self.by_connection.hasher().clone());
         if let Some(watchers) = self.by_path.get_mut(path) {
             let mut spent = Vec::new();
             watchers.retain_mut(|(connection, modes)| {
@@ -176,7 +194,7 @@ impl<C: Copy + Eq + Hash> Table<C> {
             for ancestor in path::self_and_ancestors(path).skip(1) {
                 let watchers = self.by_path.get(ancestor).map_or(&[][..], Vec::as_slice);
                 for (connection, modes) in watchers {
-                    if modes & WatchMode::Recursive as Modes != 0 && !told.contains(connection) {
+                    if modes & WatchMode::Recursive as Modes != 0 {
                         told.push(*connection);
                     }
                 }
@@ -272,17 +290,17 @@ impl<C: Copy + Eq + Hash> Watches<C> {
             ChangeKind::Data => EventKind::DataChanged,
         };
         let told = self.data.trigger(changed);
-        told.iter().for_each(|connection| tell(*connection, event, changed, acl));
+        told.order.iter().for_each(|connection| tell(*connection, event, changed, acl));
         if change.kind == ChangeKind::Data {
             return;
         }
         if change.kind == ChangeKind::Deleted {
             let children = self.children.trigger(changed);
-            let untold = children.into_iter().filter(|connection| !told.contains(connection));
+            let untold = children.order.into_iter().filter(|connection| !told.known.contains(connection));
             untold.for_each(|connection| tell(connection, event, changed, acl));
         }
         let Some((parent, _)) = path::split(changed) else { return };
-        for connection in self.children.trigger(parent) {
+        for connection in self.children.trigger(parent).order {
             tell(connection, EventKind::ChildrenChanged, parent, change.parent_acl.as_deref());
         }
     }
