@@ -8,7 +8,7 @@ use crate::ring::{self, File, Wake};
 use ringkeeper_engine::id::Tick;
 use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Sequence, SyncMode, Upkeep};
 use ringkeeper_quorum::replica::Replica;
-use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, RequestBatch};
+use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,6 +26,8 @@ const TICK_MS: u64 = 20;
 pub struct CoreLink {
     /// What its connections ask for.
     pub requests: Receiver<RequestBatch>,
+    /// What operators ask over them.
+    pub inquiries: Receiver<Request>,
     /// What they are told.
     pub replies: Sender<ReplyBatch>,
     /// Told, but there was no room yet.
@@ -84,6 +86,13 @@ impl Drive {
         // Each core gets what it can take, also behind one that can take nothing.
         let behind = self.cores.iter_mut().filter_map(|core| (!core.deliver()).then_some(())).count();
         let delivered = behind == 0;
+        // A full disk stops requests, and makes operators ask.
+        for core in &self.cores {
+            while let Some(inquiry) = core.inquiries.receive() {
+                let batch = RequestBatch { items: vec![inquiry], ..RequestBatch::default() };
+                self.replica.step(now, Input::Requests(batch), effects);
+            }
+        }
         // Another core is first each time: the window may be full before the last one's turn.
         self.first_core = (self.first_core + 1) % self.cores.len();
         let (last, first) = self.cores.split_at(self.first_core);

@@ -253,6 +253,7 @@ fn start_cores(
     for (number, listener) in listeners.into_iter().enumerate() {
         let (core_wake, flush, stop) = (Wake::new(), Wake::new(), Wake::new());
         let (requests_in, requests) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
+        let (inquiries_in, inquiries) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
         let (replies, replies_out) = mailbox(MAILBOX_BATCHES, replica_wake.clone(), core_wake.clone());
         let state = CoreState {
             number: number as u16,
@@ -269,6 +270,7 @@ fn start_cores(
             touched: Vec::new(),
             in_flight: 0,
             in_flight_max: (settings.global_outstanding_limit / u32::from(options.cores)).max(1),
+            inquiries: inquiries_in,
         };
         let parts = CoreParts { state, clock, requests_in, admission: Arc::clone(&admission), replies_out };
         let (core_stop, stop_all, replica_wake) = (stop.clone(), Arc::clone(stop_all), replica_wake.clone());
@@ -281,7 +283,7 @@ fn start_cores(
         };
         let thread = thread::Builder::new().name(format!("client-{number}")).spawn(run);
         threads.push((stop, thread.map_err(|error| ServeError::Io("starting a core".into(), error))?));
-        links.push(CoreLink { requests, replies, undelivered: Default::default() });
+        links.push(CoreLink { requests, inquiries, replies, undelivered: Default::default() });
     }
     Ok((links, threads))
 }

@@ -73,6 +73,8 @@ pub struct CoreState {
     /// In-flight requests above which only connections without one are read: this core's share of
     /// `globalOutstandingLimit`.
     pub in_flight_max: u32,
+    /// Takes operators' questions past the requests, which may have to wait for the disk.
+    pub inquiries: Sender<Request>,
 }
 
 /// See the module.
@@ -300,6 +302,13 @@ impl CoreState {
         self.outgoing.items.push(request);
     }
 
+    /// Asks the replica something that must be answered also when it takes no requests.
+    pub fn inquire(&mut self, request: Request) {
+        if let Err(request) = self.inquiries.send(request) {
+            self.ask(request);
+        }
+    }
+
     fn has_room(&self, connection: &Connection) -> bool {
         self.outgoing.bytes.len() < OUTGOING_BYTES_MAX
             && connection.output.len() < OUTPUT_BYTES_MAX
@@ -408,7 +417,7 @@ impl CoreState {
         info!(peer = %connection.peer, "{word}");
         match self.commands.begin(word) {
             Step::Say(text) => self.say(connection, &text),
-            Step::Inquire(inquiry) => self.ask(Request::Report { connection: connection.id, inquiry }),
+            Step::Inquire(inquiry) => self.inquire(Request::Report { connection: connection.id, inquiry }),
         }
     }
 
@@ -486,6 +495,7 @@ mod tests {
             touched: Vec::new(),
             in_flight: 0,
             in_flight_max: 1000,
+            inquiries: mailbox(1, Wake::new(), Wake::new()).0,
             settings,
         };
         (Core::new(state, clock, requests, Arc::new(Admission::new(0, 0))), replica)

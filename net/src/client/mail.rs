@@ -49,7 +49,7 @@ impl Core {
                 Reply::Close { connection, reason } => self.close(connection, reason),
                 Reply::Collect { ticket, inquiry } => {
                     let report = Box::new(self.report(inquiry));
-                    self.state.ask(Request::Collected { ticket, report });
+                    self.state.inquire(Request::Collected { ticket, report });
                 }
                 Reply::Report { connection, report } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
