@@ -273,4 +273,20 @@ mod tests {
         assert_eq!((schedule.take(1), schedule.take(0), schedule.take(1)), (Some(4000), Some(5000), None));
         assert!(schedule.is_over());
     }
+
+    #[test]
+    fn an_open_loop_counts_what_is_answered_after_its_end() {
+        let server = "127.0.0.1:1".parse().unwrap();
+        let closed = Settings { duration_s: 1.0, ..workload::tests::settings(server) };
+        let open = Settings { rate_per_s: Some(10), ..closed.clone() };
+        for (settings, counted) in [(&closed, 1), (&open, 2)] {
+            let mut load = Measured::new(settings, &[1, 2, 3], 0);
+            let (inside, outside) = (999_999_999, 1_000_000_000);
+            for (intended_ns, now_ns) in [(5, inside), (5, outside), (outside, outside)] {
+                let pending = Pending { operation: Operation::Get, intended_ns };
+                load.reply(pending, ReplyHeader::default(), now_ns);
+            }
+            assert_eq!(load.finish().0.count(), counted);
+        }
+    }
 }

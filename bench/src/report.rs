@@ -186,14 +186,10 @@ fn distribution(histogram: &Histogram<u64>) -> String {
     for value in histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         count += value.count_since_last_iteration();
         let us = value.value_iterated_to() as f64 / NS_PER_US;
-        // The steps approach 1; the one that holds the last value is 1.
-        let quantile = if count == histogram.len() { 1.0 } else { value.quantile_iterated_to() };
+        let quantile = value.quantile_iterated_to();
         let _ = write!(text, "{us:12.3} {quantile:14.12} {count:10}");
         let _ =
             if quantile < 1.0 { writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile)) } else { writeln!(text) };
-        if quantile >= 1.0 {
-            break;
-        }
     }
     let (mean, deviation) = (histogram.mean() / NS_PER_US, histogram.stdev() / NS_PER_US);
     let max = histogram.max() as f64 / NS_PER_US;
