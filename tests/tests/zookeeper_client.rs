@@ -269,7 +269,13 @@ fn a_session_survives_a_restart_of_the_server() {
         // with setWatches2, and it always asks with setWatches.)
         client.set_data("/kept", b"after", Some(0)).await.unwrap();
         assert_eq!(soon(data.changed()).await.event_type, EventType::NodeDataChanged);
+        // A dropped client closes its session by itself, some time.
+        let other = connect(&server).await;
+        let (there, gone) = other.check_and_watch_stat("/mine").await.unwrap();
+        assert!(there.is_some());
         drop(client);
+        assert_eq!(soon(gone.changed()).await.event_type, EventType::NodeDeleted);
+        drop(other);
 
         // After a clean stop too.
         let stopped = server.stop().expect("it stops").expect("it ran");
