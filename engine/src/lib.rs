@@ -14,6 +14,7 @@
 //! | `apply`, `database`, `checkpoint` | a transaction changes tree and sessions; all of it into a file and back |
 //! | `read`, `order` | reads at one moment of the tree; a session's requests in order |
 //! | `log`, `snap` | what is on disk: group-committed segments, checkpoints |
+//! | `zookeeper` | ZooKeeper's own log and snapshot files, read and written |
 //! | `stats` | plain counters, and the report that an operator gets |
 
 pub mod apply;
@@ -34,3 +35,4 @@ pub mod session;
 pub mod snap;
 pub mod stats;
 pub mod tree;
+pub mod zookeeper;

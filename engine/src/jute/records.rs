@@ -212,6 +212,15 @@ record! {
     MultiTxn<'a> { txns: Vec<Txn<'a>> }
 }
 
+record! {
+    /// The beginning of ZooKeeper's log and snapshot files.
+    FileHeader { magic: i32, version: i32, dbid: i64 }
+}
+record! {
+    /// Behind a transaction in a log or a proposal: the digest of the tree that it leads to.
+    TxnDigest { version: i32, tree_digest: i64 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
