@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_engine::zookeeper::FileName;
 use ringkeeper_engine::zookeeper::log::{self, End, LogFile};
+use ringkeeper_engine::zookeeper::restore::{Refusal, Restored, restore};
 use ringkeeper_engine::zookeeper::snapshot::{Item, Snapshot, SnapshotWriter};
 use ringkeeper_engine::zookeeper::stream::Compression;
 use ringkeeper_tests::differences::unexpected;
@@ -106,4 +108,43 @@ fn logs_and_snapshots_written_again_have_the_same_bytes() {
         }
     }
     assert!(logs > 2 && snapshots > 2 && transactions > 50, "{logs} {snapshots} {transactions}");
+}
+
+/// Restores from some of ZooKeeper's files.
+fn restored(files: &[(FileName, PathBuf)]) -> Result<Restored, Refusal> {
+    let names: Vec<FileName> = files.iter().map(|(name, _)| *name).collect();
+    restore(&names, 1, |number| fs::read(&files[number].1)).unwrap()
+}
+
+#[test]
+fn every_snapshot_with_the_logs_behind_it_makes_the_tree_whose_digest_zookeeper_wrote() {
+    let server = lived_through(HISTORY);
+    let files: Vec<(FileName, PathBuf)> = files(&server.data_dir).into_iter().collect();
+    let is_snapshot = |name: &FileName| matches!(name, FileName::Snapshot(_));
+    let snapshots = files.iter().filter(|(name, _)| is_snapshot(name)).count();
+    let mut found = Vec::new();
+    for kept in 0..=snapshots {
+        let mut seen = 0;
+        let some: Vec<(FileName, PathBuf)> = files
+            .iter()
+            .filter(|(name, _)| {
+                seen += usize::from(is_snapshot(name));
+                !is_snapshot(name) || seen <= kept
+            })
+            .cloned()
+            .collect();
+        let restored =
+            restored(&some).unwrap_or_else(|e| panic!("{}", e.display(|n| format!("{:?}", some[n]))));
+        assert_eq!(restored.snapshot.is_some(), kept > 0);
+        assert_eq!(restored.digests.different, 0, "{:?}", restored.digests);
+        assert!(restored.digests.compared >= restored.transactions.min(1), "{:?}", restored.digests);
+        let Restored { database, transactions, .. } = restored;
+        let digest = TreeDigest::of_tree(&database.tree.reader());
+        found.push((database.last, digest, database.sessions, database.tree.node_count(), transactions));
+    }
+    let first = found[0].clone();
+    assert!(first.4 > 50);
+    for other in &found {
+        assert_eq!((&other.0, &other.1, &other.2, &other.3), (&first.0, &first.1, &first.2, &first.3));
+    }
 }

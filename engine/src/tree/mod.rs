@@ -9,6 +9,7 @@
 
 pub mod acl;
 pub mod children;
+pub mod digest;
 pub mod ephemeral;
 pub mod index;
 pub mod node;

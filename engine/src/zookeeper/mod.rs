@@ -7,13 +7,14 @@
 //! | `log` | a log's bytes in, transactions with their offsets and faults out; and the way back |
 //! | `stream` | plain, gzip and snappy: bytes as they are needed, with their running checksum |
 //! | `snapshot` | a snapshot's bytes in, sessions, access control lists and nodes out; and the way back |
+//! | `restore` | several files in, the tree and the sessions that they say out, or why not |
 //!
 //! Every reader is total: it takes any bytes, and allocates in proportion to them. What it finds wrong
-//! it names with its offset. It judges the bytes of one file; what several files say together is
-//! another matter.
+//! it names with its offset.
 
 pub mod format;
 pub mod log;
+pub mod restore;
 pub mod snapshot;
 pub mod stream;
 pub mod transaction;

@@ -12,7 +12,8 @@ use crate::jute::records::{
 use crate::jute::{self, Reader, Write};
 use crate::op::OpCode;
 use crate::tree::acl::RawAcl;
-use crate::tree::path;
+use crate::tree::{digest, path};
+use std::collections::BTreeSet;
 
 /// Bytes of a transaction's header.
 pub const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4;
@@ -98,6 +99,50 @@ impl<'a> Transaction<'a> {
             }
         }
     }
+}
+
+impl Transaction<'_> {
+    /// The nodes that it may change, from a session that owns the nodes `owned`.
+    ///
+    /// # Errors
+    /// None for a transaction that was decoded.
+    pub fn touches<'e>(&self, owned: impl Iterator<Item = &'e str>) -> jute::Result<BTreeSet<String>> {
+        let mut paths = BTreeSet::new();
+        let mut with_parent = |path: &str| paths.extend(digest::with_parent(path).map(str::to_owned));
+        match self.op {
+            OpCode::CloseSession => {
+                if !self.record.is_empty() {
+                    let CloseSessionTxn { paths_to_delete } = jute::from_bytes(self.record)?;
+                    paths_to_delete.iter().for_each(|path| with_parent(path));
+                }
+                owned.for_each(with_parent);
+            }
+            OpCode::Multi if self.form == Form::Current => {
+                let MultiTxn { txns } = jute::from_bytes(self.record)?;
+                for txn in txns {
+                    touched_by(txn.op, txn.data.unwrap_or_default(), &mut with_parent)?;
+                }
+            }
+            _ => touched_by(self.header.op, self.record, &mut with_parent)?,
+        }
+        Ok(paths)
+    }
+}
+
+fn touched_by(op: i32, record: &[u8], touch: &mut impl FnMut(&str)) -> jute::Result<()> {
+    use OpCode::*;
+    match OpCode::from_code(op) {
+        Some(
+            Create | Create2 | CreateTtl | CreateContainer | Delete | DeleteContainer | SetData | Reconfig
+            | SetAcl,
+        ) => {
+            // All of them begin with the path.
+            let PathRecord { path } = jute::from_bytes(record)?;
+            touch(&path);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Appends a transaction's bytes: `applied` (header and record, as this server keeps them) and a digest.

@@ -1,0 +1,470 @@
+//! What a ZooKeeper server knows, from its files: the newest snapshot that is whole, then the logs
+//! behind it, as the server itself would restore it; but where that would lose or invent a transaction,
+//! it is refused.
+//!
+//! | found | what happens |
+//! |---|---|
+//! | a damaged snapshot | the one before serves, and this is said |
+//! | no whole snapshot, logs from the first transaction on | the logs alone are replayed |
+//! | no whole snapshot, logs that begin later, or none | refused: never an empty tree |
+//! | a torn end of a log, and its last transaction goes on in the next log, or nowhere | cut, and said |
+//! | any other damage of a log | refused |
+//! | transactions that do not follow each other | refused |
+//! | a snapshot that has seen more than the logs hold | refused |
+//! | an ephemeral node without a session | removed, as ZooKeeper removes it |
+//! | a tree whose digest is not as ZooKeeper wrote it | said, as ZooKeeper says it |
+//!
+//! A snapshot is fuzzy: it was written while transactions were applied. The replay over it is ours, see
+//! `tree`. A list that the snapshot does not have was made meanwhile, with what is replayed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::format::{Fault, FileName};
+use super::log::{End, LogFile, is_unwritten};
+use super::snapshot::{Item, OPEN_ACL, Snapshot, SnapshotNode, TreeDigestAt};
+use super::transaction::Transaction;
+use crate::database::Database;
+use crate::id::{SessionId, Zxid};
+use crate::tree::acl::{AclList, AclRef};
+use crate::tree::digest::{self, TreeDigest};
+use crate::tree::index::pin;
+use crate::tree::{Changes, path};
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+
+/// The number of a file in what was given to [`restore`].
+pub type FileNumber = usize;
+
+/// A restored server.
+pub struct Restored {
+    /// Its tree and sessions.
+    pub database: Database,
+    /// The snapshot that served; `None` if the logs alone did.
+    pub snapshot: Option<FileNumber>,
+    /// Newer snapshots that are damaged, and how.
+    pub damaged: Vec<(FileNumber, Fault)>,
+    /// Logs that were read.
+    pub logs: usize,
+    /// Transactions that were replayed.
+    pub transactions: u64,
+    /// Logs with a torn end: the offset, and how many bytes of a transaction were there.
+    pub torn: Vec<(FileNumber, u64, u64)>,
+    /// What the digests say.
+    pub digests: Digests,
+    /// Ephemeral nodes whose sessions are gone.
+    pub orphans: u64,
+}
+
+/// The digests that ZooKeeper wrote, compared with the tree's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// How many could be compared.
+    pub compared: u64,
+    /// How many differ.
+    pub different: u64,
+    /// The first transaction whose digest differs.
+    pub first_different: Option<Zxid>,
+}
+
+/// Why nothing was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is neither a snapshot nor a log.
+    Nothing,
+    /// No snapshot is whole, and the logs do not begin with the first transaction.
+    NoSnapshot {
+        /// The snapshots there are, and how they are damaged.
+        damaged: Vec<(FileNumber, Fault)>,
+        /// The first log.
+        first_log: Option<FileNumber>,
+    },
+    /// A log is damaged.
+    Log {
+        /// Which one.
+        file: FileNumber,
+        /// Where and how.
+        fault: Fault,
+    },
+    /// Transactions are missing, or come twice.
+    Order {
+        /// In which log.
+        file: FileNumber,
+        /// Where, in bytes.
+        offset: u64,
+        /// The one that comes.
+        found: Zxid,
+        /// The one before it.
+        after: Zxid,
+    },
+    /// A snapshot has seen transactions that no log has.
+    EndsEarly {
+        /// The snapshot.
+        file: FileNumber,
+        /// What it has seen.
+        known: Zxid,
+        /// The last transaction there is.
+        last: Zxid,
+    },
+    /// A node of the snapshot has a list that is nowhere.
+    NoList {
+        /// The node.
+        path: String,
+    },
+}
+
+impl Refusal {
+    /// Says it, with `name` for the files.
+    pub fn display(&self, name: impl Fn(FileNumber) -> String) -> impl fmt::Display {
+        match self {
+            Refusal::Nothing => "there is neither a snapshot nor a log of ZooKeeper".to_owned(),
+            Refusal::NoSnapshot { damaged, first_log } => {
+                let mut text = "no snapshot is whole".to_owned();
+                for (file, fault) in damaged {
+                    text.push_str(&format!("; {} is {fault}", name(*file)));
+                }
+                match first_log {
+                    Some(file) => text.push_str(&format!(
+                        "; the logs begin with {}, which is not the first transaction",
+                        name(*file)
+                    )),
+                    None => text.push_str("; and there is no log"),
+                }
+                text
+            }
+            Refusal::Log { file, fault } => format!("{} is {fault}", name(*file)),
+            Refusal::Order { file, offset, found, after } => format!(
+                "{}: transaction {found} at offset {offset} does not follow {after}: {}",
+                name(*file),
+                if found > after { "transactions are missing" } else { "the logs contradict each other" }
+            ),
+            Refusal::EndsEarly { file, known, last } => format!(
+                "the logs end at {last}, but {} knows of {known}: transactions are missing",
+                name(*file)
+            ),
+            Refusal::NoList { path } => format!("the access control list of {path} is nowhere"),
+        }
+    }
+}
+
+/// Restores a server from its files. `read` is asked for the bytes of one after the other; `seed` keys
+/// the tree's hashes.
+///
+/// # Errors
+/// The outer one is the first of `read`; the inner one says why there is no restored server.
+pub fn restore<E>(
+    files: &[FileName],
+    seed: u64,
+    mut read: impl FnMut(FileNumber) -> Result<Vec<u8>, E>,
+) -> Result<Result<Restored, Refusal>, E> {
+    let mut numbers: Vec<FileNumber> = (0..files.len()).collect();
+    numbers.sort_by_key(|number| files[*number].zxid());
+    let (snapshots, logs): (Vec<_>, Vec<_>) =
+        numbers.into_iter().partition(|number| matches!(files[*number], FileName::Snapshot(_)));
+    if files.is_empty() {
+        return Ok(Err(Refusal::Nothing));
+    }
+    let (mut replay, mut damaged) = (None, Vec::new());
+    for number in snapshots.iter().rev() {
+        match load(&read(*number)?, files[*number].zxid(), seed) {
+            Ok(loaded) => {
+                replay = Some((*number, loaded));
+                break;
+            }
+            Err(fault) => damaged.push((*number, fault)),
+        }
+    }
+    let snapshot = replay.as_ref().map(|(number, _)| *number);
+    // The name of a damaged snapshot alone says that there were transactions up to there.
+    let mut known = damaged.iter().map(|(number, _)| (files[*number].zxid(), *number)).max();
+    if let Some((number, loaded)) = &replay {
+        known = known.max(Some((loaded.fuzzy_until, *number)));
+    }
+    let from_snapshot = replay.is_some();
+    let loaded = replay.map_or_else(|| Loaded::empty(seed), |(_, loaded)| loaded);
+    let begin = loaded.database.last;
+    // The last log that begins at or before the snapshot may go on behind it.
+    let first = logs.partition_point(|number| files[*number].zxid() <= begin).saturating_sub(1);
+    let logs = &logs[first..];
+    if !from_snapshot && logs.first().is_none_or(|number| files[*number].zxid() != FIRST_TRANSACTION) {
+        return Ok(Err(Refusal::NoSnapshot { damaged, first_log: logs.first().copied() }));
+    }
+    let mut replay = Replay::new(loaded);
+    for number in logs {
+        if let Err(refusal) = replay.log(*number, &read(*number)?) {
+            return Ok(Err(refusal));
+        }
+    }
+    if let Some((known, file)) = known
+        && known > replay.database.last
+    {
+        return Ok(Err(Refusal::EndsEarly { file, known, last: replay.database.last }));
+    }
+    Ok(replay.finish().map(|replay| Restored {
+        snapshot,
+        damaged,
+        logs: logs.len(),
+        transactions: replay.transactions,
+        torn: replay.torn,
+        digests: replay.digests,
+        orphans: replay.orphans,
+        database: replay.database,
+    }))
+}
+
+/// What a standalone server numbers first. (An ensemble's is of epoch 1: that none was before it is not
+/// known from it.)
+const FIRST_TRANSACTION: Zxid = Zxid(1);
+
+/// A snapshot as a tree.
+struct Loaded {
+    database: Database,
+    /// From this transaction on, the tree is as it was at one moment.
+    fuzzy_until: Zxid,
+    digest: Option<TreeDigestAt>,
+    /// Nodes whose list the snapshot does not have. They have `nobody`'s until it is replayed.
+    listless: Vec<Box<str>>,
+    nobody: AclRef,
+}
+
+impl Loaded {
+    fn empty(seed: u64) -> Loaded {
+        Loaded {
+            database: Database::new(seed),
+            fuzzy_until: Zxid::ZERO,
+            digest: None,
+            listless: Vec::new(),
+            nobody: Arc::new(AclList::new(Vec::new())),
+        }
+    }
+
+    fn node(&mut self, node: &SnapshotNode<'_>, places: &mut Places) -> Result<(), String> {
+        let path = path::normal(&node.path);
+        let tree = &mut self.database.tree;
+        if !path::is_valid(path) || (path == "/") != node.path.is_empty() {
+            return Err(format!("{:?} is no path", node.path));
+        }
+        if path::is_special(path) {
+            if !places.special.insert(path.to_owned()) {
+                return Err(format!("{path} comes twice"));
+            }
+        } else if tree.get(path, &pin()).is_some() {
+            return Err(format!("{path} comes twice"));
+        }
+        let stat = &node.stat;
+        let acl = match places.lists.get(&node.acl) {
+            Some(list) => Arc::clone(list),
+            // It is younger than the snapshot: the replay makes it, and all below it.
+            None if Zxid::from_jute(stat.czxid) > places.zxid => {
+                places.dropped.insert(path.to_owned());
+                return Ok(());
+            }
+            None => {
+                self.listless.push(path.into());
+                Arc::clone(&self.nobody)
+            }
+        };
+        // A server of 255 is none where TTL nodes can be, and theirs are where one can be.
+        if tree.restore(path, node.data, acl, stat, true).is_err() {
+            let above = path::self_and_ancestors(path);
+            if above.into_iter().any(|ancestor| places.dropped.contains(ancestor)) {
+                return Ok(());
+            }
+            return Err(format!("{path} comes before its parent"));
+        }
+        for zxid in [stat.czxid, stat.mzxid, stat.pzxid] {
+            self.fuzzy_until = self.fuzzy_until.max(Zxid::from_jute(zxid));
+        }
+        Ok(())
+    }
+}
+
+/// What the nodes of a snapshot refer to.
+struct Places {
+    zxid: Zxid,
+    lists: HashMap<i64, AclRef, FixedState>,
+    special: BTreeSet<String>,
+    dropped: BTreeSet<String>,
+}
+
+/// Reads a snapshot whose name says `zxid`.
+fn load(file: &[u8], zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
+    let mut loaded = Loaded::empty(seed);
+    let mut places = Places {
+        zxid,
+        lists: HashMap::with_hasher(FixedState::with_seed(seed)),
+        special: BTreeSet::new(),
+        dropped: BTreeSet::new(),
+    };
+    places.lists.insert(OPEN_ACL, Arc::new(AclList::open()));
+    let mut snapshot = Snapshot::open(file)?;
+    loop {
+        let offset = snapshot.offset();
+        let fault = |what: String| Fault { offset, what };
+        match snapshot.next()? {
+            Some(Item::Session { id, timeout_ms }) => {
+                let timeout_ms = u32::try_from(timeout_ms);
+                let timeout_ms = timeout_ms.map_err(|_| fault(format!("session {id} has no timeout")))?;
+                loaded.database.sessions.insert(id, timeout_ms);
+            }
+            Some(Item::Acl { number, list }) => {
+                let list = loaded.database.tree.acls.intern(list);
+                places.lists.insert(number, list.map_err(|error| fault(error.to_string()))?);
+            }
+            Some(Item::Node(node)) => loaded.node(&node, &mut places).map_err(fault)?,
+            None => break,
+        }
+    }
+    let trailer = snapshot.trailer();
+    // A leader that begins an epoch has a digest from before it, a new server one of nothing.
+    let usable = |digest: &TreeDigestAt| {
+        digest.version == digest::VERSION && digest.zxid >= zxid && digest.zxid != Zxid::ZERO
+    };
+    loaded.digest = trailer.digest.filter(usable);
+    let seen = [trailer.last_zxid, trailer.digest.map(|digest| digest.zxid), Some(zxid)];
+    loaded.fuzzy_until = seen.into_iter().flatten().fold(loaded.fuzzy_until, Zxid::max);
+    loaded.database.last = zxid;
+    Ok(loaded)
+}
+
+/// The replay of the logs.
+struct Replay {
+    database: Database,
+    fuzzy_until: Zxid,
+    expected: Option<TreeDigestAt>,
+    listless: Vec<Box<str>>,
+    nobody: AclRef,
+    /// Known once the replay has passed the end of the fuzziness.
+    digest: Option<TreeDigest>,
+    digests: Digests,
+    transactions: u64,
+    torn: Vec<(FileNumber, u64, u64)>,
+    orphans: u64,
+}
+
+impl Replay {
+    fn new(loaded: Loaded) -> Replay {
+        let mut replay = Replay {
+            database: loaded.database,
+            fuzzy_until: loaded.fuzzy_until,
+            expected: loaded.digest,
+            listless: loaded.listless,
+            nobody: loaded.nobody,
+            digest: None,
+            digests: Digests::default(),
+            transactions: 0,
+            torn: Vec::new(),
+            orphans: 0,
+        };
+        replay.begin_digest();
+        replay
+    }
+
+    fn log(&mut self, number: FileNumber, file: &[u8]) -> Result<(), Refusal> {
+        if is_unwritten(file) {
+            self.torn.push((number, 0, 0));
+            return Ok(());
+        }
+        let refused = |fault| Refusal::Log { file: number, fault };
+        let log = LogFile::open(file).map_err(refused)?;
+        let mut entries = log.entries();
+        for entry in &mut entries {
+            let entry = entry.map_err(refused)?;
+            let (found, after) = (Zxid::from_jute(entry.transaction.header.zxid), self.database.last);
+            if found <= after && self.transactions == 0 {
+                continue;
+            }
+            if !follows(after, found) {
+                return Err(Refusal::Order { file: number, offset: entry.offset, found, after });
+            }
+            self.transaction(&entry.transaction)
+                .map_err(|what| refused(Fault { offset: entry.offset, what }))?;
+        }
+        if let Some(End::Torn { offset, bytes, .. }) = entries.end() {
+            self.torn.push((number, offset, bytes));
+        }
+        Ok(())
+    }
+
+    fn transaction(&mut self, transaction: &Transaction<'_>) -> Result<(), String> {
+        let mut touched = BTreeSet::new();
+        if self.digest.is_some() {
+            let owned = self.database.tree.ephemerals().of(SessionId(transaction.header.client_id));
+            touched = transaction.touches(owned).map_err(|error| error.to_string())?;
+        }
+        let paths = || touched.iter().map(String::as_str);
+        let before = TreeDigest::of_paths(&self.database.tree, paths());
+        self.database.replay(&transaction.to_apply()).map_err(|error| error.to_string())?;
+        self.transactions += 1;
+        if let Some(digest) = &mut self.digest {
+            *digest = digest.minus(before).plus(TreeDigest::of_paths(&self.database.tree, paths()));
+            let expected = transaction.digest.filter(|digest| digest.version == digest::VERSION);
+            if let (Some(digest), Some(expected)) = (self.digest, expected) {
+                self.compare(digest, TreeDigest(expected.tree_digest));
+            }
+        }
+        self.begin_digest();
+        Ok(())
+    }
+
+    /// Takes the digest of the whole tree as soon as it is the tree of one moment.
+    fn begin_digest(&mut self) {
+        if self.digest.is_some() || self.database.last < self.fuzzy_until {
+            return;
+        }
+        let digest = TreeDigest::of_tree(&self.database.tree.reader());
+        self.digest = Some(digest);
+        if let Some(expected) = self.expected.filter(|expected| expected.zxid == self.database.last) {
+            self.compare(digest, TreeDigest(expected.digest));
+        }
+    }
+
+    fn compare(&mut self, found: TreeDigest, expected: TreeDigest) {
+        self.digests.compared += 1;
+        if found != expected {
+            self.digests.different += 1;
+            self.digests.first_different.get_or_insert(self.database.last);
+        }
+    }
+
+    fn finish(mut self) -> Result<Replay, Refusal> {
+        let guard = pin();
+        let tree = &self.database.tree;
+        let without = |path: &&Box<str>| {
+            tree.get(path, &guard).is_some_and(|node| Arc::ptr_eq(&node.data(&guard).acl, &self.nobody))
+        };
+        if let Some(path) = self.listless.iter().find(without) {
+            return Err(Refusal::NoList { path: path.to_string() });
+        }
+        drop(guard);
+        self.remove_orphans();
+        self.database.replayed();
+        Ok(self)
+    }
+
+    /// Removes what belongs to sessions that are gone (`ZooKeeperServer.loadData`).
+    fn remove_orphans(&mut self) {
+        let Database { tree, sessions, last } = &mut self.database;
+        let orphans: Vec<String> = tree
+            .ephemerals()
+            .iter()
+            .filter(|(session, _)| !sessions.contains_key(session))
+            .flat_map(|(_, paths)| paths.iter().map(|path| path.to_string()))
+            .collect();
+        let mut batch = tree.begin();
+        for path in &orphans {
+            // It is there: the list of ephemeral nodes says so.
+            let _ = batch.delete(path, *last, &mut Changes::default());
+            self.orphans += 1;
+        }
+        batch.publish();
+    }
+}
+
+/// Whether a transaction can come behind another: the next of its epoch, or the first of a later one.
+fn follows(after: Zxid, found: Zxid) -> bool {
+    let next = after.counter().checked_add(1);
+    (found.epoch() == after.epoch() && next == Some(found.counter()))
+        || (found.epoch() > after.epoch() && found.counter() == 1)
+}
