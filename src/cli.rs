@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, ConfigError, Notice, Override};
 
@@ -56,6 +56,26 @@ pub enum Command {
             ringkeeper status --server '[::1]:2181'"
     )]
     Status(StatusArgs),
+    /// Make a data directory of ours from a ZooKeeper's, which stays as it is.
+    #[command(
+        long_about = "Make a data directory of ours from a ZooKeeper's, which stays as it is.\n\n\
+            The newest snapshot that is whole is read, then the logs behind it, as ZooKeeper itself would. \
+            What would lose a transaction is refused: damage in the middle of a log, transactions that are \
+            missing, no whole snapshot. `serve` does the same by itself where it finds a ZooKeeper's data.",
+        after_help = "Examples:\n  \
+            ringkeeper import /var/lib/zookeeper --to /var/lib/ringkeeper\n  \
+            ringkeeper import /var/lib/zookeeper --log-dir /log/zookeeper --to /var/lib/ringkeeper"
+    )]
+    Import(ImportArgs),
+    /// Write a data directory of ours as a ZooKeeper's.
+    #[command(
+        long_about = "Write a data directory of ours, on which no server runs, as a ZooKeeper's: a snapshot, and \
+            a log of the transactions behind our newest checkpoint. ZooKeeper 3.5 and later start on it.",
+        after_help = "Examples:\n  \
+            ringkeeper export /var/lib/ringkeeper --to /var/lib/zookeeper\n  \
+            ringkeeper export /var/lib/ringkeeper --to /var/lib/zookeeper --compression gzip"
+    )]
+    Export(ExportArgs),
     /// List the configuration keys: where each is written, its values, its meaning here.
     #[command(after_help = "Examples:\n  \
             ringkeeper keys                all keys\n  \
@@ -105,6 +125,55 @@ pub struct StatusArgs {
     /// The server to ask; an IPv6 address stands in brackets.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub server: Option<(String, u16)>,
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// ZooKeeper's dataDir, which has a directory version-2.
+    #[arg(value_name = "DATADIR")]
+    pub from: PathBuf,
+    /// ZooKeeper's dataLogDir, if it has one.
+    #[arg(long, value_name = "D")]
+    pub log_dir: Option<PathBuf>,
+    /// The dataDir to make.
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The dataLogDir to make, if the log is to have its own.
+    #[arg(long, value_name = "D")]
+    pub to_log_dir: Option<PathBuf>,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Our dataDir.
+    #[arg(value_name = "DIR")]
+    pub from: PathBuf,
+    /// Our dataLogDir, if the log has its own.
+    #[arg(long, value_name = "D")]
+    pub log_dir: Option<PathBuf>,
+    /// The dataDir for ZooKeeper.
+    #[arg(long, value_name = "DATADIR")]
+    pub to: PathBuf,
+    /// The dataLogDir for ZooKeeper, if it is to have one.
+    #[arg(long, value_name = "D")]
+    pub to_log_dir: Option<PathBuf>,
+    /// How the snapshot is packed; ZooKeeper reads gzip and snappy from 3.6 on.
+    #[arg(long, value_enum, default_value_t)]
+    pub compression: Packing,
+}
+
+/// How a snapshot is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Packing {
+    /// Not at all.
+    #[default]
+    None,
+    /// As gzip does.
+    Gzip,
+    /// As snappy-java does.
+    Snappy,
 }
 
 impl ServeArgs {

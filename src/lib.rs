@@ -5,5 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod export;
+pub mod import;
 pub mod serve;
 pub mod status;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringkeeper::cli::{Cli, Command};
-use ringkeeper::{config, serve, status};
+use ringkeeper::{config, export, import, serve, status};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,6 +14,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::main(&args),
         Command::Status(args) => status::main(&args),
+        Command::Import(args) => import::main(&args),
+        Command::Export(args) => export::main(&args),
         Command::Keys { pattern } => keys(&pattern),
     }
 }

@@ -6,6 +6,7 @@ use crate::client::commands::{Commands, Facts};
 use crate::client::core::{Core, CoreState};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
+use crate::disk::zookeeper::{self, Place};
 use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
 use crate::drive::{CoreLink, Drive, LogLane};
 use crate::listen::{ListenOptions, listen};
@@ -105,6 +106,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let listeners = listen(options.listen, options.listening, options.cores)
         .map_err(|error| ServeError::Io(format!("listening on {}", options.listen), error))?;
     let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
+    take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let (database, log) = recover(&directory, &options, seed)?;
     let clock = Clock::start();
@@ -169,6 +171,22 @@ fn run_replica(
     let drive = Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, checkpoints, log, stop };
     let ran = ring::run(drive.run()).map_err(|error| ServeError::Io("starting".into(), error))?;
     ran.map_err(ServeError::Log)
+}
+
+/// Begins with a ZooKeeper's data, if there is some and none of ours.
+fn take_over(options: &Options, seed: u64) -> Result<(), DiskError> {
+    let place = Place { data: &options.data_dir, log: &options.data_log_dir };
+    let Some(imported) = zookeeper::take_over(place, seed)? else { return Ok(()) };
+    imported.notices.iter().for_each(|notice| warn!("{notice}"));
+    info!(
+        "took over ZooKeeper's data in {}: zxid {}, {} nodes, {} sessions; its files stay as they are, ours \
+         lie beside them",
+        options.data_dir.display(),
+        imported.last,
+        imported.nodes,
+        imported.sessions
+    );
+    Ok(())
 }
 
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.

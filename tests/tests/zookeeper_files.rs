@@ -1,35 +1,96 @@
-//! ZooKeeper's own files, made by a real ZooKeeper: read, and written again byte for byte.
+//! ZooKeeper's own files: those of a real ZooKeeper read, taken over, and written again byte for byte;
+//! and a real ZooKeeper on those that we wrote.
 //!
-//! The ZooKeeper is Debian's 3.8.0, or the one that `REFERENCE_CLASS_PATH` names.
+//! The ZooKeeper is Debian's 3.8.0, or the one that `REFERENCE_CLASS_PATH` names. Snappy needs a class
+//! path with snappy-java in it, which Debian's has not.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use ringkeeper_engine::id::SessionId;
 use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_engine::zookeeper::FileName;
 use ringkeeper_engine::zookeeper::log::{self, End, LogFile};
 use ringkeeper_engine::zookeeper::restore::{Refusal, Restored, restore};
-use ringkeeper_engine::zookeeper::snapshot::{Item, Snapshot, SnapshotWriter};
+use ringkeeper_engine::zookeeper::snapshot::{self, Snapshot, SnapshotWriter};
 use ringkeeper_engine::zookeeper::stream::Compression;
 use ringkeeper_tests::differences::unexpected;
 use ringkeeper_tests::differential::reference;
-use ringkeeper_tests::script::{Run, Script};
-use ringkeeper_tests::server::Server;
+use ringkeeper_tests::script::{Item, Run, Script};
+use ringkeeper_tests::server::{Kind, Server, ringkeeper_binary};
 use ringkeeper_tests::transcript::transcript;
+use ringkeeper_tests::wire::{REPLY_HEADER_BYTES, op};
 
 /// Every kind of transaction, of node, of list and of data, over several logs and snapshots.
 const HISTORY: &str = include_str!("../testdata/zookeeper_files/history.zkt");
 
-/// A ZooKeeper that has lived through the script, stopped; its files go when it is dropped.
-fn lived_through(script: &str) -> Server {
-    let script = Script::parse(script).unwrap_or_else(|e| panic!("{e}"));
-    let mut server = Server::start(reference(), script.options.clone()).unwrap_or_else(|e| panic!("{e}"));
-    let run = Run::play(&script, &mut server);
+/// What a client does with a server that goes on from it.
+const MORE: &str = include_str!("../testdata/zookeeper_files/more.zkt");
+
+/// Reads every node.
+const WALK: &str = "W connect timeout=3000000\nW auth digest \"super:admin\"\nW walk /\n";
+
+fn script(text: &str) -> Script {
+    Script::parse(text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn play(text: &str, server: &mut Server) -> Run {
+    let script = script(text);
+    let run = Run::play(&script, server);
     assert!(run.broken_off.is_none(), "{:?}\n{}", run.broken_off, server.output_tail());
     assert_eq!(unexpected(&script, &transcript(&script, &run)), [""; 0]);
+    run
+}
+
+fn stop(server: &mut Server) {
     server.stop().unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Starts a server on files that lie there.
+fn go_on(server: &mut Server) {
+    server.restart().unwrap_or_else(|e| panic!("{e}"));
+}
+
+fn start(kind: Kind, more: &[&str]) -> Server {
+    let mut options = script(HISTORY).options;
+    options.properties.extend(more.iter().map(|property| (*property).to_owned()));
+    Server::start(kind, options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A ZooKeeper that has lived through the script, stopped; its files go when it is dropped.
+fn lived_through(text: &str, more: &[&str]) -> Server {
+    let mut server = start(reference(), more);
+    play(text, &mut server);
+    stop(&mut server);
     server
+}
+
+/// What every node looks like to a client: the answers to getChildren2, getData and getACL without their
+/// headers, and of the first without the children, which come in no order.
+fn walk(server: &mut Server) -> Vec<Vec<u8>> {
+    const STAT_BYTES: usize = 68;
+    let run = play(WALK, server);
+    let answers = run.records.into_iter().filter_map(|record| match record.item {
+        Item::Reply { op: op::GET_CHILDREN2, frame, .. } => Some(frame[frame.len() - STAT_BYTES..].to_vec()),
+        Item::Reply { op: op::GET_DATA | op::GET_ACL, frame, .. } => {
+            Some(frame[REPLY_HEADER_BYTES..].to_vec())
+        }
+        _ => None,
+    });
+    answers.collect()
+}
+
+fn ringkeeper(words: &[&str]) -> (bool, String) {
+    let binary = ringkeeper_binary().unwrap_or_else(|e| panic!("{e}"));
+    let output = Command::new(binary).args(words).output().expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary directory")
 }
 
 /// ZooKeeper's files of one kind, by name.
@@ -63,9 +124,9 @@ fn snapshot_again(file: &[u8]) -> (Vec<u8>, usize) {
     let mut snapshot = Snapshot::open(file).unwrap();
     while let Some(item) = snapshot.next().unwrap() {
         match item {
-            Item::Session { .. } => counts[0] += 1,
-            Item::Acl { .. } => counts[1] += 1,
-            Item::Node(_) => {}
+            snapshot::Item::Session { .. } => counts[0] += 1,
+            snapshot::Item::Acl { .. } => counts[1] += 1,
+            snapshot::Item::Node(_) => {}
         }
     }
     let trailer = snapshot.trailer();
@@ -90,7 +151,7 @@ fn snapshot_again(file: &[u8]) -> (Vec<u8>, usize) {
 
 #[test]
 fn logs_and_snapshots_written_again_have_the_same_bytes() {
-    let server = lived_through(HISTORY);
+    let server = lived_through(HISTORY, &[]);
     let (mut logs, mut snapshots, mut transactions) = (0, 0, 0);
     for (name, path) in files(&server.data_dir) {
         let file = fs::read(&path).unwrap();
@@ -118,7 +179,7 @@ fn restored(files: &[(FileName, PathBuf)]) -> Result<Restored, Refusal> {
 
 #[test]
 fn every_snapshot_with_the_logs_behind_it_makes_the_tree_whose_digest_zookeeper_wrote() {
-    let server = lived_through(HISTORY);
+    let server = lived_through(HISTORY, &[]);
     let files: Vec<(FileName, PathBuf)> = files(&server.data_dir).into_iter().collect();
     let is_snapshot = |name: &FileName| matches!(name, FileName::Snapshot(_));
     let snapshots = files.iter().filter(|(name, _)| is_snapshot(name)).count();
@@ -147,4 +208,108 @@ fn every_snapshot_with_the_logs_behind_it_makes_the_tree_whose_digest_zookeeper_
     for other in &found {
         assert_eq!((&other.0, &other.1, &other.2, &other.3), (&first.0, &first.1, &first.2, &first.3));
     }
+}
+
+/// Every file below a directory, with its bytes.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(directory).expect("it is there");
+    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    paths.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect()
+}
+
+/// The sessions that a server has, with their timeouts, from its files.
+fn sessions(data: &Path) -> BTreeMap<SessionId, u32> {
+    restored(&files(data).into_iter().collect::<Vec<_>>())
+        .map(|restored| restored.database.sessions)
+        .expect("it is whole")
+}
+
+/// Puts ZooKeeper's files in the place of a server's own.
+fn replace(data: &Path, from: &Path) {
+    fs::remove_dir_all(data.join("version-2")).expect("it was there");
+    fs::create_dir(data.join("version-2")).expect("it is not");
+    for (path, bytes) in contents(&from.join("version-2")) {
+        fs::write(data.join("version-2").join(path.file_name().expect("a file")), bytes).expect("written");
+    }
+}
+
+fn assert_same(left: &[Vec<u8>], right: &[Vec<u8>]) {
+    assert_eq!(left.len(), right.len());
+    for (number, (left, right)) in left.iter().zip(right).enumerate() {
+        assert_eq!(left, right, "answer {number}");
+    }
+}
+
+/// ZooKeeper compares the digests that it finds in its files with those of its tree.
+fn assert_digests_match(server: &Server) {
+    let report = server.four_letter_word("mntr").expect("it answers");
+    let count = report.lines().find(|line| line.starts_with("zk_digest_mismatches_count"));
+    assert_eq!(count.and_then(|line| line.split_whitespace().nth(1)), Some("0"), "{report}");
+}
+
+#[test]
+fn a_zookeepers_directory_is_taken_over_and_given_back() {
+    let mut server = lived_through(HISTORY, &[]);
+    go_on(&mut server);
+    let seen = walk(&mut server);
+    stop(&mut server);
+    let original = contents(&server.data_dir.join("version-2"));
+    let sessions_before = sessions(&server.data_dir);
+
+    // Ours goes on where ZooKeeper stopped, and leaves its files alone.
+    server.kind = Kind::Ringkeeper;
+    go_on(&mut server);
+    assert!(server.output().contains("took over ZooKeeper's data"), "{}", server.output_tail());
+    assert_same(&walk(&mut server), &seen);
+    play(MORE, &mut server);
+    let seen = walk(&mut server);
+    stop(&mut server);
+    assert_eq!(contents(&server.data_dir.join("version-2")), original);
+    // Not a second time.
+    go_on(&mut server);
+    stop(&mut server);
+
+    // A ZooKeeper starts on what is exported, and shows the same.
+    let packed: &[&str] = match reference() {
+        Kind::ZooKeeper { class_path } if class_path.contains("snappy-java") => &["none", "gzip", "snappy"],
+        _ => &["none", "gzip"],
+    };
+    let exported = tempfile::tempdir().expect("a directory");
+    for compression in packed {
+        let to = exported.path().join(compression);
+        let words = ["export", text(&server.data_dir), "--to", text(&to), "--compression", compression];
+        let (done, said) = ringkeeper(&words);
+        assert!(done, "{said}");
+        assert!(said.contains("extendedTypesEnabled"), "{said}");
+        let all = sessions(&to);
+        assert!(sessions_before.iter().all(|session| all.get(session.0) == Some(session.1)), "{all:?}");
+        let mut zookeeper = start(reference(), &[]);
+        stop(&mut zookeeper);
+        replace(&zookeeper.data_dir, &to);
+        go_on(&mut zookeeper);
+        assert_same(&walk(&mut zookeeper), &seen);
+        assert_digests_match(&zookeeper);
+        stop(&mut zookeeper);
+        let there = sessions(&zookeeper.data_dir);
+        assert!(all.iter().all(|session| there.get(session.0) == Some(session.1)), "{all:?} {there:?}");
+        assert!(ringkeeper(&words).1.contains("is there already"));
+    }
+
+    // The transactions alone, behind ZooKeeper's own: it replays them and finds the digests right.
+    let mut zookeeper = start(reference(), &[]);
+    stop(&mut zookeeper);
+    replace(&zookeeper.data_dir, &server.data_dir);
+    let logs = files(&exported.path().join("none"));
+    let (_, log) = logs.iter().find(|(name, _)| matches!(name, FileName::Log(_))).expect("a log");
+    fs::copy(log, zookeeper.data_dir.join("version-2").join(log.file_name().expect("a file")))
+        .expect("copied");
+    go_on(&mut zookeeper);
+    assert_same(&walk(&mut zookeeper), &seen);
+    assert_digests_match(&zookeeper);
+
+    // What that ZooKeeper writes on is not seen by ours, which therefore refuses to go on beside it.
+    stop(&mut zookeeper);
+    replace(&server.data_dir, &zookeeper.data_dir);
+    let refused = server.restart().expect_err("two histories").to_string();
+    assert!(refused.contains("which of the two counts is not known"), "{refused}");
 }

@@ -22,11 +22,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::format::{Fault, FileName};
-use super::log::{End, LogFile, is_unwritten};
+use super::log::{End, Entry, LogFile, is_unwritten};
+use super::replay::Replay;
 use super::snapshot::{Item, OPEN_ACL, Snapshot, SnapshotNode, TreeDigestAt};
-use super::transaction::Transaction;
 use crate::database::Database;
-use crate::id::{SessionId, Zxid};
+use crate::id::Zxid;
+use crate::jute::records::TxnDigest;
 use crate::tree::acl::{AclList, AclRef};
 use crate::tree::digest::{self, TreeDigest};
 use crate::tree::index::pin;
@@ -165,51 +166,49 @@ pub fn restore<E>(
     if files.is_empty() {
         return Ok(Err(Refusal::Nothing));
     }
-    let (mut replay, mut damaged) = (None, Vec::new());
+    let (mut found, mut damaged) = (None, Vec::new());
     for number in snapshots.iter().rev() {
         match load(&read(*number)?, files[*number].zxid(), seed) {
             Ok(loaded) => {
-                replay = Some((*number, loaded));
+                found = Some((*number, loaded));
                 break;
             }
             Err(fault) => damaged.push((*number, fault)),
         }
     }
-    let snapshot = replay.as_ref().map(|(number, _)| *number);
+    let snapshot = found.as_ref().map(|(number, _)| *number);
     // The name of a damaged snapshot alone says that there were transactions up to there.
     let mut known = damaged.iter().map(|(number, _)| (files[*number].zxid(), *number)).max();
-    if let Some((number, loaded)) = &replay {
+    if let Some((number, loaded)) = &found {
         known = known.max(Some((loaded.fuzzy_until, *number)));
     }
-    let from_snapshot = replay.is_some();
-    let loaded = replay.map_or_else(|| Loaded::empty(seed), |(_, loaded)| loaded);
+    let loaded = found.map_or_else(|| Loaded::empty(seed), |(_, loaded)| loaded);
     let begin = loaded.database.last;
     // The last log that begins at or before the snapshot may go on behind it.
     let first = logs.partition_point(|number| files[*number].zxid() <= begin).saturating_sub(1);
     let logs = &logs[first..];
-    if !from_snapshot && logs.first().is_none_or(|number| files[*number].zxid() != FIRST_TRANSACTION) {
+    if snapshot.is_none() && logs.first().is_none_or(|number| files[*number].zxid() != FIRST_TRANSACTION) {
         return Ok(Err(Refusal::NoSnapshot { damaged, first_log: logs.first().copied() }));
     }
-    let mut replay = Replay::new(loaded);
+    let mut read_logs = Logs::new(loaded);
     for number in logs {
-        if let Err(refusal) = replay.log(*number, &read(*number)?) {
+        if let Err(refusal) = read_logs.read(*number, &read(*number)?) {
             return Ok(Err(refusal));
         }
     }
-    if let Some((known, file)) = known
-        && known > replay.database.last
-    {
-        return Ok(Err(Refusal::EndsEarly { file, known, last: replay.database.last }));
+    let last = read_logs.last();
+    if let Some((known, file)) = known.filter(|(known, _)| *known > last) {
+        return Ok(Err(Refusal::EndsEarly { file, known, last }));
     }
-    Ok(replay.finish().map(|replay| Restored {
+    Ok(read_logs.finish().map(|read| Restored {
         snapshot,
         damaged,
         logs: logs.len(),
-        transactions: replay.transactions,
-        torn: replay.torn,
-        digests: replay.digests,
-        orphans: replay.orphans,
-        database: replay.database,
+        transactions: read.transactions,
+        torn: read.torn,
+        digests: read.digests,
+        orphans: read.orphans,
+        database: read.replay.database,
     }))
 }
 
@@ -328,40 +327,40 @@ fn load(file: &[u8], zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
     Ok(loaded)
 }
 
-/// The replay of the logs.
-struct Replay {
-    database: Database,
-    fuzzy_until: Zxid,
+/// What the logs add to a snapshot.
+struct Logs {
+    replay: Replay,
+    /// What the snapshot says of a moment that the replay passes.
     expected: Option<TreeDigestAt>,
     listless: Vec<Box<str>>,
     nobody: AclRef,
-    /// Known once the replay has passed the end of the fuzziness.
-    digest: Option<TreeDigest>,
     digests: Digests,
     transactions: u64,
     torn: Vec<(FileNumber, u64, u64)>,
     orphans: u64,
 }
 
-impl Replay {
-    fn new(loaded: Loaded) -> Replay {
-        let mut replay = Replay {
-            database: loaded.database,
-            fuzzy_until: loaded.fuzzy_until,
+impl Logs {
+    fn new(loaded: Loaded) -> Logs {
+        let mut logs = Logs {
+            replay: Replay::new(loaded.database, loaded.fuzzy_until),
             expected: loaded.digest,
             listless: loaded.listless,
             nobody: loaded.nobody,
-            digest: None,
             digests: Digests::default(),
             transactions: 0,
             torn: Vec::new(),
             orphans: 0,
         };
-        replay.begin_digest();
-        replay
+        logs.compare(None);
+        logs
     }
 
-    fn log(&mut self, number: FileNumber, file: &[u8]) -> Result<(), Refusal> {
+    fn last(&self) -> Zxid {
+        self.replay.database.last
+    }
+
+    fn read(&mut self, number: FileNumber, file: &[u8]) -> Result<(), Refusal> {
         if is_unwritten(file) {
             self.torn.push((number, 0, 0));
             return Ok(());
@@ -370,16 +369,18 @@ impl Replay {
         let log = LogFile::open(file).map_err(refused)?;
         let mut entries = log.entries();
         for entry in &mut entries {
-            let entry = entry.map_err(refused)?;
-            let (found, after) = (Zxid::from_jute(entry.transaction.header.zxid), self.database.last);
+            let Entry { offset, transaction, .. } = entry.map_err(refused)?;
+            let (found, after) = (Zxid::from_jute(transaction.header.zxid), self.last());
             if found <= after && self.transactions == 0 {
                 continue;
             }
             if !follows(after, found) {
-                return Err(Refusal::Order { file: number, offset: entry.offset, found, after });
+                return Err(Refusal::Order { file: number, offset, found, after });
             }
-            self.transaction(&entry.transaction)
-                .map_err(|what| refused(Fault { offset: entry.offset, what }))?;
+            let applied = self.replay.apply(&transaction);
+            applied.map_err(|error| refused(Fault { offset, what: error.to_string() }))?;
+            self.transactions += 1;
+            self.compare(transaction.digest);
         }
         if let Some(End::Torn { offset, bytes, .. }) = entries.end() {
             self.torn.push((number, offset, bytes));
@@ -387,65 +388,40 @@ impl Replay {
         Ok(())
     }
 
-    fn transaction(&mut self, transaction: &Transaction<'_>) -> Result<(), String> {
-        let mut touched = BTreeSet::new();
-        if self.digest.is_some() {
-            let owned = self.database.tree.ephemerals().of(SessionId(transaction.header.client_id));
-            touched = transaction.touches(owned).map_err(|error| error.to_string())?;
-        }
-        let paths = || touched.iter().map(String::as_str);
-        let before = TreeDigest::of_paths(&self.database.tree, paths());
-        self.database.replay(&transaction.to_apply()).map_err(|error| error.to_string())?;
-        self.transactions += 1;
-        if let Some(digest) = &mut self.digest {
-            *digest = digest.minus(before).plus(TreeDigest::of_paths(&self.database.tree, paths()));
-            let expected = transaction.digest.filter(|digest| digest.version == digest::VERSION);
-            if let (Some(digest), Some(expected)) = (self.digest, expected) {
-                self.compare(digest, TreeDigest(expected.tree_digest));
+    /// Compares the tree with what the snapshot and the last transaction say of it.
+    fn compare(&mut self, digest: Option<TxnDigest>) {
+        let (Some(found), last) = (self.replay.digest(), self.last()) else { return };
+        let of_snapshot = self.expected.take_if(|expected| expected.zxid <= last);
+        let of_snapshot = of_snapshot.filter(|expected| expected.zxid == last).map(|at| at.digest);
+        let of_log =
+            digest.filter(|digest| digest.version == digest::VERSION).map(|digest| digest.tree_digest);
+        for expected in of_snapshot.into_iter().chain(of_log) {
+            self.digests.compared += 1;
+            if found != TreeDigest(expected) {
+                self.digests.different += 1;
+                self.digests.first_different.get_or_insert(last);
             }
         }
-        self.begin_digest();
-        Ok(())
     }
 
-    /// Takes the digest of the whole tree as soon as it is the tree of one moment.
-    fn begin_digest(&mut self) {
-        if self.digest.is_some() || self.database.last < self.fuzzy_until {
-            return;
-        }
-        let digest = TreeDigest::of_tree(&self.database.tree.reader());
-        self.digest = Some(digest);
-        if let Some(expected) = self.expected.filter(|expected| expected.zxid == self.database.last) {
-            self.compare(digest, TreeDigest(expected.digest));
-        }
-    }
-
-    fn compare(&mut self, found: TreeDigest, expected: TreeDigest) {
-        self.digests.compared += 1;
-        if found != expected {
-            self.digests.different += 1;
-            self.digests.first_different.get_or_insert(self.database.last);
-        }
-    }
-
-    fn finish(mut self) -> Result<Replay, Refusal> {
+    fn finish(mut self) -> Result<Logs, Refusal> {
         let guard = pin();
-        let tree = &self.database.tree;
-        let without = |path: &&Box<str>| {
+        let tree = &self.replay.database.tree;
+        let without = |path: &str| {
             tree.get(path, &guard).is_some_and(|node| Arc::ptr_eq(&node.data(&guard).acl, &self.nobody))
         };
-        if let Some(path) = self.listless.iter().find(without) {
+        if let Some(path) = self.listless.iter().find(|path| without(path)) {
             return Err(Refusal::NoList { path: path.to_string() });
         }
         drop(guard);
         self.remove_orphans();
-        self.database.replayed();
+        self.replay.database.replayed();
         Ok(self)
     }
 
     /// Removes what belongs to sessions that are gone (`ZooKeeperServer.loadData`).
     fn remove_orphans(&mut self) {
-        let Database { tree, sessions, last } = &mut self.database;
+        let Database { tree, sessions, last } = &mut self.replay.database;
         let orphans: Vec<String> = tree
             .ephemerals()
             .iter()

@@ -261,12 +261,11 @@ fn read_trailer(source: &mut Source<'_>) -> Result<Trailer, Fault> {
     take_seal(&mut reader, sealed).ok_or_else(|| Fault::new(offset, "the seal of the nodes is wrong"))?;
     let seal_bytes = reader.position();
     source.consume(seal_bytes);
-    let mut trailer = Trailer::default();
-    trailer.digest = sealed_field(source, digest)?;
-    trailer.last_zxid = sealed_field(source, |reader| reader.read().ok().map(Zxid::from_jute))?;
+    let digest = sealed_field(source, digest)?;
+    let last_zxid = sealed_field(source, |reader| reader.read().ok().map(Zxid::from_jute))?;
     let offset = source.offset();
     match source.peek_up_to(1)? {
-        [] => Ok(trailer),
+        [] => Ok(Trailer { digest, last_zxid }),
         _ => Err(Fault::new(offset, "the file goes on behind its end, or a seal there is wrong")),
     }
 }

@@ -255,7 +255,7 @@ pub(super) struct Sink {
 enum Packing {
     Plain,
     Gzip { deflate: Box<Compress>, check: crc32fast::Hasher },
-    Snappy { encoder: snap::raw::Encoder, block: Vec<u8> },
+    Snappy { encoder: Box<snap::raw::Encoder>, block: Vec<u8> },
 }
 
 impl Sink {
@@ -268,7 +268,10 @@ impl Sink {
             }
             Compression::Snappy => {
                 let block = Vec::with_capacity(SNAPPY_BLOCK_BYTES);
-                (Packing::Snappy { encoder: snap::raw::Encoder::new(), block }, SNAPPY_HEADER.to_vec())
+                (
+                    Packing::Snappy { encoder: Box::new(snap::raw::Encoder::new()), block },
+                    SNAPPY_HEADER.to_vec(),
+                )
             }
         };
         Sink { packing, out, checksum: Adler32::new() }

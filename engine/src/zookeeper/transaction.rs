@@ -120,37 +120,26 @@ impl Transaction<'_> {
             OpCode::Multi if self.form == Form::Current => {
                 let MultiTxn { txns } = jute::from_bytes(self.record)?;
                 for txn in txns {
-                    touched_by(txn.op, txn.data.unwrap_or_default(), &mut with_parent)?;
+                    // A type without a number was refused when it was decoded.
+                    let Some(op) = OpCode::from_code(txn.op) else { continue };
+                    touched_by(op, txn.data.unwrap_or_default(), &mut with_parent)?;
                 }
             }
-            _ => touched_by(self.header.op, self.record, &mut with_parent)?,
+            _ => touched_by(self.op, self.record, &mut with_parent)?,
         }
         Ok(paths)
     }
 }
 
-fn touched_by(op: i32, record: &[u8], touch: &mut impl FnMut(&str)) -> jute::Result<()> {
+fn touched_by(op: OpCode, record: &[u8], touch: &mut impl FnMut(&str)) -> jute::Result<()> {
     use OpCode::*;
-    match OpCode::from_code(op) {
-        Some(
-            Create | Create2 | CreateTtl | CreateContainer | Delete | DeleteContainer | SetData | Reconfig
-            | SetAcl,
-        ) => {
-            // All of them begin with the path.
-            let PathRecord { path } = jute::from_bytes(record)?;
-            touch(&path);
-        }
-        _ => {}
+    let creates = matches!(op, Create | Create2 | CreateTtl | CreateContainer);
+    if creates || matches!(op, Delete | DeleteContainer | SetData | Reconfig | SetAcl) {
+        // All of them begin with the path.
+        let PathRecord { path } = jute::from_bytes(record)?;
+        touch(&path);
     }
     Ok(())
-}
-
-/// Appends a transaction's bytes: `applied` (header and record, as this server keeps them) and a digest.
-pub fn write(applied: &[u8], digest: Option<TxnDigest>, out: &mut Vec<u8>) {
-    out.extend_from_slice(applied);
-    if let Some(digest) = digest {
-        digest.write(out);
-    }
 }
 
 /// What a log may hold (`SerializeUtils.deserializeTxn`).

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bincode::{Decode, Encode};
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{DatabaseId, Sequence};
+use ringkeeper_engine::zookeeper::FileName;
 
 use super::recover::Refusal;
 use super::twin::{read_twin, write_twin};
@@ -19,7 +20,9 @@ const DATABASE: &str = "database";
 const LOG: &str = "log";
 const SNAP: &str = "snap";
 /// Where ZooKeeper keeps its files in a data directory.
-const ZOOKEEPER_DATA: &str = "version-2";
+pub(super) const ZOOKEEPER_DATA: &str = "version-2";
+/// What of ZooKeeper's the directory was made from.
+const IMPORTED: &str = "imported";
 const SEGMENT_SUFFIX: &str = ".rklog";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";
 /// Of a checkpoint that is being written.
@@ -32,6 +35,15 @@ pub struct Manifest {
     pub format: u32,
     /// The random id that every file of it carries.
     pub database: u64,
+}
+
+/// What `DIR/imported` says, of a directory that was made from ZooKeeper's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Imported {
+    /// The last transaction that came from there.
+    pub zxid: u64,
+    /// The newest zxid in a name of those files: a newer one was written since.
+    pub newest_name: u64,
 }
 
 /// A data directory that this server holds.
@@ -57,13 +69,15 @@ impl DataDirectory {
             true => vec![lock(path)?],
             false => vec![lock(path)?, lock(log_path)?],
         };
-        let (manifest, created) = match read_twin::<Manifest>(&path.join(DATABASE))? {
-            Some(Ok(manifest)) if manifest.format == FORMAT => (manifest, false),
-            Some(Ok(manifest)) => {
-                return Err(Refusal::UnknownDirectory { path: path.into(), format: manifest.format }.into());
-            }
-            Some(Err(fault)) => {
-                return Err(Refusal::Manifest { path: path.join(DATABASE), fault }.into());
+        let (manifest, created) = match manifest(path)? {
+            Some(manifest) => {
+                let imported = read_imported(path)?;
+                let known = imported.map(|imported| Zxid(imported.zxid.max(imported.newest_name)));
+                let newer = |found: &FileName| known.is_none_or(|known| found.zxid() > known);
+                if let Some(found) = zookeeper_data(path, newer).or_else(|| zookeeper_data(log_path, newer)) {
+                    return Err(Refusal::TwoHistories { path: path.into(), found }.into());
+                }
+                (manifest, false)
             }
             None => (create(path, log_path)?, true),
         };
@@ -72,6 +86,53 @@ impl DataDirectory {
         let directory = DataDirectory { path, log_path, database, created, _locks: locks };
         directory.remove_temporaries()?;
         Ok(directory)
+    }
+
+    /// Makes a directory of what was read from ZooKeeper's files: `fill` writes a checkpoint of it. An
+    /// interrupted one is begun anew; nothing but its manifest, which comes last, makes it a directory.
+    ///
+    /// # Errors
+    /// `Locked` if another server holds it; `Refused` if there is anything in it already.
+    pub(super) fn create_filled(
+        path: &Path,
+        log_path: &Path,
+        imported: Imported,
+        fill: impl FnOnce(&DataDirectory) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let locks = match path == log_path {
+            true => vec![lock(path)?],
+            false => vec![lock(path)?, lock(log_path)?],
+        };
+        if manifest(path)?.is_some() {
+            return Err(Refusal::NotEmpty { path: path.into() }.into());
+        }
+        let snap = path.join(SNAP);
+        fs::create_dir_all(&snap).map_err(DiskError::io("creating", &snap))?;
+        // With segments there is a server that has been at work, and its manifest is lost.
+        make_empty(path, &[log_path.join(LOG)])?;
+        if let Some(interrupted) = read_imported(path)? {
+            let own = checkpoint_name(Zxid(interrupted.zxid));
+            for name in names(&snap)?.iter().filter(|name| **name == own || name.ends_with(TEMPORARY_SUFFIX))
+            {
+                let file = snap.join(name);
+                fs::remove_file(&file).map_err(DiskError::io("removing", &file))?;
+            }
+        }
+        make_empty(path, &[snap])?;
+        write_twin(&path.join(IMPORTED), &imported)?;
+        let manifest = new_manifest()?;
+        let (database, created) = (DatabaseId(manifest.database), true);
+        let (own, log_path) = (path.to_path_buf(), log_path.to_path_buf());
+        fill(&DataDirectory { path: own, log_path, database, created, _locks: locks })?;
+        write_manifest(path, &manifest)
+    }
+
+    /// Whether there is a directory of ours at `path`.
+    ///
+    /// # Errors
+    /// `Refused` if it is of another release, or its manifest is damaged.
+    pub fn is_at(path: &Path) -> Result<bool, DiskError> {
+        Ok(manifest(path)?.is_some())
     }
 
     /// The directory itself.
@@ -123,35 +184,71 @@ fn lock(path: &Path) -> Result<File, DiskError> {
     }
 }
 
-/// One of ZooKeeper's own files, if there are any.
-fn zookeeper_data(path: &Path) -> Option<PathBuf> {
+fn manifest(path: &Path) -> Result<Option<Manifest>, DiskError> {
+    match read_twin::<Manifest>(&path.join(DATABASE))? {
+        Some(Ok(manifest)) if manifest.format == FORMAT => Ok(Some(manifest)),
+        Some(Ok(manifest)) => {
+            Err(Refusal::UnknownDirectory { path: path.into(), format: manifest.format }.into())
+        }
+        Some(Err(fault)) => Err(Refusal::Manifest { path: path.join(DATABASE), fault }.into()),
+        None => Ok(None),
+    }
+}
+
+fn read_imported(path: &Path) -> Result<Option<Imported>, DiskError> {
+    let path = path.join(IMPORTED);
+    match read_twin::<Imported>(&path)? {
+        Some(Err(fault)) => Err(Refusal::Manifest { path, fault }.into()),
+        Some(Ok(imported)) => Ok(Some(imported)),
+        None => Ok(None),
+    }
+}
+
+/// One of ZooKeeper's own files that `counts`, if there are any.
+fn zookeeper_data(path: &Path, counts: impl Fn(&FileName) -> bool) -> Option<PathBuf> {
     let directory = path.join(ZOOKEEPER_DATA);
     let files = names(&directory).ok()?;
-    let data = files.into_iter().find(|name| name.starts_with("snapshot.") || name.starts_with("log."))?;
+    let data = files.into_iter().find(|name| FileName::parse(name).is_some_and(|name| counts(&name)))?;
     Some(directory.join(data))
 }
 
 fn create(path: &Path, log_path: &Path) -> Result<Manifest, DiskError> {
-    if let Some(found) = zookeeper_data(path).or_else(|| zookeeper_data(log_path)) {
+    let any = |_: &FileName| true;
+    if let Some(found) = zookeeper_data(path, any).or_else(|| zookeeper_data(log_path, any)) {
         return Err(Refusal::ZooKeeperData { found }.into());
     }
-    for sub in [log_path.join(LOG), path.join(SNAP)] {
-        fs::create_dir_all(&sub).map_err(DiskError::io("creating", &sub))?;
+    make_empty(path, &[log_path.join(LOG), path.join(SNAP)])?;
+    let manifest = new_manifest()?;
+    write_manifest(path, &manifest)?;
+    Ok(manifest)
+}
+
+/// Makes the directories in which nothing may be yet.
+fn make_empty(path: &Path, directories: &[PathBuf]) -> Result<(), DiskError> {
+    for sub in directories {
+        fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
         // Without its manifest a directory with content is not a new one: it must not get another id.
-        if let Some(name) = names(&sub)?.into_iter().next() {
+        if let Some(name) = names(sub)?.into_iter().next() {
             return Err(Refusal::NoManifest { path: path.into(), found: sub.join(name) }.into());
         }
     }
+    Ok(())
+}
+
+fn new_manifest() -> Result<Manifest, DiskError> {
     let mut id = [0; 8];
     let random = Path::new("/dev/urandom");
     let read = File::open(random).and_then(|mut file| file.read_exact(&mut id));
     read.map_err(DiskError::io("reading", random))?;
-    let manifest = Manifest { format: FORMAT, database: u64::from_le_bytes(id) };
-    write_twin(&path.join(DATABASE), &manifest)?;
+    Ok(Manifest { format: FORMAT, database: u64::from_le_bytes(id) })
+}
+
+fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), DiskError> {
+    write_twin(&path.join(DATABASE), manifest)?;
     if let Some(parent) = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf)) {
         sync_directory(&parent)?;
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// Names of a directory's files.

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/LOCK                       held by the server that runs on it
 //! DIR/database                   the database's id and the directory's format, twice
+//! DIR/imported                   the last transaction that came from ZooKeeper's files, if some did
 //! DIR/log/000000000001.rklog     segments, by sequence
 //! DIR/snap/0000000100000005.rksnap  checkpoints, by the zxid that their replay begins behind
 //! ```
@@ -15,6 +16,7 @@
 //! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
 //! | `map` | the memory map |
 //! | `recover` | newest valid checkpoint, then the log behind it |
+//! | `zookeeper` | ZooKeeper's own files: taken over, imported, exported |
 //! | `retain` | removal of what recovery does not need |
 //!
 //! Everything here blocks: it is for the start of a server and for background threads. The log's live
@@ -31,6 +33,7 @@ mod recover;
 mod retain;
 mod segments;
 mod twin;
+pub mod zookeeper;
 
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,20 @@ pub enum Refusal {
         /// One of ZooKeeper's files.
         found: PathBuf,
     },
+    /// The directory holds a database of ours, and a ZooKeeper's data that it was not made from.
+    TwoHistories {
+        /// The directory.
+        path: PathBuf,
+        /// One of ZooKeeper's files.
+        found: PathBuf,
+    },
+    /// What is to be made is there already.
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// ZooKeeper's files do not say what the server knew.
+    ZooKeeper(String),
     /// A checkpoint of a later release.
     UnknownCheckpoint {
         /// Its file.
@@ -125,10 +139,18 @@ impl fmt::Display for Refusal {
             ),
             Refusal::ZooKeeperData { found } => write!(
                 f,
-                "{} is ZooKeeper's own data, which this version cannot read: name another dataDir to start \
-                 with an empty tree",
+                "{} is ZooKeeper's own data, and there is no database of ours made from it",
                 found.display()
             ),
+            Refusal::TwoHistories { path, found } => write!(
+                f,
+                "{} has a database of ours, yet {} was written by a ZooKeeper and is not in it: which of \
+                 the two counts is not known; move the other away",
+                path.display(),
+                found.display()
+            ),
+            Refusal::NotEmpty { path } => write!(f, "{} has a database already", path.display()),
+            Refusal::ZooKeeper(text) => f.write_str(text),
             Refusal::UnknownCheckpoint { path, version } => {
                 write!(f, "{} has format version {version}, which this release does not know", path.display())
             }

@@ -1,0 +1,103 @@
+//! A database as ZooKeeper's files: one snapshot of one moment, and the transactions that led there with
+//! their digests.
+
+use std::collections::BTreeMap;
+
+use super::format::Fault;
+use super::log::write_record;
+use super::replay::Replay;
+use super::snapshot::{Item, OPEN_ACL, SnapshotNode, SnapshotWriter, Trailer, TreeDigestAt};
+use super::stream::Compression;
+use super::transaction::Transaction;
+use crate::database::Database;
+use crate::jute::Write;
+use crate::jute::records::TxnDigest;
+use crate::op::perms;
+use crate::tree::acl::RawAcl;
+use crate::tree::digest::{self, TreeDigest, persisted};
+use crate::tree::node::NodeKind;
+use crate::tree::walk::Caught;
+use std::borrow::Cow;
+
+/// What a snapshot was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many nodes it has.
+    pub nodes: u64,
+    /// How many of them have a time to live: ZooKeeper needs a setting to know them for what they are.
+    pub ttl_nodes: u64,
+    /// Bytes of the longest path or data: ZooKeeper reads none that is longer than its settings allow.
+    pub longest_bytes: usize,
+}
+
+/// Writes the snapshot of a database that nobody changes meanwhile. `drain` is given the file's bytes.
+///
+/// # Errors
+/// The first that `drain` returns.
+pub fn write_snapshot<E>(
+    database: &Database,
+    compression: Compression,
+    mut drain: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Written, E> {
+    let mut writer = SnapshotWriter::new(compression);
+    writer.count(database.sessions.len());
+    for (id, timeout_ms) in &database.sessions {
+        let timeout_ms = i32::try_from(*timeout_ms).unwrap_or(i32::MAX);
+        writer.item(&Item::Session { id: *id, timeout_ms });
+    }
+    let reader = database.tree.reader();
+    let lists = lists(database);
+    writer.count(lists.values().filter(|number| **number != OPEN_ACL).count());
+    for (list, number) in lists.iter().filter(|(_, number)| **number != OPEN_ACL) {
+        writer.item(&Item::Acl { number: *number, list: RawAcl(list) });
+    }
+    let (mut written, mut digest) = (Written::default(), TreeDigest::default());
+    reader.walk(|Caught { node, data, children }| {
+        let stat = persisted(node, data, children);
+        let path = if node.path() == "/" { "" } else { node.path() };
+        let acl = lists[&*data.acl.bytes];
+        let data = data.data.as_deref();
+        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(path), data, acl, stat }));
+        written.nodes += 1;
+        written.ttl_nodes += u64::from(matches!(node.kind, NodeKind::Ttl { .. }));
+        written.longest_bytes = written.longest_bytes.max(path.len()).max(data.map_or(0, <[u8]>::len));
+        digest = digest.plus(TreeDigest::of_node(path, data, &stat));
+        drain(&writer.take_bytes())
+    })?;
+    let zxid = database.last;
+    let digest = TreeDigestAt { zxid, version: digest::VERSION, digest: digest.0 };
+    drain(&writer.finish(&Trailer { digest: Some(digest), last_zxid: Some(zxid) }))?;
+    Ok(written)
+}
+
+/// Every list in use, with its number.
+fn lists(database: &Database) -> BTreeMap<Box<[u8]>, i64> {
+    let mut lists = BTreeMap::new();
+    let visit = |caught: Caught<'_>| {
+        let list = &caught.data.acl;
+        if !lists.contains_key(&list.bytes) {
+            let open = list.entries.len() == 1 && list.world == perms::ALL;
+            let number = if open { OPEN_ACL } else { lists.len() as i64 + 1 };
+            lists.insert(list.bytes.clone(), number);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let Ok(()) = database.tree.reader().walk(visit);
+    lists
+}
+
+/// Applies a transaction of ours (header and record), and appends its record of a ZooKeeper's log to
+/// `out`.
+///
+/// # Errors
+/// When ZooKeeper could not read it.
+pub fn write_transaction(replay: &mut Replay, applied: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let decoded = Transaction::decode(applied)?;
+    replay.apply(&decoded).map_err(|error| Fault { offset: 0, what: error.to_string() })?;
+    let mut bytes = applied.to_vec();
+    if let Some(TreeDigest(tree_digest)) = replay.digest() {
+        TxnDigest { version: digest::VERSION, tree_digest }.write(&mut bytes);
+    }
+    write_record(&bytes, out);
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! ZooKeeper's own files on the disk: a data directory of ours made from them, and the other way. They
+//! are only ever read; what is written goes into directories that hold none.
+//!
+//! ZooKeeper's directory is taken over where it is: our files come to lie beside `version-2`, in the
+//! places where a directory of ours has them. So the configuration stays as it is, and a ZooKeeper that
+//! is started there again finds what it left. What it then writes shows in the names of its files: from
+//! there on two histories differ, and neither server may go on with the other's part unseen.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use ringkeeper_engine::checkpoint;
+use ringkeeper_engine::database::Database;
+use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::log::SyncMode;
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
+use ringkeeper_engine::zookeeper::FileName;
+use ringkeeper_engine::zookeeper::export::{Written, write_snapshot, write_transaction};
+use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
+use ringkeeper_engine::zookeeper::log::write_log_header;
+use ringkeeper_engine::zookeeper::replay::Replay;
+use ringkeeper_engine::zookeeper::restore::{Digests, restore};
+use ringkeeper_engine::zookeeper::stream::Compression;
+
+use super::checkpoints::CheckpointFile;
+use super::layout::{DataDirectory, Imported as Record, ZOOKEEPER_DATA, names};
+use super::recover::{Refusal, Restore};
+use super::segments::SegmentFiles;
+use super::{DiskError, sync_directory};
+
+const MYID: &str = "myid";
+const EPOCHS: [&str; 2] = ["currentEpoch", "acceptedEpoch"];
+/// Of a file that is being written. ZooKeeper takes no such name for one of its own.
+const TEMPORARY_PREFIX: &str = "exporting.";
+
+/// A data directory and, if that has its own, the directory of its log.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p> {
+    /// `dataDir`.
+    pub data: &'p Path,
+    /// `dataLogDir`.
+    pub log: &'p Path,
+}
+
+/// What was read from ZooKeeper's files.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The snapshot that served; `None` if the logs alone did.
+    pub snapshot: Option<PathBuf>,
+    /// Logs that were read.
+    pub logs: usize,
+    /// Transactions that were replayed.
+    pub transactions: u64,
+    /// The last one.
+    pub last: Zxid,
+    /// Nodes, the server's own included.
+    pub nodes: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// What the digests say.
+    pub digests: Digests,
+    /// ZooKeeper's `currentEpoch` and `acceptedEpoch`, where it has them.
+    pub epochs: [Option<u64>; 2],
+    /// ZooKeeper's `myid`, if it has one.
+    pub myid: Option<String>,
+    /// What is worth knowing besides.
+    pub notices: Vec<String>,
+}
+
+/// What was written for a ZooKeeper.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The snapshot.
+    pub snapshot: PathBuf,
+    /// The log, if there are transactions behind the checkpoint that the export began with.
+    pub log: Option<PathBuf>,
+    /// Transactions in it.
+    pub transactions: u64,
+    /// The last one.
+    pub last: Zxid,
+    /// Sessions in the snapshot.
+    pub sessions: usize,
+    /// What the snapshot is made of.
+    pub written: Written,
+}
+
+/// ZooKeeper's files of a place, with their paths.
+fn files(place: Place<'_>) -> Result<Vec<(FileName, PathBuf)>, DiskError> {
+    let data = place.data.join(ZOOKEEPER_DATA);
+    let log = place.log.join(ZOOKEEPER_DATA);
+    let mut found = Vec::new();
+    let mut list = |directory: &Path, wanted: fn(&FileName) -> bool, other: &str| {
+        if !directory.is_dir() {
+            return Ok(());
+        }
+        for name in names(directory)? {
+            let path = directory.join(&name);
+            match FileName::parse(&name) {
+                Some(name) if wanted(&name) => found.push((name, path)),
+                // ZooKeeper refuses this too: one of the directories is not the one that it was.
+                Some(_) => {
+                    let text = format!(
+                        "{} lies where only {other} do; check dataDir and dataLogDir",
+                        path.display()
+                    );
+                    return Err(DiskError::from(Refusal::ZooKeeper(text)));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    };
+    if data == log {
+        list(&data, |_| true, "")?;
+    } else {
+        list(&data, |name| matches!(name, FileName::Snapshot(_)), "snapshots")?;
+        list(&log, |name| matches!(name, FileName::Log(_)), "logs")?;
+    }
+    Ok(found)
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, DiskError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DiskError::io("reading", path)(error)),
+    }
+}
+
+/// ZooKeeper's epochs; they lie beside its snapshots.
+fn epochs(data: &Path) -> Result<[Option<u64>; 2], DiskError> {
+    let mut epochs = [None; 2];
+    for (epoch, name) in epochs.iter_mut().zip(EPOCHS) {
+        let path = data.join(ZOOKEEPER_DATA).join(name);
+        let Some(text) = read_text(&path)? else { continue };
+        let number = text.parse().map_err(|_| {
+            Refusal::ZooKeeper(format!("{} says `{text}`, which is no epoch", path.display()))
+        })?;
+        *epoch = Some(number);
+    }
+    Ok(epochs)
+}
+
+/// Takes a ZooKeeper's directory over, if it is one and no database of ours is in it yet. `seed` keys
+/// the tree's hashes.
+///
+/// # Errors
+/// As [`import`].
+pub fn take_over(place: Place<'_>, seed: u64) -> Result<Option<Imported>, DiskError> {
+    if DataDirectory::is_at(place.data)? {
+        return Ok(None);
+    }
+    let empty = files(place)?.is_empty() && epochs(place.data)?.iter().flatten().all(|epoch| *epoch == 0);
+    if empty { Ok(None) } else { import(place, place, seed).map(Some) }
+}
+
+/// Makes a data directory of ours from a ZooKeeper's, which stays as it is. `seed` keys the tree's
+/// hashes.
+///
+/// # Errors
+/// `Refused` if ZooKeeper's files do not say what it knew, or there is a database in `to`.
+pub fn import(from: Place<'_>, to: Place<'_>, seed: u64) -> Result<Imported, DiskError> {
+    let (files, epochs) = (files(from)?, epochs(from.data)?);
+    let own_place = from.data == to.data && from.log == to.log;
+    let mut occupied = if own_place { Vec::new() } else { self::files(to)? };
+    if let Some((_, found)) = occupied.pop() {
+        return Err(Refusal::ZooKeeperData { found }.into());
+    }
+    if files.is_empty() {
+        let missing = format!("{} has neither a snapshot nor a log of ZooKeeper", from.data.display());
+        let epoch = epochs
+            .iter()
+            .flatten()
+            .max()
+            .map_or(String::new(), |epoch| format!(", though its epoch is {epoch}: its data is gone"));
+        return Err(Refusal::ZooKeeper(missing + &epoch).into());
+    }
+    let file_names: Vec<FileName> = files.iter().map(|(name, _)| *name).collect();
+    let path = |number: usize| files[number].1.display().to_string();
+    let read = |number: usize| {
+        let path: &PathBuf = &files[number].1;
+        fs::read(path).map_err(DiskError::io("reading", path))
+    };
+    let restored = restore(&file_names, seed, read)?
+        .map_err(|refusal| Refusal::ZooKeeper(refusal.display(path).to_string()))?;
+    let database = restored.database;
+    let mut notices = Vec::new();
+    for (number, fault) in &restored.damaged {
+        notices.push(format!("{} is {fault}; an older one serves", path(*number)));
+    }
+    for (number, offset, bytes) in &restored.torn {
+        let path = path(*number);
+        notices.push(match bytes {
+            0 => format!("{path} has no transaction: it was only just created"),
+            _ => format!(
+                "{path} ends in a write that did not complete: {bytes} bytes at offset {offset} are cut"
+            ),
+        });
+    }
+    if restored.orphans > 0 {
+        notices.push(format!("{} ephemeral nodes had no session and are gone", restored.orphans));
+    }
+    if let Some(zxid) = restored.digests.first_different {
+        let Digests { compared, different, .. } = restored.digests;
+        notices.push(format!("the tree is not what ZooKeeper's digest says at {different} of {compared} transactions, the first is {zxid}"));
+    }
+    if restored.logs == 0 {
+        notices.push("there are no logs; if ZooKeeper had a dataLogDir, name it".to_owned());
+    }
+    let newest_name = file_names.iter().map(|name| name.zxid().0).max().unwrap_or(0);
+    let record = Record { zxid: database.last.0, newest_name };
+    DataDirectory::create_filled(to.data, to.log, record, |directory| {
+        write_checkpoint(directory, &database)
+    })?;
+    let myid = copy_myid(from.data, to.data)?;
+    Ok(Imported {
+        snapshot: restored.snapshot.map(|number| files[number].1.clone()),
+        logs: restored.logs,
+        transactions: restored.transactions,
+        last: database.last,
+        nodes: database.tree.node_count(),
+        sessions: database.sessions.len(),
+        digests: restored.digests,
+        epochs,
+        myid,
+        notices,
+    })
+}
+
+fn write_checkpoint(directory: &DataDirectory, database: &Database) -> Result<(), DiskError> {
+    let mut file = CheckpointFile::create(directory, database.last)?;
+    let mut writer = CheckpointWriter::new(directory.database(), database.last);
+    let sessions: Vec<(SessionId, u32)> = database.sessions.iter().map(|(id, ms)| (*id, *ms)).collect();
+    let tree = database.tree.reader();
+    checkpoint::write(&mut writer, database.last, &sessions, &tree, |writer| file.drain(writer).map(drop))?;
+    file.finish(writer, database.last)?;
+    Ok(())
+}
+
+/// The server's number goes with its data.
+fn copy_myid(from: &Path, to: &Path) -> Result<Option<String>, DiskError> {
+    let Some(text) = read_text(&from.join(MYID))? else { return Ok(None) };
+    let path = to.join(MYID);
+    if !path.exists() {
+        let written = File::create(&path).and_then(|mut file| {
+            writeln!(file, "{text}")?;
+            file.sync_all()
+        });
+        written.map_err(DiskError::io("writing", &path))?;
+        sync_directory(to)?;
+    }
+    Ok(Some(text))
+}
+
+/// Writes a data directory of ours, on which no server runs, as a ZooKeeper's. `seed` keys the tree's
+/// hashes.
+///
+/// # Errors
+/// `Refused` if the directory cannot be recovered, or ZooKeeper's files are in `to` already.
+pub fn export(
+    from: Place<'_>,
+    to: Place<'_>,
+    compression: Compression,
+    seed: u64,
+) -> Result<Exported, DiskError> {
+    if !DataDirectory::is_at(from.data)? {
+        let text = format!("{} has no database", from.data.display());
+        return Err(Refusal::ZooKeeper(text).into());
+    }
+    if let Some((_, found)) = files(to)?.pop() {
+        let text =
+            format!("{} is there already: ZooKeeper would mix it with what is exported", found.display());
+        return Err(Refusal::ZooKeeper(text).into());
+    }
+    let directory = DataDirectory::open(from.data, from.log)?;
+    let (snapshots, logs) = (to.data.join(ZOOKEEPER_DATA), to.log.join(ZOOKEEPER_DATA));
+    for sub in [&snapshots, &logs] {
+        fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
+    }
+    let mut exporting =
+        Exporting { replay: Replay::new(Database::new(seed), Zxid::ZERO), seed, log: None, directory: &logs };
+    directory.recover(&mut SegmentFiles::new(&directory, SyncMode::None), &mut exporting)?;
+    let Exporting { replay: Replay { mut database, .. }, log, .. } = exporting;
+    database.replayed();
+    let (log, transactions) = match log {
+        Some(log) => {
+            let transactions = log.transactions;
+            let path = logs.join(log_name(log.first));
+            log.file.finish(&path)?;
+            (Some(path), transactions)
+        }
+        None => (None, 0),
+    };
+    let snapshot = snapshots.join(snapshot_name(database.last, compression));
+    let mut file = NewFile::create(&snapshots, "snapshot")?;
+    let written = write_snapshot(&database, compression, |bytes| file.append(bytes))?;
+    file.finish(&snapshot)?;
+    copy_myid(from.data, to.data)?;
+    let (last, sessions) = (database.last, database.sessions.len());
+    Ok(Exported { snapshot, log, transactions, last, sessions, written })
+}
+
+/// Takes what recovery reads, and makes a ZooKeeper's log of it.
+struct Exporting<'d> {
+    replay: Replay,
+    seed: u64,
+    log: Option<NewLog>,
+    directory: &'d Path,
+}
+
+struct NewLog {
+    first: Zxid,
+    transactions: u64,
+    file: NewFile,
+}
+
+impl Restore for Exporting<'_> {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
+        let mut database = Database::new(self.seed);
+        // Which of the two an owner's number means changes nothing in what is written.
+        checkpoint::read(&mut database, checkpoint, true)?;
+        self.replay = Replay::new(database, checkpoint.last_zxid());
+        Ok(())
+    }
+
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        let mut out = Vec::new();
+        let log = match &mut self.log {
+            Some(log) => log,
+            None => {
+                write_log_header(&mut out);
+                let file = NewFile::create(self.directory, "log").map_err(|error| error.to_string())?;
+                self.log.insert(NewLog { first: zxid, transactions: 0, file })
+            }
+        };
+        let wrong = |fault| format!("transaction {zxid} cannot be written for ZooKeeper: {fault}");
+        write_transaction(&mut self.replay, bytes, &mut out).map_err(wrong)?;
+        log.transactions += 1;
+        log.file.append(&out).map_err(|error| error.to_string())
+    }
+}
+
+/// A file that gets its name when it is whole. Dropped before, it leaves nothing.
+struct NewFile {
+    file: BufWriter<File>,
+    temporary: Option<PathBuf>,
+}
+
+impl NewFile {
+    fn create(directory: &Path, what: &str) -> Result<NewFile, DiskError> {
+        let temporary = directory.join(format!("{TEMPORARY_PREFIX}{what}"));
+        let file = File::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
+        Ok(NewFile { file: BufWriter::new(file), temporary: Some(temporary) })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        let path = self.temporary.as_deref().unwrap_or(Path::new(""));
+        self.file.write_all(bytes).map_err(DiskError::io("writing", path))
+    }
+
+    fn finish(mut self, path: &Path) -> Result<(), DiskError> {
+        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(DiskError::io("writing", path))?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, path).map_err(DiskError::io("renaming to", path))?;
+        }
+        self.temporary = None;
+        sync_directory(path.parent().expect("a file in a directory"))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What cannot be removed is no file of ZooKeeper's, and is written over the next time.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
