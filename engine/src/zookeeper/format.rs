@@ -85,9 +85,10 @@ impl FileName {
             return parse_zxid(zxid).map(FileName::Log);
         }
         let rest = name.strip_prefix(SNAPSHOT_PREFIX)?;
-        let (zxid, extension) = rest.split_once('.').map_or((rest, ""), |(zxid, rest)| (zxid, rest));
-        Compression::of_extension(extension)?;
-        parse_zxid(zxid).map(FileName::Snapshot)
+        let packed = rest.split_once('.').filter(|(_, extension)| {
+            [Compression::Gzip, Compression::Snappy].iter().any(|packed| packed.extension() == *extension)
+        });
+        parse_zxid(packed.map_or(rest, |(zxid, _)| zxid)).map(FileName::Snapshot)
     }
 
     /// The zxid in the name.

@@ -23,4 +23,7 @@ pub mod snapshot;
 pub mod stream;
 pub mod transaction;
 
+#[cfg(test)]
+mod tests;
+
 pub use format::{Fault, FileName};

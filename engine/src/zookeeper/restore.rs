@@ -252,6 +252,9 @@ impl Loaded {
             return Err(format!("{path} comes twice"));
         }
         let stat = &node.stat;
+        for zxid in [stat.czxid, stat.mzxid, stat.pzxid] {
+            self.fuzzy_until = self.fuzzy_until.max(Zxid::from_jute(zxid));
+        }
         let acl = match places.lists.get(&node.acl) {
             Some(list) => Arc::clone(list),
             // It is younger than the snapshot: the replay makes it, and all below it.
@@ -271,9 +274,6 @@ impl Loaded {
                 return Ok(());
             }
             return Err(format!("{path} comes before its parent"));
-        }
-        for zxid in [stat.czxid, stat.mzxid, stat.pzxid] {
-            self.fuzzy_until = self.fuzzy_until.max(Zxid::from_jute(zxid));
         }
         Ok(())
     }

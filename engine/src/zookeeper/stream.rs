@@ -51,13 +51,6 @@ impl Compression {
         }
     }
 
-    /// What the end of a file's name says.
-    pub fn of_extension(extension: &str) -> Option<Compression> {
-        [Compression::None, Compression::Gzip, Compression::Snappy]
-            .into_iter()
-            .find(|compression| compression.extension() == extension)
-    }
-
     /// The end of a file's name; empty if there is none.
     pub fn extension(self) -> &'static str {
         match self {

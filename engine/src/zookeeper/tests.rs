@@ -1,0 +1,397 @@
+//! Files as ZooKeeper would leave them, whole, torn and damaged: what is read of each.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::FileName;
+use super::export::{write_snapshot, write_transaction};
+use super::log::{End, LogFile, write_log_header, write_record};
+use super::replay::Replay;
+use super::restore::{Refusal, Restored, restore};
+use super::snapshot::{Item, Snapshot, SnapshotNode, SnapshotWriter, Trailer};
+use super::stream::Compression;
+use super::transaction::Transaction;
+use crate::database::Database;
+use crate::id::{SessionId, Zxid};
+use crate::jute::records::{
+    CreateSessionTxn, ErrorTxn, MultiTxn, PathRecord, SetDataTxn, StatPersisted, Txn, TxnHeader,
+};
+use crate::jute::{Write, to_bytes};
+use crate::op::OpCode;
+use crate::tree::acl::{AclList, RawAcl};
+use crate::tree::digest::TreeDigest;
+
+const SESSION: i64 = 0x0100_0000_0000_0007;
+
+fn transaction(zxid: u64, op: OpCode, record: &[u8]) -> Vec<u8> {
+    let time = 1_600_000_000_000 + zxid as i64;
+    let mut out =
+        to_bytes(&TxnHeader { client_id: SESSION, cxid: 1, zxid: zxid as i64, time, op: op.code() });
+    out.extend_from_slice(record);
+    out
+}
+
+fn create(zxid: u64, path: &str, ephemeral: bool, parent_cversion: Option<i32>) -> Vec<u8> {
+    let mut record = Vec::new();
+    path.write(&mut record);
+    path.as_bytes().write(&mut record);
+    record.extend_from_slice(&AclList::open().bytes);
+    ephemeral.write(&mut record);
+    parent_cversion.iter().for_each(|cversion| cversion.write(&mut record));
+    transaction(zxid, OpCode::Create, &record)
+}
+
+fn set_data(zxid: u64, path: &str, version: i32) -> Vec<u8> {
+    transaction(
+        zxid,
+        OpCode::SetData,
+        &to_bytes(&SetDataTxn { path: path.into(), data: Some(b"new"), version }),
+    )
+}
+
+/// Ten transactions, from zxid 1 on.
+fn history() -> Vec<Vec<u8>> {
+    let parts = MultiTxn {
+        txns: vec![
+            Txn { op: OpCode::SetData.code(), data: Some(&SET) },
+            Txn { op: OpCode::Error.code(), data: Some(&ERR) },
+        ],
+    };
+    const SET: [u8; 14] = *b"\0\0\0\x02/b\xff\xff\xff\xff\0\0\0\x01";
+    const ERR: [u8; 4] = [255, 255, 255, 153];
+    vec![
+        transaction(1, OpCode::CreateSession, &to_bytes(&CreateSessionTxn { time_out: 5000 })),
+        create(2, "/a", false, Some(1)),
+        create(3, "/b", false, None),
+        create(4, "/a/e", true, Some(1)),
+        set_data(5, "/b", 1),
+        transaction(6, OpCode::Error, &to_bytes(&ErrorTxn { err: -101 })),
+        transaction(7, OpCode::Multi, &to_bytes(&parts)),
+        create(8, "/a/c", false, Some(2)),
+        transaction(9, OpCode::Delete, &to_bytes(&PathRecord { path: "/a/c".into() })),
+        create(10, "/a/d", false, Some(3)),
+    ]
+}
+
+/// A log of transactions with ZooKeeper's digests, and where each record begins.
+fn log_of(transactions: &[Vec<u8>], padding: usize) -> (Vec<u8>, Vec<usize>) {
+    let (mut file, mut begins) = (Vec::new(), Vec::new());
+    write_log_header(&mut file);
+    for bytes in transactions {
+        begins.push(file.len());
+        write_record(bytes, &mut file);
+    }
+    begins.push(file.len());
+    file.resize(file.len() + padding, 0);
+    (file, begins)
+}
+
+fn replayed(transactions: &[Vec<u8>]) -> Replay {
+    let mut replay = Replay::new(Database::new(1), Zxid::ZERO);
+    for bytes in transactions {
+        replay.apply(&Transaction::decode(bytes).unwrap()).unwrap();
+    }
+    replay
+}
+
+fn snapshot_of(transactions: &[Vec<u8>], compression: Compression) -> Vec<u8> {
+    let mut file = Vec::new();
+    let drain = |bytes: &[u8]| {
+        file.extend_from_slice(bytes);
+        Ok::<(), ()>(())
+    };
+    write_snapshot(&replayed(transactions).database, compression, drain).unwrap();
+    file
+}
+
+fn log(first: u64, file: Vec<u8>) -> (FileName, Vec<u8>) {
+    (FileName::Log(Zxid(first)), file)
+}
+
+fn snapshot(zxid: u64, file: Vec<u8>) -> (FileName, Vec<u8>) {
+    (FileName::Snapshot(Zxid(zxid)), file)
+}
+
+fn restored(files: &[(FileName, Vec<u8>)]) -> Result<Restored, Refusal> {
+    let names: Vec<FileName> = files.iter().map(|(name, _)| *name).collect();
+    restore(&names, 1, |number| Ok::<_, ()>(files[number].1.clone())).unwrap()
+}
+
+fn digest(database: &Database) -> TreeDigest {
+    TreeDigest::of_tree(&database.tree.reader())
+}
+
+/// What is read of a log, by the beginnings of the records; and its faults.
+fn read(file: &[u8]) -> (Vec<u64>, Vec<String>, Option<End>) {
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
+    let log = LogFile::open(file).unwrap();
+    let mut entries = log.entries();
+    for entry in &mut entries {
+        match entry {
+            Ok(entry) => good.push(entry.offset),
+            Err(fault) => faults.push(fault.to_string()),
+        }
+    }
+    (good, faults, entries.end())
+}
+
+#[test]
+fn a_log_that_is_cut_anywhere_ends_before_its_torn_record() {
+    let (file, begins) = log_of(&history(), 100);
+    for cut in 16..file.len() {
+        let (good, faults, end) = read(&file[..cut]);
+        let whole = begins.iter().skip(1).filter(|end| **end <= cut).count();
+        assert_eq!((good.len(), faults.len()), (whole, 0), "cut at {cut}");
+        let torn = cut > begins[whole] && file[begins[whole]..cut].iter().any(|byte| *byte != 0);
+        assert_eq!(matches!(end, Some(End::Torn { .. })), torn, "cut at {cut}: {end:?}");
+    }
+    for cut in 0..16 {
+        assert!(LogFile::open(&file[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_record_that_zeros_took_is_no_end_while_a_transaction_follows() {
+    let (file, begins) = log_of(&history(), 100);
+    for lost in 0..9 {
+        let mut file = file.clone();
+        file[begins[lost]..begins[lost + 1]].fill(0);
+        let (good, faults, _) = read(&file);
+        assert_eq!((good.len(), faults.len()), (9, 1), "record {lost}: {faults:?}");
+        assert!(
+            faults[0].contains(&format!("a transaction follows at offset {}", begins[lost + 1])),
+            "{faults:?}"
+        );
+    }
+    let mut file = file.clone();
+    file[begins[9]..begins[10]].fill(0);
+    assert_eq!(
+        read(&file),
+        (
+            begins[..9].iter().map(|at| *at as u64).collect(),
+            vec![],
+            Some(End::Whole { offset: begins[9] as u64 })
+        )
+    );
+}
+
+#[test]
+fn no_damaged_byte_of_a_record_goes_unseen() {
+    let (file, begins) = log_of(&history(), 100);
+    let all: Vec<u64> = begins[..10].iter().map(|at| *at as u64).collect();
+    for at in 16..begins[10] {
+        let mut file = file.clone();
+        file[at] ^= 0x11;
+        let (good, faults, end) = read(&file);
+        assert!(good.iter().all(|offset| all.contains(offset)), "byte {at}");
+        let record = begins.partition_point(|begin| *begin <= at) - 1;
+        assert!(!good.contains(&(begins[record] as u64)), "byte {at}");
+        // Of the last record, a damaged length or end looks as a torn write does.
+        let torn = record == 9 && matches!(end, Some(End::Torn { .. }));
+        assert!(!faults.is_empty() || torn, "byte {at}: {end:?}");
+    }
+}
+
+#[test]
+fn the_newest_snapshot_and_the_logs_behind_it_are_restored() {
+    let transactions = history();
+    let all = digest(&replayed(&transactions).database);
+    let (first, second) = (log_of(&transactions[..6], 50).0, log_of(&transactions[6..], 0).0);
+    for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+        let files = [
+            snapshot(0, snapshot_of(&[], compression)),
+            log(1, first.clone()),
+            snapshot(4, snapshot_of(&transactions[..4], compression)),
+            log(7, second.clone()),
+        ];
+        let found = restored(&files).unwrap();
+        assert_eq!((found.snapshot, found.logs, found.transactions), (Some(2), 2, 6));
+        assert_eq!((digest(&found.database), found.database.last), (all, Zxid(10)));
+        assert_eq!(found.database.sessions.get(&SessionId(SESSION)), Some(&5000));
+        assert_eq!((found.digests.compared, found.digests.different), (1, 0));
+    }
+}
+
+#[test]
+fn what_cannot_be_known_is_refused() {
+    let transactions = history();
+    let newest = || snapshot(8, snapshot_of(&transactions[..8], Compression::None));
+    let oldest = || snapshot(2, snapshot_of(&transactions[..2], Compression::None));
+    let damaged = || (newest().0, newest().1[..300].to_vec());
+    let whole = || log(1, log_of(&transactions, 0).0);
+    let part = |from: usize, to: usize| log(from as u64, log_of(&transactions[from - 1..to], 9).0);
+    let is = |files: &[(FileName, Vec<u8>)], expected: &str| {
+        let refusal =
+            restored(files).err().map(|refusal| refusal.display(|n| format!("file {n}")).to_string());
+        let refusal = refusal.unwrap_or_else(|| panic!("restored where {expected} was expected"));
+        assert!(refusal.contains(expected), "{refusal}");
+    };
+    is(&[], "neither a snapshot nor a log");
+    is(&[damaged()], "no snapshot is whole; file 0 is damaged at offset 300");
+    is(&[(newest().0, Vec::new()), part(3, 10)], "the logs begin with file 1, which is not the first");
+    is(
+        &[damaged(), oldest(), part(5, 10)],
+        "transaction 0x5 at offset 16 does not follow 0x2: transactions are",
+    );
+    is(&[damaged(), oldest(), part(2, 5)], "the logs end at 0x5, but file 0 knows of 0x8");
+    is(&[oldest(), part(1, 6), part(6, 10)], "the logs contradict each other");
+    let mut hole = whole();
+    let begins = log_of(&transactions, 0).1;
+    hole.1[begins[5]] ^= 1;
+    is(&[oldest(), hole.clone()], &format!("file 1 is damaged at offset {}: the checksum is", begins[5]));
+    // Before the snapshot nothing is needed of it.
+    assert_eq!(restored(&[newest(), part(8, 10)]).unwrap().database.last, Zxid(10));
+    // A damaged snapshot is no loss while the one before it and all of the log are there.
+    let found = restored(&[damaged(), oldest(), whole()]).unwrap();
+    assert_eq!((found.snapshot, found.damaged.len(), found.transactions), (Some(1), 1, 8));
+    // The whole log alone says all.
+    assert_eq!(restored(&[damaged(), whole()]).unwrap().transactions, 10);
+    // A torn end is cut, also where the next log goes on from it.
+    let mut torn = part(1, 6);
+    torn.1.truncate(begins[6] - 3);
+    let found = restored(&[oldest(), torn, part(6, 10), log(11, vec![0; 64])]).unwrap();
+    assert_eq!((found.database.last, found.torn.len()), (Zxid(10), 2));
+}
+
+#[test]
+fn an_ephemeral_node_without_its_session_is_gone() {
+    let without: Vec<Vec<u8>> = history().into_iter().skip(1).collect();
+    let found = restored(&[snapshot(10, snapshot_of(&without, Compression::None))]).unwrap();
+    assert_eq!((found.orphans, found.database.tree.ephemerals().count()), (1, 0));
+}
+
+/// A snapshot's nodes by hand: `(path, list's number, czxid)`.
+fn fuzzy(nodes: &[(&str, i64, i64)]) -> Vec<u8> {
+    let mut writer = SnapshotWriter::new(Compression::None);
+    writer.count(0);
+    writer.count(1);
+    let list = AclList::read_only();
+    writer.item(&Item::Acl { number: 1, list: RawAcl(&list.bytes) });
+    for (path, acl, czxid) in nodes {
+        let stat = StatPersisted { czxid: *czxid, mzxid: *czxid, pzxid: *czxid, ..Default::default() };
+        writer.item(&Item::Node(SnapshotNode { path: (*path).into(), data: Some(b"old"), acl: *acl, stat }));
+    }
+    writer.finish(&Trailer::default())
+}
+
+#[test]
+fn a_list_that_a_fuzzy_snapshot_lacks_is_made_by_the_replay_or_refused() {
+    let own = [("", -1, 0), ("/zookeeper", -1, 0)];
+    let nodes = |more: &[(&'static str, i64, i64)]| fuzzy(&[&own, more].concat());
+    let mut set_acl = Vec::new();
+    "/a".write(&mut set_acl);
+    set_acl.extend_from_slice(&AclList::read_only().bytes);
+    7i32.write(&mut set_acl);
+    let set_acl = transaction(3, OpCode::SetAcl, &set_acl);
+    let later = [set_acl, create(4, "/a/b", false, Some(1))];
+    let list_of = |database: &Database, path: &str| {
+        let guard = crate::tree::index::pin();
+        Arc::clone(&database.tree.get(path, &guard).unwrap().data(&guard).acl)
+    };
+    let caught = nodes(&[("/a", 9, 1), ("/a/b", 8, 4)]);
+    let found = restored(&[snapshot(2, caught.clone()), log(3, log_of(&later, 0).0)]).unwrap();
+    assert_eq!(*list_of(&found.database, "/a"), AclList::read_only());
+    assert_eq!(*list_of(&found.database, "/a/b"), AclList::open());
+    let files =
+        [snapshot(2, nodes(&[("/a", 9, 1)])), log(3, log_of(&[create(3, "/c", false, Some(1))], 0).0)];
+    assert_eq!(restored(&files).err(), Some(Refusal::NoList { path: "/a".into() }));
+    assert!(matches!(restored(&[snapshot(2, caught)]).err(), Some(Refusal::EndsEarly { .. })));
+    for (wrong, what) in [
+        (nodes(&[("/a", 1, 1), ("/a", 1, 1)]), "comes twice"),
+        (nodes(&[("/a/b", 1, 1)]), "before its parent"),
+        (nodes(&[("a", 1, 1)]), "is no path"),
+        (nodes(&[("", 1, 1)]), "comes twice"),
+    ] {
+        let refusal = restored(&[snapshot(2, wrong)]).err().unwrap();
+        assert!(refusal.display(|_| String::new()).to_string().contains(what), "{refusal:?}");
+    }
+}
+
+/// All that a snapshot says, if it is whole.
+fn said(file: &[u8]) -> Option<Vec<String>> {
+    let mut snapshot = Snapshot::open(file).ok()?;
+    let mut said = Vec::new();
+    while let Some(item) = snapshot.next().ok()? {
+        said.push(format!("{item:?}"));
+    }
+    said.push(format!("{:?}", snapshot.trailer()));
+    Some(said)
+}
+
+#[test]
+fn no_damaged_byte_changes_what_a_snapshot_says() {
+    for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+        let file = snapshot_of(&history(), compression);
+        let whole = said(&file).expect("it is whole");
+        for cut in 0..file.len() {
+            // Cut behind a seal it is a snapshot of an older release.
+            let older = compression == Compression::None && [21, 54].contains(&(file.len() - cut));
+            assert_eq!(said(&file[..cut]).is_some(), older, "{compression:?}: cut at {cut}");
+        }
+        let mut unseen = 0;
+        for at in 0..file.len() {
+            let mut file = file.clone();
+            file[at] ^= 0x11;
+            match said(&file) {
+                None => {}
+                Some(read) => {
+                    assert_eq!(read, whole, "{compression:?}: byte {at}");
+                    unseen += 1;
+                }
+            }
+        }
+        // The database id, gzip's time and system, and what snappy can say in two ways.
+        assert!(unseen < 20, "{unseen}");
+    }
+}
+
+#[test]
+fn a_small_file_cannot_claim_much() {
+    let mut file = snapshot_of(&[], Compression::None);
+    file.truncate(16);
+    0i32.write(&mut file);
+    0i32.write(&mut file);
+    i32::MAX.write(&mut file);
+    assert!(matches!(Snapshot::open(&file).unwrap().next(), Err(fault) if fault.what.contains("too early")));
+    let mut snappy = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x06".to_vec();
+    snappy.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+    assert!(Snapshot::open(&snappy).is_err_and(|fault| fault.what.contains("cannot unpack to 4294967295")));
+}
+
+#[test]
+fn what_is_exported_as_a_log_is_restored_with_its_digests() {
+    let mut replay = Replay::new(Database::new(1), Zxid::ZERO);
+    let mut file = Vec::new();
+    write_log_header(&mut file);
+    for bytes in history() {
+        let applied = Transaction::decode(&bytes).unwrap().to_apply().into_owned();
+        write_transaction(&mut replay, &applied, &mut file).unwrap();
+    }
+    let found = restored(&[log(1, file)]).unwrap();
+    assert_eq!((found.digests.compared, found.digests.different), (10, 0));
+    assert_eq!(digest(&found.database), digest(&replay.database));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_to_an_end(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        at in 0usize..2000,
+        kind in 0usize..4,
+    ) {
+        let mut file = match kind {
+            0 => log_of(&history(), 20).0,
+            1 => snapshot_of(&history(), Compression::None),
+            2 => snapshot_of(&history(), Compression::Gzip),
+            _ => snapshot_of(&history(), Compression::Snappy),
+        };
+        let at = at % file.len();
+        file.splice(at..(at + bytes.len() / 2).min(file.len()), bytes.iter().copied());
+        for file in [&file, &bytes] {
+            let _ = restored(&[snapshot(5, file.clone())]);
+            let _ = restored(&[log(1, file.clone())]);
+            let _ = Transaction::decode(file);
+        }
+    }
+}
