@@ -93,7 +93,15 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary directory")
 }
 
-/// ZooKeeper's files of one kind, by name.
+/// How the ZooKeeper can pack a snapshot.
+fn packed() -> &'static [&'static str] {
+    match reference() {
+        Kind::ZooKeeper { class_path } if class_path.contains("snappy-java") => &["gzip", "snappy"],
+        _ => &["gzip"],
+    }
+}
+
+/// ZooKeeper's files, by name.
 fn files(data: &Path) -> BTreeMap<FileName, PathBuf> {
     let entries = fs::read_dir(data.join("version-2")).expect("ZooKeeper made it");
     let paths = entries.map(|entry| entry.expect("it can be listed").path());
@@ -210,6 +218,67 @@ fn every_snapshot_with_the_logs_behind_it_makes_the_tree_whose_digest_zookeeper_
     }
 }
 
+#[test]
+fn packed_snapshots_have_the_bytes_of_plain_ones() {
+    for name in packed() {
+        let (method, compression) = match *name {
+            "gzip" => ("gz", Compression::Gzip),
+            _ => ("snappy", Compression::Snappy),
+        };
+        let property = format!("zookeeper.snapshot.compression.method={method}");
+        let server = lived_through(HISTORY, &[&property]);
+        let files = files(&server.data_dir);
+        let mut snapshots = 0;
+        for (_, path) in files.iter().filter(|(name, _)| matches!(name, FileName::Snapshot(_))) {
+            let file = fs::read(path).unwrap();
+            assert_eq!(Snapshot::open(&file).unwrap().compression(), compression, "{}", path.display());
+            // Its seals are of the bytes that were unpacked; those of the plain one are of what was written.
+            let (plain, _) = snapshot_again(&file);
+            let seals = |file: &[u8]| {
+                let mut snapshot = Snapshot::open(file).unwrap();
+                while snapshot.next().unwrap().is_some() {}
+                (snapshot.offset(), snapshot.checksum())
+            };
+            assert_eq!(seals(&plain), seals(&file), "{}", path.display());
+            snapshots += 1;
+        }
+        assert!(snapshots > 2, "{snapshots}");
+        let restored = restored(&files.into_iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(restored.digests.different, 0, "{:?}", restored.digests);
+    }
+}
+
+#[test]
+fn a_log_on_its_own_disk_is_imported_and_exported() {
+    let log = tempfile::tempdir().expect("a directory");
+    let mut options = script(HISTORY).options;
+    options.config.push(format!("dataLogDir={}", text(log.path())));
+    let mut server = Server::start(reference(), options).unwrap_or_else(|e| panic!("{e}"));
+    play(HISTORY, &mut server);
+    let seen = walk(&mut server);
+    stop(&mut server);
+    let (data, made) = (text(&server.data_dir).to_owned(), tempfile::tempdir().expect("a directory"));
+    let [to, back, back_log] = ["ours", "back", "log"].map(|name| made.path().join(name));
+    let (done, said) = ringkeeper(&["import", &data, "--log-dir", text(log.path()), "--to", text(&to)]);
+    assert!(done && said.contains("digests agree"), "{said}");
+    let again = ringkeeper(&["import", &data, "--log-dir", text(log.path()), "--to", text(&to)]);
+    assert!(!again.0 && again.1.contains("has a database already"), "{}", again.1);
+    let words = ["export", text(&to), "--to", text(&back), "--to-log-dir", text(&back_log)];
+    let (done, said) = ringkeeper(&words);
+    assert!(done, "{said}");
+    assert!(back_log.join("version-2").is_dir());
+    let mut zookeeper = start(reference(), &[]);
+    stop(&mut zookeeper);
+    replace(&zookeeper.data_dir, &back);
+    go_on(&mut zookeeper);
+    assert_same(&walk(&mut zookeeper), &seen);
+    // Ours takes both directories over where they are.
+    server.kind = Kind::Ringkeeper;
+    go_on(&mut server);
+    assert_same(&walk(&mut server), &seen);
+    assert!(log.path().join("log").is_dir() && server.data_dir.join("snap").is_dir());
+}
+
 /// Every file below a directory, with its bytes.
 fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(directory).expect("it is there");
@@ -270,12 +339,8 @@ fn a_zookeepers_directory_is_taken_over_and_given_back() {
     stop(&mut server);
 
     // A ZooKeeper starts on what is exported, and shows the same.
-    let packed: &[&str] = match reference() {
-        Kind::ZooKeeper { class_path } if class_path.contains("snappy-java") => &["none", "gzip", "snappy"],
-        _ => &["none", "gzip"],
-    };
     let exported = tempfile::tempdir().expect("a directory");
-    for compression in packed {
+    for compression in ["none"].iter().chain(packed()) {
         let to = exported.path().join(compression);
         let words = ["export", text(&server.data_dir), "--to", text(&to), "--compression", compression];
         let (done, said) = ringkeeper(&words);

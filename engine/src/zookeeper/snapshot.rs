@@ -135,6 +135,11 @@ impl<'a> Snapshot<'a> {
         self.source.offset()
     }
 
+    /// Adler-32 of all that has been read.
+    pub fn checksum(&self) -> u32 {
+        self.source.checksum()
+    }
+
     /// What followed the nodes; only known at the end.
     pub fn trailer(&self) -> Trailer {
         self.trailer

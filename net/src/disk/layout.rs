@@ -339,6 +339,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_of_zookeepers_files_is_there_whole_or_begun_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        fs::create_dir_all(path.join(ZOOKEEPER_DATA)).unwrap();
+        let newest = path.join(ZOOKEEPER_DATA).join("log.5");
+        fs::write(&newest, b"ZKLG").unwrap();
+        let imported = Imported { zxid: 7, newest_name: 5 };
+        let half = |directory: &DataDirectory| {
+            fs::write(directory.snap().join(checkpoint_name(Zxid(7))), b"whole").unwrap();
+            Err(DiskError::Locked(directory.path().into()))
+        };
+        let whole = |directory: &DataDirectory| half(directory).or(Ok(()));
+        let fill = |fill: &dyn Fn(&DataDirectory) -> Result<(), DiskError>| {
+            DataDirectory::create_filled(&path, &path, imported, fill)
+        };
+        let refused = |opened: Result<DataDirectory, DiskError>| match opened {
+            Err(DiskError::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        };
+        for _ in 0..2 {
+            assert!(matches!(fill(&half), Err(DiskError::Locked(_))));
+            assert!(matches!(refused(DataDirectory::open(&path, &path)), Refusal::ZooKeeperData { .. }));
+        }
+        fill(&whole).unwrap();
+        assert!(matches!(fill(&whole), Err(DiskError::Refused(Refusal::NotEmpty { .. }))));
+        let directory = DataDirectory::open(&path, &path).unwrap();
+        assert!(!directory.is_new());
+        fs::write(directory.log().join(segment_name(Sequence(1))), b"").unwrap();
+        drop(directory);
+
+        // A server has been at work: what is lost then is not made again of what ZooKeeper left.
+        fs::rename(path.join(DATABASE), parent.path().join(DATABASE)).unwrap();
+        assert!(matches!(fill(&whole), Err(DiskError::Refused(Refusal::NoManifest { .. }))));
+        fs::rename(parent.path().join(DATABASE), path.join(DATABASE)).unwrap();
+        // ZooKeeper began again after transaction 7.
+        fs::write(path.join(ZOOKEEPER_DATA).join("snapshot.7"), b"ZKSN").unwrap();
+        drop(DataDirectory::open(&path, &path).unwrap());
+        fs::write(path.join(ZOOKEEPER_DATA).join("log.8"), b"ZKLG").unwrap();
+        assert!(matches!(refused(DataDirectory::open(&path, &path)), Refusal::TwoHistories { .. }));
+    }
+
+    #[test]
     fn a_directory_that_lost_its_manifest_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
