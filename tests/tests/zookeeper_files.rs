@@ -53,15 +53,16 @@ fn go_on(server: &mut Server) {
     server.restart().unwrap_or_else(|e| panic!("{e}"));
 }
 
-fn start(kind: Kind, more: &[&str]) -> Server {
-    let mut options = script(HISTORY).options;
-    options.properties.extend(more.iter().map(|property| (*property).to_owned()));
-    Server::start(kind, options).unwrap_or_else(|e| panic!("{e}"))
+/// A ZooKeeper that has not lived through anything.
+fn start() -> Server {
+    Server::start(reference(), script(HISTORY).options).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A ZooKeeper that has lived through the script, stopped; its files go when it is dropped.
 fn lived_through(text: &str, more: &[&str]) -> Server {
-    let mut server = start(reference(), more);
+    let mut options = script(text).options;
+    options.properties.extend(more.iter().map(|property| (*property).to_owned()));
+    let mut server = Server::start(reference(), options).unwrap_or_else(|e| panic!("{e}"));
     play(text, &mut server);
     stop(&mut server);
     server
@@ -185,37 +186,72 @@ fn restored(files: &[(FileName, PathBuf)]) -> Result<Restored, Refusal> {
     restore(&names, 1, |number| fs::read(&files[number].1)).unwrap()
 }
 
+/// Restores from each snapshot alone with the logs, and from the logs alone. Returns how many snapshots
+/// there are, and how many of them were written while transactions were applied.
+fn restore_from_each_snapshot(data: &Path) -> (usize, usize) {
+    let files: Vec<(FileName, PathBuf)> = files(data).into_iter().collect();
+    let is_snapshot = |name: &FileName| matches!(name, FileName::Snapshot(_));
+    let snapshots: Vec<_> = files.iter().filter(|(name, _)| is_snapshot(name)).cloned().collect();
+    let logs = files.iter().filter(|(name, _)| !is_snapshot(name));
+    let (mut found, mut fuzzy) = (Vec::new(), 0);
+    for snapshot in snapshots.iter().map(Some).chain([None]) {
+        let some: Vec<_> = snapshot.into_iter().chain(logs.clone()).cloned().collect();
+        let restored = restored(&some);
+        let restored = restored.unwrap_or_else(|e| panic!("{}", e.display(|n| format!("{:?}", some[n]))));
+        assert_eq!(restored.snapshot.is_some(), snapshot.is_some());
+        assert_eq!(restored.digests.different, 0, "{snapshot:?} {:?}", restored.digests);
+        fuzzy += snapshot.map_or(0, |(name, path)| {
+            let file = fs::read(path).unwrap();
+            let mut snapshot = Snapshot::open(&file).unwrap();
+            while snapshot.next().unwrap().is_some() {}
+            usize::from(snapshot.trailer().digest.is_some_and(|digest| digest.zxid > name.zxid()))
+        });
+        let Restored { database, .. } = restored;
+        let digest = TreeDigest::of_tree(&database.tree.reader());
+        found.push((database.last, digest, database.sessions, database.tree.node_count()));
+    }
+    for other in &found {
+        assert_eq!(other, &found[0]);
+    }
+    (snapshots.len(), fuzzy)
+}
+
 #[test]
 fn every_snapshot_with_the_logs_behind_it_makes_the_tree_whose_digest_zookeeper_wrote() {
     let server = lived_through(HISTORY, &[]);
-    let files: Vec<(FileName, PathBuf)> = files(&server.data_dir).into_iter().collect();
-    let is_snapshot = |name: &FileName| matches!(name, FileName::Snapshot(_));
-    let snapshots = files.iter().filter(|(name, _)| is_snapshot(name)).count();
-    let mut found = Vec::new();
-    for kept in 0..=snapshots {
-        let mut seen = 0;
-        let some: Vec<(FileName, PathBuf)> = files
-            .iter()
-            .filter(|(name, _)| {
-                seen += usize::from(is_snapshot(name));
-                !is_snapshot(name) || seen <= kept
-            })
-            .cloned()
-            .collect();
-        let restored =
-            restored(&some).unwrap_or_else(|e| panic!("{}", e.display(|n| format!("{:?}", some[n]))));
-        assert_eq!(restored.snapshot.is_some(), kept > 0);
-        assert_eq!(restored.digests.different, 0, "{:?}", restored.digests);
-        assert!(restored.digests.compared >= restored.transactions.min(1), "{:?}", restored.digests);
-        let Restored { database, transactions, .. } = restored;
-        let digest = TreeDigest::of_tree(&database.tree.reader());
-        found.push((database.last, digest, database.sessions, database.tree.node_count(), transactions));
+    assert!(restore_from_each_snapshot(&server.data_dir).0 > 2);
+}
+
+#[test]
+fn so_does_a_snapshot_that_was_written_while_transactions_were_applied() {
+    const NODES: usize = 6000;
+    const BATCH: usize = 200;
+    let mut text = "@property zookeeper.snapCount=3000\n@property zookeeper.preAllocSize=64\n".to_owned();
+    text.push_str("A connect timeout=30000\nB connect timeout=30000\n");
+    let mut pipeline = |operations: &mut dyn Iterator<Item = String>| {
+        let operations: Vec<String> = operations.collect();
+        text.push_str(&format!("A pipeline {{ {} }} ~?any\n", operations.join("; ")));
+    };
+    for first in (0..NODES).step_by(BATCH) {
+        pipeline(&mut (first..first + BATCH).map(|n| format!("create /n{n:05} \"{n}\"")));
     }
-    let first = found[0].clone();
-    assert!(first.4 > 50);
-    for other in &found {
-        assert_eq!((&other.0, &other.1, &other.2, &other.3), (&first.0, &first.1, &first.2, &first.3));
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..100 {
+        pipeline(&mut (0..BATCH).map(|_| {
+            let n = random.usize(..NODES);
+            match random.u8(..6) {
+                0 => format!("delete /n{n:05} -1"),
+                1 => format!("create /n{n:05} \"again\""),
+                2 => format!("create /n{n:05}/c{} \"child\" flags=ephemeral", random.u8(..3)),
+                3 => format!("delete /n{n:05}/c{} -1", random.u8(..3)),
+                4 => format!("setACL /n{n:05} r@world:anyone,cdrwa@ip:127.0.0.{} -1", random.u8(..)),
+                _ => format!("setData /n{n:05} \"{}\" -1", random.u32(..)),
+            }
+        }));
     }
+    let server = lived_through(&text, &[]);
+    let (snapshots, fuzzy) = restore_from_each_snapshot(&server.data_dir);
+    assert!(snapshots > 3 && fuzzy > 0, "{fuzzy} of {snapshots}");
 }
 
 #[test]
@@ -267,7 +303,7 @@ fn a_log_on_its_own_disk_is_imported_and_exported() {
     let (done, said) = ringkeeper(&words);
     assert!(done, "{said}");
     assert!(back_log.join("version-2").is_dir());
-    let mut zookeeper = start(reference(), &[]);
+    let mut zookeeper = start();
     stop(&mut zookeeper);
     replace(&zookeeper.data_dir, &back);
     go_on(&mut zookeeper);
@@ -348,7 +384,7 @@ fn a_zookeepers_directory_is_taken_over_and_given_back() {
         assert!(said.contains("extendedTypesEnabled"), "{said}");
         let all = sessions(&to);
         assert!(sessions_before.iter().all(|session| all.get(session.0) == Some(session.1)), "{all:?}");
-        let mut zookeeper = start(reference(), &[]);
+        let mut zookeeper = start();
         stop(&mut zookeeper);
         replace(&zookeeper.data_dir, &to);
         go_on(&mut zookeeper);
@@ -369,7 +405,7 @@ fn a_zookeepers_directory_is_taken_over_and_given_back() {
     let to = exported.path().join("log");
     let (done, said) = ringkeeper(&["export", text(&server.data_dir), "--to", text(&to)]);
     assert!(done, "{said}");
-    let mut zookeeper = start(reference(), &[]);
+    let mut zookeeper = start();
     stop(&mut zookeeper);
     replace(&zookeeper.data_dir, &server.data_dir);
     let logs = files(&to);
