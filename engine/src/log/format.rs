@@ -258,6 +258,12 @@ impl SegmentHeader {
         }
         Ok((header, checksum))
     }
+
+    /// The database that a damaged header names. Nothing is checked, so it is a guess: a batch whose
+    /// checksum begins with it proves it.
+    pub fn peek_database(bytes: &[u8]) -> Option<DatabaseId> {
+        bytes.get(..SEGMENT_HEADER_BYTES).map(|bytes| DatabaseId(get_u64(bytes, DATABASE_AT)))
+    }
 }
 
 /// A batch's header.

@@ -224,6 +224,12 @@ impl Header {
         let first_zxid = Zxid(get_u64(bytes, FIRST_ZXID_AT));
         Ok((Header { database, first_zxid }, Seed(checksum)))
     }
+
+    /// What the checksums of a file can begin with whose header is damaged: the checksum that it has,
+    /// and the one that it should have.
+    pub fn seeds(bytes: &[u8; HEADER_BYTES]) -> [Seed; 2] {
+        [Seed(get_u32(bytes, CHECKSUM_AT)), Seed(crc32c::crc32c(&bytes[..CHECKSUM_AT]))]
+    }
 }
 
 impl BlockHeader {
@@ -259,6 +265,18 @@ impl BlockHeader {
             return Err("the block's header contradicts the index");
         }
         Ok(())
+    }
+
+    /// What a block's first bytes say of it, with its checksum; nothing is checked. `None` if its kind
+    /// is unknown.
+    pub fn peek(header: &[u8; BLOCK_HEADER_BYTES]) -> Option<(BlockHeader, u32)> {
+        let block = BlockHeader {
+            bytes: get_u32(header, BLOCK_BYTES_AT),
+            kind: BlockKind::from_number(get_u32(header, BLOCK_KIND_AT))?,
+            records: get_u32(header, BLOCK_RECORDS_AT),
+            offset: get_u64(header, BLOCK_OFFSET_AT),
+        };
+        Some((block, get_u32(header, BLOCK_CHECKSUM_AT)))
     }
 
     pub fn encode_index(&self, checksum: u32) -> [u8; INDEX_ENTRY_BYTES] {
@@ -308,21 +326,31 @@ impl Footer {
 
     /// Reads the footer off the file's end, with the index before it.
     pub fn decode(seed: Seed, file: &[u8]) -> Result<(Footer, &[[u8; INDEX_ENTRY_BYTES]]), &'static str> {
+        Footer::decode_tail(seed, file, 0)
+    }
+
+    /// The same from the last bytes of a file, which begin at `tail_at`.
+    pub fn decode_tail(
+        seed: Seed,
+        tail: &[u8],
+        tail_at: u64,
+    ) -> Result<(Footer, &[[u8; INDEX_ENTRY_BYTES]]), &'static str> {
         let (before, out) =
-            file.split_last_chunk::<FOOTER_BYTES>().ok_or("the file is shorter than a footer")?;
+            tail.split_last_chunk::<FOOTER_BYTES>().ok_or("the file is shorter than a footer")?;
         if out[END_MAGIC_AT..] != END_MAGIC {
             return Err("the file does not end as a checkpoint does");
         }
         let footer = Footer {
             last_zxid: Zxid(get_u64(out, LAST_ZXID_AT)),
-            index_at: get_u64(out, INDEX_AT),
+            index_at: Footer::index_at(out),
             blocks: get_u64(out, BLOCKS_AT),
             nodes: get_u64(out, NODES_AT),
             sessions: get_u64(out, SESSIONS_AT),
             acls: get_u64(out, ACLS_AT),
             data_bytes: get_u64(out, DATA_BYTES_AT),
         };
-        let index = usize::try_from(footer.index_at).ok().and_then(|at| before.get(at..));
+        let index = footer.index_at.checked_sub(tail_at).and_then(|at| usize::try_from(at).ok());
+        let index = index.and_then(|at| before.get(at..));
         let index = index.ok_or("the footer names an index outside of the file")?;
         let checksum =
             crc32c::crc32c_append(crc32c::crc32c_append(seed.0, index), &out[..FOOTER_CHECKSUM_AT]);
@@ -334,6 +362,11 @@ impl Footer {
             return Err("the index has another length than the footer says");
         }
         Ok((footer, index))
+    }
+
+    /// Where the index begins, by what the file's last bytes say; nothing is checked.
+    pub fn index_at(out: &[u8; FOOTER_BYTES]) -> u64 {
+        get_u64(out, INDEX_AT)
     }
 }
 

@@ -6,9 +6,11 @@
 //! | `format` | the layout, byte by byte, and the records |
 //! | `writer` | records in, finished blocks of bytes out |
 //! | `reader` | a file's bytes in (a map or a buffer), verified records out, borrowing from it |
+//! | `salvage` | what can be read of a damaged file, piece by piece; for tools, never for a server |
 
 pub mod format;
 pub mod reader;
+pub mod salvage;
 pub mod writer;
 
 #[cfg(test)]

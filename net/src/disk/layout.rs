@@ -266,7 +266,8 @@ pub(super) fn segment_name(sequence: Sequence) -> String {
     format!("{:012}{SEGMENT_SUFFIX}", sequence.0)
 }
 
-pub(super) fn parse_segment_name(name: &str) -> Option<Sequence> {
+/// The segment that a file of this name holds; `None` if it is no segment's name.
+pub fn parse_segment_name(name: &str) -> Option<Sequence> {
     let sequence = Sequence(name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok()?);
     (segment_name(sequence) == name).then_some(sequence)
 }
@@ -275,7 +276,8 @@ pub(super) fn checkpoint_name(first_zxid: Zxid) -> String {
     format!("{:016x}{CHECKPOINT_SUFFIX}", first_zxid.0)
 }
 
-pub(super) fn parse_checkpoint_name(name: &str) -> Option<Zxid> {
+/// The zxid that replay begins behind, of a checkpoint of this name; `None` if it is no checkpoint's name.
+pub fn parse_checkpoint_name(name: &str) -> Option<Zxid> {
     let zxid = Zxid(u64::from_str_radix(name.strip_suffix(CHECKPOINT_SUFFIX)?, 16).ok()?);
     (checkpoint_name(zxid) == name).then_some(zxid)
 }

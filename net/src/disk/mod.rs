@@ -39,7 +39,7 @@ pub mod zookeeper;
 mod tests;
 
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
-pub use layout::{DataDirectory, Manifest};
+pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
 pub use recover::{Recovered, Refusal, Restore};
 pub use retain::Removed;
 pub use segments::SegmentFiles;
