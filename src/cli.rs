@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, ConfigError, Notice, Override};
+use crate::tools::args::{LogCommand, SnapshotCommand};
 
 /// A server for ZooKeeper's clients and ensembles.
 #[derive(Debug, Parser)]
@@ -85,6 +86,25 @@ pub enum Command {
         #[arg(default_value = "", hide_default_value = true)]
         pattern: String,
     },
+    /// Show, check or count what is in transaction logs, ours or ZooKeeper's.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            ringkeeper log dump ringkeeper-data\n  \
+            ringkeeper log verify /var/lib/zookeeper/version-2\n  \
+            ringkeeper log stats --json ringkeeper-data"
+    )]
+    Log(LogCommand),
+    /// Show, check, count or compare what is in checkpoints and ZooKeeper's snapshots.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
+            ringkeeper snapshot dump ringkeeper-data\n  \
+            ringkeeper snapshot verify version-2/snapshot.100000005\n  \
+            ringkeeper snapshot summary --depth 3 ringkeeper-data\n  \
+            ringkeeper snapshot compare old/version-2 ringkeeper-data"
+    )]
+    Snapshot(SnapshotCommand),
 }
 
 /// Options of `serve`.

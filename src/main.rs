@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringkeeper::cli::{Cli, Command};
-use ringkeeper::{config, export, import, serve, status};
+use ringkeeper::{config, export, import, serve, status, tools};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Import(args) => import::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Keys { pattern } => keys(&pattern),
+        Command::Log(command) => tools::log::main(&command),
+        Command::Snapshot(command) => tools::snapshot::main(&command),
     }
 }
 

@@ -98,6 +98,11 @@ impl SalvagedBlock {
         self.damage
     }
 
+    /// Where it begins, in bytes from the file's beginning.
+    pub fn offset(&self) -> u64 {
+        self.place.header.offset
+    }
+
     /// Where it ends, in bytes from the file's beginning.
     pub fn end(&self) -> u64 {
         self.place.header.end()
@@ -206,11 +211,7 @@ impl Salvage {
     ///
     /// # Errors
     /// A read that failed.
-    pub fn read_block<S: Source>(
-        &self,
-        source: &mut S,
-        number: usize,
-    ) -> Result<SalvagedBlock, S::Error> {
+    pub fn read_block<S: Source>(&self, source: &mut S, number: usize) -> Result<SalvagedBlock, S::Error> {
         let place = self.blocks[number];
         if place.header.kind == BlockKind::Acls {
             return Ok(SalvagedBlock { place, bytes: Vec::new(), damage: None });
@@ -286,7 +287,8 @@ impl Salvage {
     }
 
     fn scan<S: Source>(&mut self, source: &mut S, seeds: [Seed; 2]) -> Result<(), S::Error> {
-        let mut search = Search { seeds, seed: None, work_left: source.bytes().saturating_mul(SEARCH_WORK_MAX) };
+        let mut search =
+            Search { seeds, seed: None, work_left: source.bytes().saturating_mul(SEARCH_WORK_MAX) };
         let mut offset = HEADER_BYTES as u64;
         while let Some(place) = search.next(source, offset)? {
             if place.header.offset != offset {
@@ -483,7 +485,9 @@ mod tests {
         let checkpoint = Checkpoint::open(&file).unwrap();
         let mut expected = Vec::new();
         let visit = |record: Record<'_>| match record {
-            Record::Node(node) => expected.push(format!("{} {:?}", node.path, Some(checkpoint.acl(node.acl)))),
+            Record::Node(node) => {
+                expected.push(format!("{} {:?}", node.path, Some(checkpoint.acl(node.acl))))
+            }
             Record::Session(session) => expected.push(session.id.to_string()),
         };
         checkpoint.visit(visit).unwrap();

@@ -1,0 +1,105 @@
+//! One of ZooKeeper's snapshots, up to the first damage: nothing in the format says where a node begins,
+//! so behind a wrong length there is no way on. Only the seal at its end vouches for what stands before.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use ringkeeper_engine::zookeeper::snapshot::{self, Snapshot};
+use ringkeeper_engine::zookeeper::stream::Compression;
+use ringkeeper_engine::zookeeper::{Fault, FileName};
+
+use super::{AclList, Damage, Digest, Head, Item, Node, Session, Tail, Visit};
+use crate::tools::bytes::FileBytes;
+use crate::tools::out::{Progress, Trouble};
+use crate::tools::show::{AclEntry, Hex, acl_entries};
+
+/// Delivers a snapshot's items.
+pub(super) fn read(file: &mut FileBytes, progress: &mut Progress, visit: Visit<'_>) -> Result<(), Trouble> {
+    let path = file.path().to_path_buf();
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(FileName::parse);
+    let first_zxid = named.map(|name| Hex(name.zxid().0));
+    let (length, mut tail) = (file.length(), Tail::default());
+    let bytes = file.read(0, length).map_err(Trouble::input(&path))?;
+    let head = Head {
+        format: "zookeeper",
+        database: None,
+        first_zxid,
+        last_zxid: None,
+        compression: match Compression::of_file(bytes) {
+            Compression::None => None,
+            Compression::Gzip => Some("gzip"),
+            Compression::Snappy => Some("snappy"),
+        },
+    };
+    match Snapshot::open(bytes) {
+        Ok(mut snapshot) => {
+            visit(Item::Head(Head { database: Some(snapshot.header().dbid.to_string()), ..head }))?;
+            tail = items(&mut snapshot, progress, visit)?;
+        }
+        Err(fault) => {
+            visit(Item::Head(head))?;
+            damage(fault, visit)?;
+        }
+    }
+    for place in file.unreadable() {
+        let what = format!("cannot be read from the disk: {}", place.error);
+        visit(Item::Damage(Damage { offset: place.offset, bytes: Some(place.bytes), what }))?;
+    }
+    Ok(visit(Item::End(tail))?)
+}
+
+fn damage(fault: Fault, visit: Visit<'_>) -> io::Result<()> {
+    visit(Item::Damage(Damage { offset: fault.offset, bytes: None, what: fault.what }))
+}
+
+fn items(snapshot: &mut Snapshot<'_>, progress: &mut Progress, visit: Visit<'_>) -> io::Result<Tail> {
+    let mut acls = HashMap::new();
+    let open: AclList = Some(Arc::from([AclEntry::open()]));
+    acls.insert(snapshot::OPEN_ACL, open);
+    loop {
+        progress.at(snapshot.offset());
+        let offset = snapshot.offset();
+        match snapshot.next() {
+            Ok(Some(item)) => deliver(item, offset, &mut acls, visit)?,
+            Ok(None) => break,
+            Err(fault) => {
+                damage(fault, visit)?;
+                return Ok(Tail::default());
+            }
+        }
+    }
+    let snapshot::Trailer { digest, last_zxid } = snapshot.trailer();
+    let digest = digest.map(|found| Digest {
+        zxid: Hex(found.zxid.0),
+        version: found.version,
+        tree: Hex(found.digest as u64),
+    });
+    Ok(Tail { digest, last_zxid })
+}
+
+fn deliver(
+    item: snapshot::Item<'_>,
+    offset: u64,
+    acls: &mut HashMap<i64, AclList>,
+    visit: Visit<'_>,
+) -> io::Result<()> {
+    match item {
+        snapshot::Item::Session { id, timeout_ms } => {
+            visit(Item::Session(Session { id, timeout_ms: timeout_ms.into(), suspect: false }))
+        }
+        snapshot::Item::Acl { number, list } => {
+            acls.insert(number, acl_entries(list.0).map(Arc::from));
+            Ok(())
+        }
+        snapshot::Item::Node(node) => {
+            let acl = acls.get(&node.acl).cloned().flatten();
+            if acl.is_none() {
+                let what = format!("there is no access control list {}, which {} has", node.acl, node.path);
+                visit(Item::Damage(Damage { offset, bytes: None, what }))?;
+            }
+            let path = if node.path.is_empty() { "/" } else { &*node.path };
+            visit(Item::Node(Node { offset, path, data: node.data, acl, stat: node.stat, suspect: false }))
+        }
+    }
+}
