@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringkeeper_engine::error::OK;
 use serde::Serialize;
 
 use super::{Damage, Doubt, End, Entry, Head, Item, Visitor};
@@ -126,9 +127,10 @@ fn write_action(text: &mut String, action: &Action<'_>, data: Option<DataAs>) {
     number("version", action.version);
     number("parentCversion", action.parent_cversion);
     number("timeoutMs", action.timeout_ms);
-    number("error", action.error);
-    if let Some(name) = action.error.and_then(error_name) {
-        let _ = write!(text, " ({name})");
+    if let Some(code) = action.error {
+        // In a multi that failed, those before the one that failed have no error of their own.
+        let name = if code == OK { Some("undone".to_owned()) } else { error_name(code) };
+        let _ = write!(text, " {code}{}", name.map_or(String::new(), |name| format!(" ({name})")));
     }
     if let Some(acl) = &action.acl {
         let _ = write!(text, " acl={}", show::acl_text(&acl.iter().map(AclEntry::from).collect::<Vec<_>>()));
