@@ -260,7 +260,8 @@ impl Salvage {
             match Footer::decode_tail(seed, &tail, tail_at) {
                 Ok((footer, entries)) => {
                     self.seed = seed;
-                    return Ok(self.take_index(footer, entries));
+                    self.take_index(footer, entries);
+                    return Ok(());
                 }
                 Err(what) => why = what,
             }
