@@ -1,8 +1,8 @@
 //! Ringkeeper, a ZooKeeper server: its configuration and its commands.
 //!
 //! The binary is a thin shell around this library, so that tests can reach what it does: [`config`] parses
-//! ZooKeeper's `zoo.cfg` into a value, [`cli`] is the command line, [`serve`], [`status`] and
-//! [`tools`] are its commands.
+//! ZooKeeper's `zoo.cfg` into a value, [`cli`] is the command line, [`serve`], [`status`], [`import`],
+//! [`export`] and [`tools`] are its commands.
 
 pub mod cli;
 pub mod config;

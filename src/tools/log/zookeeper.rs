@@ -106,7 +106,7 @@ impl Walk<'_, '_> {
 
     /// Delivers the records from offset `from` on, and returns where they end, and how.
     fn entries(&mut self, file: &[u8], mut entries: Entries<'_>, from: u64) -> io::Result<(u64, End)> {
-        while let Some(entry) = entries.next() {
+        for entry in entries.by_ref() {
             match entry {
                 Ok(entry) if entry.offset < from => {}
                 Ok(entry) => {
