@@ -114,15 +114,18 @@ fn verify(found: &Found, progress: &mut Progress, out: &mut Out) -> Result<u64, 
                     (head.format, head.first_zxid, head.last_zxid);
             }
             Item::Node(node) => {
-                line.nodes += 1;
-                line.data_bytes += node.data_bytes();
+                // What a damaged block still says is not what the file holds.
+                if !node.suspect {
+                    line.nodes += 1;
+                    line.data_bytes += node.data_bytes();
+                }
                 if let Some(what) = parents.check(node.path, node.suspect) {
                     misplaced += 1;
                     let what = format!("{} {what}", node.path);
                     say(&Damage { offset: node.offset, bytes: None, what }, &line.file, out)?;
                 }
             }
-            Item::Session(_) => line.sessions += 1,
+            Item::Session(session) => line.sessions += u64::from(!session.suspect),
             Item::Damage(damage) => {
                 parents.damaged = true;
                 say(&damage, &line.file, out)?;
