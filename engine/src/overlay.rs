@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub struct Record {
     /// Counts setData.
     pub version: i32,
-    /// Counts creations of children.
-    pub cversion: i32,
+    /// Counts creations of children, up to `u32::MAX`.
+    pub cversion: u32,
     /// Counts setACL.
     pub aversion: i32,
     /// Children.

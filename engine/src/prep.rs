@@ -264,7 +264,7 @@ impl Work<'_> {
         self.allow(&parent.acl, perms::CREATE)?;
         let sequential;
         let node_path = if mode.sequential {
-            sequential = format!("{}{:010}", request.path, parent.cversion);
+            sequential = sequential_path(&request.path, parent.cversion)?;
             sequential.as_str()
         } else {
             &request.path
@@ -280,24 +280,25 @@ impl Work<'_> {
         }
         let length = request.data.map_or(0, <[u8]>::len);
         self.check_quota(node_path, length as i64, 1)?;
-        parent.cversion = parent.cversion.wrapping_add(1);
+        parent.cversion = parent.cversion.saturating_add(1);
+        let parent_cversion = parent.cversion.cast_signed();
         parent.children += 1;
         node_path.write(out);
         request.data.write(out);
         out.extend_from_slice(&acl.bytes);
         let kind = match op {
             OpCode::CreateContainer => {
-                parent.cversion.write(out);
+                parent_cversion.write(out);
                 NodeKind::Container
             }
             OpCode::CreateTtl => {
-                parent.cversion.write(out);
+                parent_cversion.write(out);
                 request.ttl.write(out);
                 NodeKind::Ttl { ttl_ms: request.ttl }
             }
             _ => {
                 mode.ephemeral.write(out);
-                parent.cversion.write(out);
+                parent_cversion.write(out);
                 if mode.ephemeral { NodeKind::Ephemeral(self.session) } else { NodeKind::Persistent }
             }
         };
@@ -521,6 +522,16 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
         return Err(ErrorCode::BadVersion);
     }
     Ok(current.wrapping_add(1))
+}
+
+/// The path of a sequential node: what was asked for, and the parent's counter in ten digits.
+///
+/// # Errors
+/// [`ErrorCode::BadArguments`] once the counter has come to its end: under this parent no path is left
+/// to be made of it, and asking again does not help. It is not `NodeExists`, which clients take for a
+/// sign that they should try the next number, or that an earlier try of theirs succeeded.
+fn sequential_path(prefix: &str, counter: u32) -> Result<String, ErrorCode> {
+    if counter == u32::MAX { Err(ErrorCode::BadArguments) } else { Ok(format!("{prefix}{counter:010}")) }
 }
 
 fn split_for_change(path: &str) -> Result<(&str, &str), ErrorCode> {

@@ -120,7 +120,9 @@ pub struct NewNode<'a> {
     pub acl: AclRef,
     /// Persistent, ephemeral, container or TTL.
     pub kind: NodeKind,
-    /// The parent's new count of creations; −1: one more than it has.
+    /// The bits of the parent's new count of creations; −1: one more than it has, as far as it goes.
+    /// That −1 is also the last count itself makes no difference: one can only come from the count
+    /// before it, or from itself.
     pub parent_cversion: i32,
 }
 
@@ -235,7 +237,7 @@ impl TreeWriter {
             data: data.map(Into::into),
         };
         let own = ChildrenVersion {
-            cversion: stat.cversion,
+            cversion: stat.cversion.cast_unsigned(),
             pzxid: Zxid::from_jute(stat.pzxid),
             set: Default::default(),
         };
@@ -372,14 +374,12 @@ impl Batch<'_> {
         let children = self.tree.dirty.entry(parent_id);
         let children = children.or_insert_with(|| parent.children_to_change(&self.guard));
         let cversion = match new.parent_cversion {
-            -1 => children.cversion.wrapping_add(1),
-            given => given,
+            -1 => children.cversion.saturating_add(1),
+            given => given.cast_unsigned(),
         };
-        // The counter wraps: one that stuck at its end would give out one number for ever.
-        if cversion.wrapping_sub(children.cversion) > 0 {
-            children.cversion = cversion;
-            children.pzxid = zxid;
-        }
+        // A fuzzy checkpoint may have caught either of them later than the transaction.
+        children.cversion = children.cversion.max(cversion);
+        children.pzxid = children.pzxid.max(zxid);
         if exists {
             return Err(ErrorCode::NodeExists);
         }
@@ -610,15 +610,22 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_of_a_parent_goes_on_behind_its_end() {
-        let mut tree = TreeWriter::new(1);
-        let stat = StatPersisted { czxid: 1, mzxid: 1, pzxid: 1, cversion: i32::MAX, ..Default::default() };
-        tree.restore("/a", Some(b""), open(), &stat, false).unwrap();
-        create(&mut tree, "/a/b", 2, i32::MIN);
-        create(&mut tree, "/a/c", 3, i32::MIN + 1);
-        let guard = pin();
-        let children = tree.get("/a", &guard).unwrap().children(&guard).unwrap();
-        assert_eq!((children.cversion, children.pzxid), (i32::MIN + 1, Zxid(3)));
+    fn the_counter_of_a_parent_is_compared_without_a_sign_and_stays_at_its_end() {
+        let counts = |start: i32, given: [i32; 3]| {
+            let mut tree = TreeWriter::new(1);
+            let stat = StatPersisted { czxid: 1, mzxid: 1, pzxid: 1, cversion: start, ..Default::default() };
+            tree.restore("/a", Some(b""), open(), &stat, false).unwrap();
+            ["/a/b", "/a/c", "/a/d"].iter().zip(given).zip(2..).for_each(|((path, count), zxid)| {
+                create(&mut tree, path, zxid, count);
+            });
+            let guard = pin();
+            let children = tree.get("/a", &guard).unwrap().children(&guard).unwrap();
+            assert_eq!(children.pzxid, Zxid(4), "also when the count stays");
+            children.cversion
+        };
+        assert_eq!(counts(i32::MAX, [i32::MIN, i32::MIN + 1, i32::MAX]), 0x8000_0001);
+        assert_eq!(counts(-3, [-2, -1, -1]), u32::MAX);
+        assert_eq!(counts(-1, [-2, -1, i32::MAX]), u32::MAX, "a replay over what is later");
     }
 
     #[test]

@@ -92,8 +92,10 @@ impl DataVersion {
 /// The children and what counts them.
 #[derive(Clone, Debug, Default)]
 pub struct ChildrenVersion {
-    /// Creations alone, as ZooKeeper stores it; clients see `2 * cversion - children`.
-    pub cversion: i32,
+    /// Creations alone, as ZooKeeper stores it; clients see `2 * cversion - children`. ZooKeeper counts
+    /// in signed 32 bits and its counter stays where they end; the same bits without a sign go on as
+    /// far again, and stay at `u32::MAX`.
+    pub cversion: u32,
     /// The last creation or deletion of a child.
     pub pzxid: Zxid,
     /// Who they are.
@@ -189,7 +191,7 @@ impl Node {
             ctime: self.ctime,
             mtime: data.mtime,
             version: data.version,
-            cversion: children.map_or(0, |c| c.cversion).wrapping_mul(2).wrapping_sub(count),
+            cversion: children.map_or(0, |c| c.cversion.cast_signed()).wrapping_mul(2).wrapping_sub(count),
             aversion: data.aversion,
             ephemeral_owner: self.kind.client_owner(),
             data_length: data.data_length() as i32,
