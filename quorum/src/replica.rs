@@ -59,6 +59,14 @@ struct Proposal {
     place: Range<u64>,
 }
 
+/// A session that changes cores. The new connection is told that the session is its own when the old
+/// one is gone: until then the other core may still be answering it.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    from: ConnectionId,
+    to: ConnectionId,
+}
+
 /// How far the log has gone on since a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
 struct Distance {
@@ -80,6 +88,7 @@ pub struct Replica {
     prep: Prep,
     sessions: Sessions<ConnectionId>,
     next_session: SessionId,
+    moves: BTreeMap<SessionId, Move>,
     broadcast: Broadcast,
     log: LogWriter,
     /// Transactions of the window, one after the other.
@@ -127,6 +136,7 @@ impl Replica {
             database,
             sessions,
             next_session: first_session,
+            moves: BTreeMap::new(),
             log,
             bytes: Vec::new(),
             bytes_start: 0,
@@ -435,34 +445,110 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::step::{Request, RequestBatch};
     use ringkeeper_engine::log::{self, DatabaseId, Sequence, Tail};
+    use ringkeeper_engine::op::OpCode;
+    use ringkeeper_engine::session::password;
 
     fn at(ms: u64) -> Now {
         Now { tick: Tick(ms), us: ms * 1000, wall_ms: ms as i64 }
     }
 
-    #[test]
-    fn nobody_expires_while_signs_of_life_cannot_be_heard() {
+    const SESSION: SessionId = SessionId(7);
+
+    /// A replica that knows one session.
+    fn replica(cores: u16) -> Replica {
         let mut database = Database::new(1);
-        let session = SessionId(7);
-        database.sessions.insert(session, 5000);
+        database.sessions.insert(SESSION, 5000);
         let log =
             LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(Zxid::ZERO, Sequence(1)));
         let config = ReplicaConfig {
             settings: Arc::new(Settings::default()),
             server: ServerId(1),
-            cores: 1,
+            cores,
             first_session: SessionId(1),
             seed: 1,
         };
-        let mut replica = Replica::new(config, database, log, at(0));
+        Replica::new(config, database, log, at(0))
+    }
+
+    #[test]
+    fn nobody_expires_while_signs_of_life_cannot_be_heard() {
+        let mut replica = replica(1);
         let mut tick = |ms, heard_all| {
             let mut out = Vec::new();
             replica.step(at(ms), Input::Tick { heard_all }, &mut out);
-            replica.sessions.get(session).is_some_and(|session| session.closing)
+            replica.sessions.get(SESSION).is_some_and(|session| session.closing)
         };
         assert!(!tick(9_000, false), "its requests are still in the mailbox");
         assert!(!tick(9_020, true), "what its core could not send is on its way");
         assert!(tick(9_220, true));
+    }
+
+    /// Asks, and returns what each core is told.
+    fn tell(replica: &mut Replica, request: Request) -> Vec<(u16, String)> {
+        tell_batch(replica, RequestBatch { items: vec![request], ..RequestBatch::default() })
+    }
+
+    fn tell_batch(replica: &mut Replica, batch: RequestBatch) -> Vec<(u16, String)> {
+        let mut out = Vec::new();
+        replica.step(at(0), Input::Requests(batch), &mut out);
+        replica.flush(at(0), &mut out);
+        let mut told = Vec::new();
+        for effect in out {
+            let Effect::Deliver { core, batch } = effect else { continue };
+            told.extend(batch.items.iter().map(|item| match item {
+                Reply::Opened { connection, .. } => (core, format!("opened {}", connection.number)),
+                Reply::Refused { connection } => (core, format!("refused {}", connection.number)),
+                Reply::Close { connection, reason } => (core, format!("{reason:?} {}", connection.number)),
+                other => panic!("{other:?}"),
+            }));
+        }
+        told
+    }
+
+    #[test]
+    fn a_session_is_answered_over_one_connection_at_a_time() {
+        let connection = |core, number| ConnectionId { core, number };
+        let reopen = |connection| Request::Reopen {
+            connection,
+            session: SESSION,
+            password: password(SESSION),
+            timeout_ms: 5000,
+            last_seen: Zxid::ZERO,
+        };
+        let gone = |connection| Request::Gone { connection, session: SESSION };
+        let said = |core: u16, what: &str| (core, what.to_owned());
+        let mut replica = replica(3);
+        let replica = &mut replica;
+
+        assert_eq!(tell(replica, reopen(connection(0, 1))), [said(0, "opened 1")]);
+        // One core takes what it is told in order.
+        let told = tell(replica, reopen(connection(0, 2)));
+        assert_eq!(told, [said(0, "Moved 1"), said(0, "opened 2")]);
+        assert_eq!(tell(replica, gone(connection(0, 1))), []);
+        // Another core might answer the new connection while the old one is still served.
+        assert_eq!(tell(replica, reopen(connection(1, 3))), [said(0, "Moved 2")]);
+        // Whoever comes meanwhile waits for the same; who waited is not told that it has the session.
+        assert_eq!(tell(replica, reopen(connection(2, 4))), [said(1, "Moved 3")]);
+        assert_eq!(tell(replica, gone(connection(0, 1))), []);
+        assert_eq!(tell(replica, gone(connection(0, 2))), [said(2, "opened 4")]);
+        // A late request over an old connection is not answered.
+        let late = Request::Ordered {
+            connection: connection(0, 2),
+            session: SESSION,
+            xid: 1,
+            op: OpCode::Sync,
+            body: 0..0,
+            auth: 0,
+        };
+        let batch = RequestBatch { items: vec![late], auths: vec![Arc::new([])], ..Default::default() };
+        assert_eq!(tell_batch(replica, batch), [said(0, "Moved 2")]);
+        assert_eq!(tell(replica, gone(connection(2, 4))), []);
+        assert_eq!(tell(replica, reopen(connection(1, 5))), [said(1, "opened 5")]);
+        // The session ends while it moves.
+        assert_eq!(tell(replica, reopen(connection(0, 6))), [said(1, "Moved 5")]);
+        replica.sessions.remove(SESSION);
+        assert_eq!(tell(replica, gone(connection(1, 5))), [said(0, "refused 6")]);
     }
 }

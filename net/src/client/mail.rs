@@ -34,7 +34,8 @@ impl Core {
                     freed.insert(connection.id.number);
                 }
                 Reply::Opened { connection, session, timeout_ms } => {
-                    if let Some(connection) = self.connections.get_mut(&connection.number) {
+                    let there = self.connections.get_mut(&connection.number);
+                    if let Some(connection) = there.filter(|there| !there.closing) {
                         self.state.opened(connection, Some((session, timeout_ms)), batch.zxid);
                         freed.insert(connection.id.number);
                     } else {
@@ -104,8 +105,9 @@ impl Core {
             CloseReason::Behind => info!(%peer, "closed: the client has seen newer transactions than ours"),
         }
         match reason {
-            CloseReason::Behind => Connection::abort(connection),
-            CloseReason::Expired | CloseReason::Moved => connection.close_after_output(),
+            // What is not sent yet is not: the session answers over another connection by now.
+            CloseReason::Behind | CloseReason::Moved => Connection::abort(connection),
+            CloseReason::Expired => connection.close_after_output(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Taking requests: sessions, preparation, proposals.
 
 use super::answers::{Pending, PendingKind};
-use super::{Proposal, Replica};
+use super::{Move, Proposal, Replica};
 use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
@@ -12,6 +12,7 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::{Stamp, WriteRequest};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 
 impl Replica {
     pub(super) fn on_requests(&mut self, now: Now, mut batch: RequestBatch) {
@@ -41,13 +42,7 @@ impl Replica {
                     self.reopen_session(now, connection, session, &password, timeout_ms);
                 }
                 Request::Touch { session, at } => self.sessions.touch(session, at),
-                Request::Gone { connection, session } => {
-                    if let Some(session) = self.sessions.get_mut(session)
-                        && session.owner == Some(connection)
-                    {
-                        session.owner = None;
-                    }
-                }
+                Request::Gone { connection, session } => self.on_gone(connection, session),
                 Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
             }
@@ -87,11 +82,43 @@ impl Replica {
             return;
         }
         let before = self.sessions.track(session, timeout_ms, now.tick).owner.replace(connection);
-        if let Some(before) = before.filter(|before| *before != connection) {
+        if let Some(before) = before {
             self.outboxes[before.core as usize].close(before, CloseReason::Moved);
         }
-        let after = self.broadcast.proposed();
-        self.answer_after(after, connection, PendingKind::Opened { session, timeout_ms });
+        let elsewhere = before.filter(|before| before.core != connection.core);
+        if let Some(waiting) = self.moves.get_mut(&session) {
+            // Whom it was for has just been closed, and was never told that the session is its own.
+            waiting.to = connection;
+        } else if let Some(from) = elsewhere {
+            self.moves.insert(session, Move { from, to: connection });
+        } else {
+            self.answer_opened(connection, session);
+        }
+    }
+
+    /// The answer to a connection that comes back to its session.
+    fn answer_opened(&mut self, connection: ConnectionId, session: SessionId) {
+        let alive = self.sessions.get(session).filter(|session| !session.closing);
+        let kind = alive.map_or(PendingKind::Refused, |alive| PendingKind::Opened {
+            session,
+            timeout_ms: alive.timeout_ms,
+        });
+        self.answer_after(self.broadcast.proposed(), connection, kind);
+    }
+
+    /// A connection is gone: nothing more is answered over it.
+    fn on_gone(&mut self, connection: ConnectionId, session: SessionId) {
+        if let Some(session) = self.sessions.get_mut(session)
+            && session.owner == Some(connection)
+        {
+            session.owner = None;
+        }
+        if let Entry::Occupied(waiting) = self.moves.entry(session)
+            && waiting.get().from == connection
+        {
+            let Move { to, .. } = waiting.remove();
+            self.answer_opened(to, session);
+        }
     }
 
     fn on_ordered(&mut self, now: Now, connection: ConnectionId, request: &WriteRequest<'_>) {
