@@ -3,6 +3,7 @@
 //! - `server`: real servers as child processes, Java's and ours.
 //! - `wire`: a ZooKeeper client written for the tests alone. It shares no code with the server, so
 //!   an error in our codec cannot cancel itself out.
+//! - `body`: records of requests for that client.
 //! - `script`: the language of the differential tests, and what runs it against a server.
 //! - `transcript`: what a server answered, decoded and normalised so that two runs compare.
 //! - `differences`: compares two transcripts, against the list of known differences.
@@ -12,6 +13,7 @@
 //!
 //! Nothing here decides what a right answer is: that is the reference server's part.
 
+pub mod body;
 pub mod differences;
 pub mod differential;
 pub mod generate;

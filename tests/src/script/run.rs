@@ -94,9 +94,10 @@ impl Run {
         };
         for (index, step) in script.steps.iter().enumerate() {
             player.step = index;
-            player.ending = script
-                .steps
-                .get(index + 1)
+            // What is sent over a connection that ends may come too late, but no sync asks for it.
+            let mut next = script.steps[index + 1..].iter();
+            player.ending = next
+                .find(|next| !matches!(next.action, Action::Send(_) | Action::SendFrame(_)))
                 .filter(|next| matches!(next.action, Action::Closed))
                 .map(|next| next.connection.clone());
             let first = player.records.len();
