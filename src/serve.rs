@@ -138,6 +138,8 @@ fn server_options(config: &Config) -> Result<Options, String> {
 fn settings(config: &Config) -> Settings {
     Settings {
         jute_max_buffer: config.limits.request_bytes_max as usize,
+        transaction_bytes_max: config.limits.request_bytes_max as usize
+            + config.limits.transaction_extra_bytes_max as usize,
         tick_ms: config.sessions.tick_ms,
         min_session_timeout_ms: config.sessions.timeout_min_ms,
         max_session_timeout_ms: config.sessions.timeout_max_ms,

@@ -50,11 +50,14 @@ pub fn digest_of(user_and_password: &str) -> String {
 
 /// Identities that one connection may prove: each costs memory here and a comparison a request.
 const IDS_MAX: usize = 1024;
+/// Bytes of them: a user's name can be as long as a request.
+const IDS_BYTES_MAX: usize = 1 << 20;
 
 /// Adds what an auth packet proves to what the client has proved already.
 ///
 /// # Errors
-/// [`ErrorCode::AuthFailed`] for a scheme that the server does not offer, or one identity too many.
+/// [`ErrorCode::AuthFailed`] for a scheme that the server does not offer, or one identity too many or
+/// too long.
 pub fn authenticate(
     known: &AuthInfo,
     scheme: &str,
@@ -81,7 +84,8 @@ pub fn authenticate(
         "ip" => add("ip", &java_address(address)),
         _ => return Err(ErrorCode::AuthFailed),
     }
-    if ids.len() > IDS_MAX {
+    let bytes: usize = ids.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+    if ids.len() > IDS_MAX || bytes > IDS_BYTES_MAX {
         return Err(ErrorCode::AuthFailed);
     }
     Ok(ids.into())

@@ -11,6 +11,10 @@ pub const REPLY_BYTES_MAX: usize = 64 << 20;
 pub struct Settings {
     /// Longest request, in bytes.
     pub jute_max_buffer: usize,
+    /// Longest transaction, in bytes: what a ZooKeeper with the same `jute.maxbuffer` and
+    /// `jute.maxbuffer.extrasize` reads back from its log and takes from its leader. It makes longer ones
+    /// all the same, and does not start again (ZOOKEEPER-4306).
+    pub transaction_bytes_max: usize,
     /// Length of a tick, in milliseconds: sessions expire at multiples of it.
     pub tick_ms: u32,
     /// Shortest session timeout that a client can get, in milliseconds.
@@ -51,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             jute_max_buffer: JUTE_MAX_BUFFER,
+            transaction_bytes_max: 2 * JUTE_MAX_BUFFER,
             tick_ms: 3000,
             min_session_timeout_ms: 6000,
             max_session_timeout_ms: 60_000,

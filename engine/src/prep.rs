@@ -63,7 +63,8 @@ pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
     soft_quota: Option<String>,
-    /// Longest transaction that the log takes: one above it would be the server's end.
+    /// Longest transaction that the log takes, and that a ZooKeeper reads back: one above it would be
+    /// the server's end.
     transaction_bytes_max: usize,
 }
 
@@ -96,12 +97,8 @@ impl CreateMode {
 impl Prep {
     /// Prepares under these settings; `seed` keys the overlay's hash.
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
-        Prep {
-            overlay: Overlay::new(seed),
-            settings,
-            soft_quota: None,
-            transaction_bytes_max: ENTRY_BYTES_MAX,
-        }
+        let transaction_bytes_max = settings.transaction_bytes_max.min(ENTRY_BYTES_MAX);
+        Prep { overlay: Overlay::new(seed), settings, soft_quota: None, transaction_bytes_max }
     }
 
     /// The tree has every transaction up to `zxid` now.
@@ -136,9 +133,6 @@ impl Prep {
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> Prepared {
-        if request.body.len() > self.transaction_bytes_max / GROWTH_MAX {
-            return Err(ErrorCode::MarshallingError);
-        }
         let start = out.len();
         let header = TxnHeader {
             client_id: request.session.0,
@@ -182,10 +176,6 @@ struct Work<'w> {
     /// Where in the output the transaction must end.
     end_max: usize,
 }
-
-/// How much longer than its request the transaction of one operation can be: each byte that is no
-/// UTF-8 becomes three, and a list of `auth` may have as much again.
-const GROWTH_MAX: usize = 4;
 
 impl Work<'_> {
     fn write(&mut self, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> Prepared {
@@ -242,6 +232,15 @@ impl Work<'_> {
 
     fn allow(&self, acl: &AclRef, perm: i32) -> Prepared {
         auth::check(acl, perm, self.auth, self.settings)
+    }
+
+    /// Whether the transaction, written as far as `out`, is not too long. Each byte of a request that is
+    /// no UTF-8 becomes three, and each entry for `auth` a list: so it can be long behind a short request.
+    ///
+    /// # Errors
+    /// [`ErrorCode::MarshallingError`].
+    fn check_length(&self, out: &[u8]) -> Prepared {
+        if out.len() > self.end_max { Err(ErrorCode::MarshallingError) } else { Ok(()) }
     }
 
     fn put(&mut self, path: &str, record: Option<Record>) {
@@ -302,6 +301,7 @@ impl Work<'_> {
                 if mode.ephemeral { NodeKind::Ephemeral(self.session) } else { NodeKind::Persistent }
             }
         };
+        self.check_length(out)?;
         self.put(parent_path, Some(parent));
         let record =
             Record { version: 0, cversion: 0, aversion: 0, children: 0, kind, acl, data_length: length };
@@ -360,6 +360,7 @@ impl Work<'_> {
         node.version = next_version(node.version, request.version)?;
         node.data_length = length;
         SetDataRequest { version: node.version, ..request.clone() }.write(out);
+        self.check_length(out)?;
         self.put(&request.path, Some(node));
         Ok(())
     }
@@ -375,6 +376,7 @@ impl Work<'_> {
         request.path.write(out);
         out.extend_from_slice(&acl.bytes);
         node.aversion.write(out);
+        self.check_length(out)?;
         node.acl = acl;
         self.put(&request.path, Some(node));
         Ok(())
@@ -434,9 +436,7 @@ impl Work<'_> {
         let length_at = out.len();
         0i32.write(out);
         self.write(op, body, out)?;
-        if out.len() > self.end_max {
-            return Err(ErrorCode::MarshallingError);
-        }
+        self.check_length(out)?;
         let length = (out.len() - length_at - 4) as i32;
         out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
         Ok(())

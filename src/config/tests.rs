@@ -248,7 +248,7 @@ fn what_zookeeper_corrects_is_corrected_and_said() {
     assert_eq!(config.limits.transaction_extra_bytes_max, 1_024);
     assert_eq!(config.ensemble.committed_kept, 500);
     assert_eq!(config.listen.connections_max, None);
-    assert_eq!(notices.len(), 5, "{notices:#?}");
+    assert_eq!(notices.len(), 4, "{notices:#?}");
     assert!(notices.iter().any(|n| n == "warning: zoo.cfg:3: snapCount: 1 is too little; 2 is used"));
 }
 

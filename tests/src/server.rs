@@ -4,13 +4,14 @@
 //! whatever differs between two runs is the server and nothing else. A server is a process group
 //! that is killed when the value is dropped, and that the kernel kills if the test itself dies.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -62,6 +63,28 @@ pub struct Options {
     pub config: Vec<String>,
     /// Java system properties, `name=value`; our server reads them from `SERVER_JVMFLAGS`.
     pub properties: Vec<String>,
+    /// What our server says beyond its notices, as `RUST_LOG` filters it.
+    pub messages: Option<String>,
+}
+
+/// What a server has printed, over all its starts; whoever waits for a line is woken by it.
+#[derive(Debug, Default)]
+struct Output {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Output {
+    /// Reads to the end, which comes with the end of the process.
+    fn collect(&self, pipe: PipeReader) {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+            self.text.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&line));
+            self.grown.notify_all();
+            line.clear();
+        }
+    }
 }
 
 /// A server that runs, or ran: its data directory outlives the process until the value is dropped.
@@ -76,6 +99,8 @@ pub struct Server {
     options: Options,
     home: TempDir,
     child: Option<Child>,
+    output: Arc<Output>,
+    collector: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -89,7 +114,8 @@ impl Server {
         let data_dir = home.path().join("data");
         fs::create_dir(&data_dir)?;
         let port = free_port()?;
-        let mut server = Server { kind, port, data_dir, options, home, child: None };
+        let output = Arc::default();
+        let mut server = Server { kind, port, data_dir, options, home, child: None, output, collector: None };
         server.write_config()?;
         server.launch()?;
         Ok(server)
@@ -112,7 +138,21 @@ impl Server {
 
     /// Everything that the server has printed so far.
     pub fn output(&self) -> String {
-        fs::read(self.log_path()).map_or_else(|e| e.to_string(), |b| String::from_utf8_lossy(&b).into_owned())
+        self.output.text.lock().expect("no holder panics").clone()
+    }
+
+    /// Waits until the server has printed `text`.
+    ///
+    /// # Errors
+    /// It does not in that time; the message has the tail of what it printed.
+    pub fn await_output(&self, text: &str, patience: Duration) -> io::Result<()> {
+        let printed = self.output.text.lock().expect("no holder panics");
+        let waited = self.output.grown.wait_timeout_while(printed, patience, |all| !all.contains(text));
+        let timed_out = waited.expect("no holder panics").1.timed_out();
+        if timed_out {
+            return Err(io::Error::other(format!("never printed `{text}`:\n{}", self.output_tail())));
+        }
+        Ok(())
     }
 
     /// Asks the server to end (SIGTERM) and waits for it.
@@ -126,6 +166,7 @@ impl Server {
         loop {
             if let Some(status) = child.try_wait()? {
                 self.child = None;
+                self.end_output();
                 return Ok(Some(status));
             }
             if Instant::now() > deadline {
@@ -142,6 +183,14 @@ impl Server {
             signal_group(&child, Signal::KILL);
             // The group is dead: this only collects the exit status.
             let _ = child.wait();
+            self.end_output();
+        }
+    }
+
+    /// After the process: takes what it printed last.
+    fn end_output(&mut self) {
+        if let Some(collector) = self.collector.take() {
+            let _ = collector.join();
         }
     }
 
@@ -156,7 +205,9 @@ impl Server {
 
     /// The exit status if the process has ended by itself.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.end_output();
+        Some(status)
     }
 
     /// Sends a four-letter word and returns the answer.
@@ -177,17 +228,26 @@ impl Server {
     /// # Errors
     /// The server does not run, or the kernel's file lacks the line.
     pub fn resident_kib(&self) -> io::Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The largest that the process's resident set has been, in KiB: what [`Self::resident_kib`] would
+    /// miss between two looks.
+    ///
+    /// # Errors
+    /// As [`Self::resident_kib`].
+    pub fn peak_resident_kib(&self) -> io::Result<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, line: &str) -> io::Result<u64> {
         let id = self.process_id().ok_or_else(|| io::Error::other("the server does not run"))?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|candidate| candidate.strip_prefix(line))
             .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok())
-            .ok_or_else(|| io::Error::other("no VmRSS line"))
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.home.path().join("server.log")
+            .ok_or_else(|| io::Error::other(format!("no line {line}")))
     }
 
     fn write_config(&self) -> io::Result<()> {
@@ -228,17 +288,24 @@ impl Server {
                 command.arg(ringkeeper_binary()?).arg("serve");
                 let flags: Vec<String> = self.options.properties.iter().map(|p| format!("-D{p}")).collect();
                 command.env("SERVER_JVMFLAGS", flags.join(" "));
+                if let Some(messages) = &self.options.messages {
+                    command.env("RUST_LOG", messages);
+                }
             }
         }
-        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let (reader, writer) = io::pipe()?;
         command
             .arg(self.config_path())
             .current_dir(self.home.path())
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
         self.child = Some(command.spawn()?);
+        // Ours of the writing ends; the reader ends with the process's.
+        drop(command);
+        let output = Arc::clone(&self.output);
+        self.collector = Some(thread::spawn(move || output.collect(reader)));
         self.wait_until_ready()
     }
 

@@ -506,6 +506,33 @@ impl Session {
         }
     }
 
+    /// A new session, which must be granted.
+    ///
+    /// # Panics
+    /// It is not.
+    pub fn begin(address: SocketAddr, timeout_ms: i32) -> Self {
+        Self::connect(address, &ConnectRequest::new_session(timeout_ms)).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What a client sends to come back to this session.
+    pub fn renewal(&self) -> ConnectRequest {
+        ConnectRequest {
+            session_id: self.granted.session_id,
+            password: self.granted.password.clone(),
+            ..ConnectRequest::new_session(self.granted.timeout_ms)
+        }
+    }
+
+    /// Sends a request that must succeed; returns its reply.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn ask(&mut self, op: i32, body: &[u8]) -> Reply {
+        let reply = self.request(op, body).unwrap_or_else(|e| panic!("operation {op}: {e}"));
+        assert_eq!(reply.error, 0, "operation {op}: {}", error_name(reply.error));
+        reply
+    }
+
     /// Sends one request and waits for its reply; events that come before it are kept.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What bounds clients: connections of one address, the length of a request, requests in flight; and
 //! the switch that ignores access control lists.
 
+use ringkeeper_tests::body;
 use ringkeeper_tests::differential::subject;
 use ringkeeper_tests::server::{Options, Server};
 use ringkeeper_tests::wire::{Client, ConnectRequest, Encoder, Received, Session, op};
@@ -10,34 +11,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start(config: &[&str], properties: &[&str]) -> Server {
     let owned = |lines: &[&str]| lines.iter().map(|line| line.to_string()).collect();
-    let options = Options { config: owned(config), properties: owned(properties) };
+    let options = Options { config: owned(config), properties: owned(properties), ..Options::default() };
     Server::start(subject(), options).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn session(server: &Server) -> Session {
-    let request = ConnectRequest::new_session(10_000);
-    Session::connect(server.address(), &request).unwrap_or_else(|e| panic!("{e}"))
+    Session::begin(server.address(), 10_000)
 }
 
-fn create(path: &str, acl: impl FnOnce(&mut Encoder)) -> Vec<u8> {
+/// A node that only somebody at another address may use.
+fn create_for_somebody_else(path: &str) -> Vec<u8> {
     let mut body = Encoder::default();
-    body.string(path).buffer(Some(b""));
-    acl(&mut body);
-    body.int(0);
-    body.bytes
-}
-
-fn everyone(body: &mut Encoder) {
-    body.open_acl();
-}
-
-fn somebody_else(body: &mut Encoder) {
-    body.int(1).int(31).string("ip").string("10.1.2.3");
-}
-
-fn set_data(path: &str, data: &[u8]) -> Vec<u8> {
-    let mut body = Encoder::default();
-    body.string(path).buffer(Some(data)).int(-1);
+    body.string(path).buffer(Some(b"")).int(1).int(31).string("ip").string("10.1.2.3").int(0);
     body.bytes
 }
 
@@ -61,13 +46,11 @@ fn an_address_has_so_many_connections_and_gets_them_back() {
 fn a_request_above_jute_maxbuffer_closes_its_connection_alone() {
     let server = start(&[], &["jute.maxbuffer=20000"]);
     let (mut guilty, mut bystander) = (session(&server), session(&server));
-    let reply = guilty.request(op::CREATE, &create("/a", everyone)).expect("a reply");
-    assert_eq!(reply.error, 0);
-    let reply = guilty.request(op::SET_DATA, &set_data("/a", &[7; 19_000])).expect("a reply");
+    guilty.ask(op::CREATE, &body::create("/a", b"", 0));
+    let reply = guilty.request(op::SET_DATA, &body::set_data("/a", &[7; 19_000])).expect("a reply");
     assert_eq!(reply.error, 0, "just below the bound");
-    assert!(guilty.request(op::SET_DATA, &set_data("/a", &[7; 20_000])).is_err());
-    let reply = bystander.request(op::SET_DATA, &set_data("/a", b"still here")).expect("a reply");
-    assert_eq!(reply.error, 0);
+    assert!(guilty.request(op::SET_DATA, &body::set_data("/a", &[7; 20_000])).is_err());
+    bystander.ask(op::SET_DATA, &body::set_data("/a", b"still here"));
 }
 
 #[test]
@@ -76,12 +59,12 @@ fn a_small_outstanding_limit_slows_but_loses_nothing() {
     let mut sessions = [session(&server), session(&server)];
     let path = ["/0", "/1"];
     for (session, path) in sessions.iter_mut().zip(path) {
-        let reply = session.request(op::CREATE, &create(path, everyone));
+        let reply = session.request(op::CREATE, &body::create(path, b"", 0));
         assert_eq!(reply.expect("a reply").error, 0);
     }
     for _ in 0..300 {
         for (session, path) in sessions.iter_mut().zip(path) {
-            session.post(op::SET_DATA, &set_data(path, b"x")).expect("it is sent");
+            session.post(op::SET_DATA, &body::set_data(path, b"x")).expect("it is sent");
         }
     }
     for session in &mut sessions {
@@ -96,9 +79,8 @@ fn skip_acl_ignores_lists() {
     for (config, expected) in [(&["skipACL=yes"][..], 0), (&[][..], -102)] {
         let server = start(config, &[]);
         let mut session = session(&server);
-        let reply = session.request(op::CREATE, &create("/a", somebody_else)).expect("a reply");
-        assert_eq!(reply.error, 0);
-        let reply = session.request(op::SET_DATA, &set_data("/a", b"x")).expect("a reply");
+        session.ask(op::CREATE, &create_for_somebody_else("/a"));
+        let reply = session.request(op::SET_DATA, &body::set_data("/a", b"x")).expect("a reply");
         assert_eq!(reply.error, expected, "with {config:?}");
     }
 }

@@ -8,7 +8,7 @@
 use ringkeeper_tests::body;
 use ringkeeper_tests::differential::subject;
 use ringkeeper_tests::server::{Options, Server};
-use ringkeeper_tests::wire::{ConnectRequest, Decoder, Encoder, Received, Session, op, xid};
+use ringkeeper_tests::wire::{Decoder, Encoder, Received, Session, op, xid};
 use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
@@ -37,33 +37,17 @@ fn start(cores: usize) -> Server {
 }
 
 fn connect(server: &Server) -> Session {
-    Session::connect(server.address(), &ConnectRequest::new_session(TIMEOUT_MS))
-        .unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn renewal(session: &Session) -> ConnectRequest {
-    ConnectRequest {
-        session_id: session.granted.session_id,
-        password: session.granted.password.clone(),
-        ..ConnectRequest::new_session(TIMEOUT_MS)
-    }
+    Session::begin(server.address(), TIMEOUT_MS)
 }
 
 fn renew(server: &Server, session: &Session) -> Session {
-    Session::connect(server.address(), &renewal(session)).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// A request that must succeed; returns the reply's zxid and record.
-fn ask(session: &mut Session, op: i32, body: &[u8]) -> (i64, Vec<u8>) {
-    let reply = session.request(op, body).unwrap_or_else(|e| panic!("operation {op}: {e}"));
-    assert_eq!(reply.error, 0, "operation {op}");
-    (reply.zxid, reply.body)
+    Session::connect(server.address(), &session.renewal()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// How often the data of a node was set, by its Stat: `czxid mzxid ctime mtime version`.
 fn version(session: &mut Session, path: &str) -> i32 {
-    let (_, record) = ask(session, op::EXISTS, &body::read(path, false));
-    let mut decoder = Decoder::new(&record);
+    let reply = session.ask(op::EXISTS, &body::read(path, false));
+    let mut decoder = Decoder::new(&reply.body);
     decoder.take(32, "zxids and times").and_then(|_| decoder.int("version")).expect("a Stat")
 }
 
@@ -97,17 +81,17 @@ fn what_comes_late_is_neither_done_nor_answered(server: &Server) {
         // Where the kernel puts a connection is chance: a few give both cases.
         for _ in 0..4 {
             let mut old = connect(server);
-            ask(&mut old, op::CREATE, &body::create("/late", b"", 1));
+            old.ask(op::CREATE, &body::create("/late", b"", 1));
             let mut new = renew(server, &old);
             assert_eq!(new.granted.session_id, old.granted.session_id);
             // It may see already that the connection is closed.
             let _ = old.post(op, &record);
             is_closed(&mut old, &format!("operation {op}"));
             assert_eq!(version(&mut new, "/late"), 0, "after operation {op}");
-            let (_, names) = ask(&mut witness, op::GET_CHILDREN, &body::read("/", false));
+            let names = witness.ask(op::GET_CHILDREN, &body::read("/", false)).body;
             assert_eq!(Decoder::new(&names).int("count"), Ok(2), "/late and /zookeeper after {op}");
-            ask(&mut new, op::PING, &[]);
-            ask(&mut new, op::CLOSE_SESSION, &[]);
+            new.ask(op::PING, &[]);
+            new.ask(op::CLOSE_SESSION, &[]);
         }
     }
 }
@@ -139,18 +123,18 @@ fn keep_busy(mut session: Session, begun: &mpsc::Sender<()>) -> (i32, i64) {
 
 fn a_connection_that_is_busy_loses_its_session_at_one_moment(server: &Server) {
     let mut session = connect(server);
-    ask(&mut session, op::CREATE, &body::create("/mark", b"", 0));
-    ask(&mut session, op::CREATE, &body::create("/own", b"", 1));
+    session.ask(op::CREATE, &body::create("/mark", b"", 0));
+    session.ask(op::CREATE, &body::create("/own", b"", 1));
     for _ in 0..30 {
         let before = version(&mut session, "/own");
-        let request = renewal(&session);
+        let request = session.renewal();
         session = std::thread::scope(|scope| {
             let (begun, at_work) = mpsc::channel();
             let old = scope.spawn(move || keep_busy(session, &begun));
             at_work.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("the old connection: {e}"));
             let mut new = Session::connect(server.address(), &request).unwrap_or_else(|e| panic!("{e}"));
             let done = version(&mut new, "/own");
-            let (marked, _) = ask(&mut new, op::SET_DATA, &body::set_data("/mark", b"moved"));
+            let marked = new.ask(op::SET_DATA, &body::set_data("/mark", b"moved")).zxid;
             let (answered, newest) = old.join().expect("the old connection ends without an error");
             assert!(newest < marked, "answered over the old connection after the move");
             assert!(answered <= done - before, "{answered} answered, {} done", done - before);
@@ -163,9 +147,9 @@ fn a_connection_that_is_busy_loses_its_session_at_one_moment(server: &Server) {
 fn of_many_renewals_at_once_one_holds(server: &Server) {
     const CLIENTS: usize = 8;
     let mut holder = connect(server);
-    ask(&mut holder, op::CREATE, &body::create("/own", b"", 1));
+    holder.ask(op::CREATE, &body::create("/own", b"", 1));
     for _ in 0..20 {
-        let request = renewal(&holder);
+        let request = holder.renewal();
         let start = Barrier::new(CLIENTS);
         let mut clients: Vec<Session> = std::thread::scope(|scope| {
             let connect = || {
@@ -189,27 +173,27 @@ fn of_many_renewals_at_once_one_holds(server: &Server) {
 
 fn watches_stay_with_their_connection(server: &Server) {
     let mut writer = connect(server);
-    ask(&mut writer, op::CREATE, &body::create("/watched", b"", 0));
+    writer.ask(op::CREATE, &body::create("/watched", b"", 0));
     for round in 0..8 {
         let mut old = connect(server);
-        ask(&mut old, op::GET_DATA, &body::read("/watched", true));
-        ask(&mut old, op::GET_CHILDREN, &body::read("/watched", true));
+        old.ask(op::GET_DATA, &body::read("/watched", true));
+        old.ask(op::GET_CHILDREN, &body::read("/watched", true));
         let absent = old.request(op::EXISTS, &body::read("/watched/none", true));
         assert!(absent.is_ok_and(|reply| reply.error != 0));
-        ask(&mut old, op::ADD_WATCH, &body::add_watch("/watched", 1));
+        old.ask(op::ADD_WATCH, &body::add_watch("/watched", 1));
         let mut new = renew(server, &old);
-        ask(&mut writer, op::SET_DATA, &body::set_data("/watched", b"x"));
-        ask(&mut writer, op::CREATE, &body::create(&format!("/watched/{round}"), b"", 0));
-        let (now, _) = ask(&mut new, op::SYNC, &body::path("/"));
+        writer.ask(op::SET_DATA, &body::set_data("/watched", b"x"));
+        writer.ask(op::CREATE, &body::create(&format!("/watched/{round}"), b"", 0));
+        let now = new.ask(op::SYNC, &body::path("/")).zxid;
         assert!(new.events.is_empty(), "an event of the old connection's watch");
         is_closed(&mut old, "the move");
         // What it sets itself it is told, also what it missed.
-        ask(&mut new, op::SET_WATCHES, &body::set_watches(0, &["/watched"]));
+        new.ask(op::SET_WATCHES, &body::set_watches(0, &["/watched"]));
         assert_eq!(new.events.len(), 1);
-        ask(&mut new, op::SET_WATCHES, &body::set_watches(now, &["/watched"]));
-        ask(&mut writer, op::SET_DATA, &body::set_data("/watched", b"y"));
-        ask(&mut new, op::SYNC, &body::path("/"));
+        new.ask(op::SET_WATCHES, &body::set_watches(now, &["/watched"]));
+        writer.ask(op::SET_DATA, &body::set_data("/watched", b"y"));
+        new.ask(op::SYNC, &body::path("/"));
         assert_eq!(new.events.len(), 2);
-        ask(&mut new, op::CLOSE_SESSION, &[]);
+        new.ask(op::CLOSE_SESSION, &[]);
     }
 }

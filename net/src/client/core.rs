@@ -150,6 +150,7 @@ impl Core {
         self.state.watches.remove_connection(number);
         self.state.in_flight -= connection.sent.len() as u32;
         if let Some(session) = connection.session() {
+            debug!(%session, "gone");
             self.state.ask(Request::Gone { connection: connection.id, session });
         }
         connection.writer.wake();

@@ -75,7 +75,7 @@ const SERVER: &[Key] = &[
     key("maxCnxns", Prefixed, ANY_DEC, Used("connections in all; 0 or less is no limit")),
     key("globalOutstandingLimit", Prefixed, dec(0, INT_MAX), Used("requests in flight before sockets are no longer read")),
     key("jute.maxbuffer", Bare, dec(1, INT_MAX), Used("the longest request in bytes")),
-    key("jute.maxbuffer.extrasize", Prefixed, ANY_DEC, Without("a transaction here has no bound of its own, so none can be logged that cannot be read back")),
+    key("jute.maxbuffer.extrasize", Prefixed, ANY_DEC, Used("bytes that a transaction may have more than jute.maxbuffer; a longer one is refused")),
     key("largeRequestMaxBytes", Prefixed, ANY_DEC, NotYet("large requests are not counted apart yet; jute.maxbuffer bounds each")),
     key("largeRequestThreshold", Prefixed, ANY_DEC, NotYet("large requests are not counted apart yet; jute.maxbuffer bounds each")),
     key("readonlymode.enabled", Bare, Switch, Ensemble("a server without a quorum serves readers; adds isro to the four-letter words")),
