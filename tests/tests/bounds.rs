@@ -140,7 +140,7 @@ fn who_takes_no_events_is_closed_at_64_mib_and_nobody_else_notices() {
     let gone = format!("gone session=0x{:x}", deaf.granted.session_id);
     server.await_output(&gone, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     // The output, as large again while it grows, and what the kernel is writing of it.
-    held_at_most(&mut server, before, (3 * 64 << 10) + OVERHEAD_KIB);
+    held_at_most(&mut server, before, 3 * (64 << 10) + OVERHEAD_KIB);
     let mut taken = 0;
     while matches!(deaf.client.receive(PATIENCE), Received::Frame(_)) {
         taken += 1;
