@@ -406,7 +406,7 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 #[test]
 fn a_running_servers_log_is_never_called_damaged() {
     let config = ["log.segmentBytes=1048576", "snapCount=200"].map(str::to_owned).to_vec();
-    let server = Server::start(subject(), Options { config, properties: Vec::new() });
+    let server = Server::start(subject(), Options { config, ..Options::default() });
     let mut server = server.unwrap_or_else(|error| panic!("{error}"));
     let request = ConnectRequest::new_session(30_000);
     let mut session = Session::connect(server.address(), &request).expect("a session");

@@ -90,7 +90,7 @@ pub fn persisted(node: &Node, data: &DataVersion, children: Option<&ChildrenVers
         ctime: node.ctime,
         mtime: data.mtime,
         version: data.version,
-        cversion: children.map_or(0, |children| children.cversion),
+        cversion: children.map_or(0, |children| children.cversion.cast_signed()),
         aversion: data.aversion,
         ephemeral_owner: node.kind.to_owner(),
         pzxid: children.map_or(node.czxid, |children| children.pzxid).to_jute(),
