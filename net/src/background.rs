@@ -6,7 +6,7 @@ use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::id::{SessionId, Zxid};
-use ringkeeper_engine::log::{IoFailure, SyncMode, Upkeep};
+use ringkeeper_engine::log::{IoFailure, SegmentFile, SyncMode, Upkeep};
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_quorum::step::Input;
@@ -88,7 +88,8 @@ pub fn start_checkpoints(
             let result = write_checkpoint(&directory, &tree, policy, &job);
             let result = result.map_err(|error| IoFailure { errno: None, message: error.to_string() });
             if result.is_ok() {
-                remove_obsolete(&directory, policy);
+                let spares = remove_obsolete(&directory, policy);
+                spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
             }
             results.put(Input::Checkpointed(result));
         }
@@ -124,17 +125,25 @@ pub fn write_checkpoint(
     Ok(job.first)
 }
 
-fn remove_obsolete(directory: &DataDirectory, policy: CheckpointPolicy) {
-    let Some(keep) = policy.keep else { return };
+/// Returns the files of the segments that recovery does not need, for the log to use again.
+fn remove_obsolete(directory: &DataDirectory, policy: CheckpointPolicy) -> Vec<SegmentFile> {
+    let Some(keep) = policy.keep else { return Vec::new() };
     // Only its list and removals are used; no segment is written through it.
     let mut files = SegmentFiles::new(directory, SyncMode::None);
     match directory.remove_obsolete(&mut files, keep) {
-        Ok(removed) if removed.checkpoints.is_empty() && removed.segments.is_empty() => {}
-        Ok(removed) => info!(
-            "removed {} checkpoints and {} segments that recovery does not need",
-            removed.checkpoints.len(),
-            removed.segments.len()
-        ),
-        Err(error) => warn!("obsolete files were not removed: {error}"),
+        Ok(removed) => {
+            if !removed.checkpoints.is_empty() || !removed.segments.is_empty() {
+                info!(
+                    "removed {} checkpoints and {} segments that recovery does not need",
+                    removed.checkpoints.len(),
+                    removed.segments.len()
+                );
+            }
+            removed.segments
+        }
+        Err(error) => {
+            warn!("obsolete files were not removed: {error}");
+            Vec::new()
+        }
     }
 }

@@ -16,7 +16,7 @@ use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::limits::Settings;
-use ringkeeper_engine::log::{self, LogError, LogWriter};
+use ringkeeper_engine::log::{self, LogError, LogWriter, SyncMode};
 use ringkeeper_engine::session;
 use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::watch::Watches;
@@ -108,6 +108,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
+    let options = Options { log: possible(&directory, options.log), ..options };
     let (database, log) = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();
@@ -189,6 +190,23 @@ fn take_over(options: &Options, seed: u64) -> Result<(), DiskError> {
     Ok(())
 }
 
+/// The log's settings, as far as its file system allows them.
+fn possible(directory: &DataDirectory, asked: log::Settings) -> log::Settings {
+    if asked.sync != SyncMode::Direct {
+        return asked;
+    }
+    match SegmentFiles::new(directory, asked.sync).probe_direct() {
+        Ok(alignment) => log::Settings { alignment, ..asked },
+        Err(error) => {
+            warn!(
+                "log.sync=dsync instead of direct: the file system of {} refuses O_DIRECT ({error})",
+                directory.log().display()
+            );
+            log::Settings { sync: SyncMode::Dsync, ..asked }
+        }
+    }
+}
+
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
 fn recover(
     directory: &DataDirectory,
@@ -215,7 +233,10 @@ fn recover(
         database.sessions.len(),
         recovered.transactions
     );
-    Ok((database, LogWriter::new(options.log, directory.database(), recovered.tail)))
+    let spares = files.spares(recovered.tail.next_sequence(), directory.database())?;
+    let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
+    spares.into_iter().for_each(|spare| log.add_spare(spare));
+    Ok((database, log))
 }
 
 /// Takes what recovery reads.

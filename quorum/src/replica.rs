@@ -197,6 +197,10 @@ impl Replica {
             }
             Input::Written(write, result) => self.on_written(write, result),
             Input::Upkeep(step, result) => self.log.on_upkeep(step, result, now.us),
+            Input::Spare(spare) => {
+                self.log.add_spare(spare);
+                Ok(())
+            }
             Input::Checkpointed(result) => {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())

@@ -2,7 +2,7 @@
 
 use ringkeeper_engine::auth::{AuthId, AuthInfo};
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
-use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Upkeep};
+use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, SegmentFile, Upkeep};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::PASSWORD_BYTES;
 use ringkeeper_engine::stats::{CoreReport, Inquiry, Report};
@@ -210,6 +210,8 @@ pub enum Input {
     Written(LogWrite, Result<(), IoFailure>),
     /// A step of the log's upkeep came back.
     Upkeep(Upkeep, Result<(), IoFailure>),
+    /// The file of a segment that recovery needs no more, out of the log.
+    Spare(SegmentFile),
     /// A checkpoint is on stable storage, or could not be written.
     Checkpointed(Result<Zxid, IoFailure>),
     /// Time passed.

@@ -14,7 +14,7 @@
 //!    line, `-DsnapCount`), a line before a flag. It is taken, with a note, where nothing above is given.
 //!
 //! So a file and flags that ran ZooKeeper mean the same here, and what they meant to say is heard. Within one
-//! rank the later one wins, as in Java. Keys that `QuorumPeerConfig` reads by name (`tickTime`) have that one
+//! rank the later one wins, as in Java. Our own keys are lines with or without the prefix. Keys that `QuorumPeerConfig` reads by name (`tickTime`) have that one
 //! spelling; another is ignored with a warning, as ZooKeeper ignores it.
 
 use std::collections::BTreeMap;
@@ -213,7 +213,8 @@ fn rank(carrier: Carrier, place: Place, prefixed: bool, by_alias: bool) -> Optio
         return Some(ignored(place));
     }
     Some(match (carrier, place, prefixed) {
-        (Carrier::File | Carrier::Own, Place::Line, false) => Rank::Line,
+        // Nobody has used our own keys without a prefix yet, so neither spelling is wrong.
+        (Carrier::File, Place::Line, false) | (Carrier::Own, Place::Line, _) => Rank::Line,
         (Carrier::File | Carrier::Own, _, _) => return None,
         (Carrier::Prefixed | Carrier::Both, Place::Line, false) => Rank::Line,
         (Carrier::Prefixed | Carrier::Both, Place::Flag, true) | (Carrier::Bare, Place::Flag, false) => {

@@ -268,12 +268,22 @@ fn the_log_settings_are_read() {
     };
     assert_eq!(config.log, expected);
     assert_eq!(config.checkpoint.bytes_per_second_max, NonZeroU64::new(50_000_000));
+    let prefixed = lines.replace("log.", "zookeeper.log.");
+    assert_eq!(minimal(&prefixed).config().log, expected);
     assert_eq!(minimal("forceSync=no").config().log.sync, LogSync::None);
     assert_eq!(minimal("forceSync=no\nlog.sync=direct").config().log.sync, LogSync::Direct);
     for (kib, bytes) in [("65536", 64 << 20), ("1", 64 << 10), ("65", 68 << 10), ("99999999999", 4 << 30)] {
         assert_eq!(minimal(&format!("preAllocSize={kib}")).config().log.segment_bytes, bytes, "{kib}");
     }
-    assert_eq!(minimal("log.segmentBytes=65537").errors().len(), 1);
+    for (line, fault) in [
+        ("log.segmentBytes=65537", "log.segmentBytes: expected a multiple of 4096, found 65537"),
+        ("log.segmentBytes=1", "log.segmentBytes: expected an integer from 65536 to 4294967296, found `1`"),
+        ("log.groupCommit.maxDelayUs=-1", "log.groupCommit.maxDelayUs: expected an integer from 0 to 1000000, found `-1`"),
+        ("log.groupCommit.maxBatchBytes=1", "log.groupCommit.maxBatchBytes: expected an integer from 4096 to 1073741824, found `1`"),
+        ("log.sync=fsync", "log.sync: expected one of fdatasync, dsync, direct, none, found `fsync`"),
+    ] {
+        assert_eq!(minimal(line).errors(), [format!("error: zoo.cfg:3: {fault}")], "{line}");
+    }
 }
 
 #[test]

@@ -105,8 +105,9 @@ pub enum LogSync {
 }
 
 impl LogSync {
-    /// The default: it works on every file system.
-    pub const DEFAULT: Self = Self::Fdatasync;
+    /// The default: the fastest safe one. Where the file system refuses O_DIRECT, the server takes
+    /// [`Self::Dsync`] and says so.
+    pub const DEFAULT: Self = Self::Direct;
 }
 
 /// The transaction log.

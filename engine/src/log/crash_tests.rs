@@ -90,7 +90,7 @@ pub(super) fn recovered(image: &mut Image) -> (Verdict, Vec<u64>, Option<Tail>) 
     (recovery.verdict, found, tail)
 }
 
-fn every_image(disk: &SimulatedDisk, seed: u64, mut check: impl FnMut(Image)) {
+pub(super) fn every_image(disk: &SimulatedDisk, seed: u64, mut check: impl FnMut(Image)) {
     const ALL_UP_TO: u64 = 3 * 3 * 3 * 3 * 3;
     let fates = [Fate::Old, Fate::New, Fate::Torn];
     let count = 3u64.checked_pow(disk.open_fates() as u32).filter(|count| *count <= ALL_UP_TO);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `format` | the layout, byte by byte |
 //! | `batch` | a batch while it gathers, in a buffer that O_DIRECT takes |
-//! | `preparation` | how a segment's file comes to be, filled with zeros before it is needed |
+//! | `preparation` | how a segment's file comes to be before it is needed: a spare, or filled with zeros |
 //! | `writer` | group commit: operations out, completions in, durability as a token |
 //! | `reader` | total decoding of batches |
 //! | `recovery` | the log after a crash: what is read, what is cut, what is refused |
@@ -26,9 +26,11 @@ mod crash_tests;
 #[cfg(test)]
 mod recovery_tests;
 #[cfg(test)]
+mod recycling_tests;
+#[cfg(test)]
 mod simulated_disk;
 
 pub use format::{Alignment, DatabaseId, ENTRY_BYTES_MAX, Sequence};
-pub use preparation::Upkeep;
+pub use preparation::{Upkeep, may_become};
 pub use recovery::{Recovery, SegmentFile, SegmentSource, Tail, Verdict, recover};
 pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, SyncMode};

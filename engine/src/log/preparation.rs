@@ -1,14 +1,19 @@
-//! How the next segment's file comes to be, before it is needed.
+//! How a segment's file comes to be.
 //!
-//! A first write into an unwritten extent makes each fsync commit the file system's journal, so the
-//! file is filled with written zeros and made durable, in small steps, while the log goes on in the
-//! segment before it. This is also where a full disk is met, so never in the middle of a log write.
+//! A first write into blocks that hold nothing yet makes each fsync commit the file system's journal, so
+//! a segment is a file that was written before: a spare, which held a segment that recovery needs no
+//! more, or a new one that is filled with zeros. Zeros go to the disk in small steps with pauses, while
+//! the log goes on in the segment before: the log's own writes must not queue behind them. Only where the
+//! log would have to wait for the segment is there no pause. This is also where a full disk is met, so
+//! never in the middle of a log write.
 
-use super::format::Sequence;
+use super::format::{BATCH_HEADER_BYTES, BatchHeader, DatabaseId, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence};
 use super::writer::IoFailure;
 
-/// Bytes that one step fills: small, so that the disk is free for the log in between.
-const ZERO_STEP_BYTES: u64 = 1 << 20;
+/// Bytes that one step fills: as long as the disk takes for them, a write of the log may have to wait.
+pub const ZERO_STEP_BYTES: u64 = 256 << 10;
+/// The pause between two steps: 64 MiB/s at most.
+const ZERO_PAUSE_US: u64 = 4_000;
 /// How long to wait before a full disk is tried again.
 const DISK_FULL_RETRY_US: u64 = 1_000_000;
 
@@ -20,13 +25,20 @@ pub enum Upkeep {
         /// Whose file.
         sequence: Sequence,
     },
+    /// Make a spare the segment's file, in the place of what has its name.
+    Rename {
+        /// The spare's number.
+        spare: Sequence,
+        /// Whose file it becomes.
+        sequence: Sequence,
+    },
     /// Write `bytes` zeros at `offset`.
     Zero {
         /// Whose file.
         sequence: Sequence,
         /// Where, in bytes; a multiple of 4096.
         offset: u64,
-        /// How many; a multiple of 4096, at most 1 MiB.
+        /// How many; a multiple of 4096, at most [`ZERO_STEP_BYTES`].
         bytes: u64,
     },
     /// fsync the file, its length included.
@@ -41,6 +53,26 @@ pub enum Upkeep {
         /// Whose file.
         sequence: Sequence,
     },
+    /// Remove a spare that the log has no use for.
+    Remove {
+        /// The spare's number.
+        spare: Sequence,
+    },
+}
+
+/// Whether what begins with `beginning` (the header and the sector behind it, less where the file ends)
+/// may be used for segment `sequence`: it holds no batch of that number, so nothing in it can later be
+/// taken for what the log wrote. Zeros, and what an earlier segment left, do.
+pub fn may_become(sequence: Sequence, database: DatabaseId, beginning: &[u8]) -> bool {
+    let Some((header, rest)) = beginning.split_at_checked(SEGMENT_HEADER_BYTES) else { return false };
+    if rest.len() < BATCH_HEADER_BYTES {
+        return false;
+    }
+    let earlier = |number: Sequence, of: DatabaseId| number < sequence && of == database;
+    let header_is_unused = header.iter().all(|&byte| byte == 0)
+        || SegmentHeader::decode(header).is_ok_and(|(header, _)| earlier(header.sequence, header.database));
+    let batch = BatchHeader::decode(database, rest);
+    header_is_unused && batch.is_none_or(|(batch, _)| batch.sequence < sequence)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,32 +89,60 @@ enum Stage {
 pub(super) struct Preparation {
     sequence: Sequence,
     stage: Stage,
+    /// A spare's length.
+    spare_bytes: u64,
     zeroed: u64,
     wanted: u64,
     synced: bool,
+    recycled: bool,
     retry_at_us: Option<u64>,
+    /// No zeros before this time, unless the log needs them.
+    pause_until_us: u64,
+}
+
+/// A file that is ready to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prepared {
+    /// Its length, all of it durable.
+    pub bytes: u64,
+    /// It was a spare, so it does not hold zeros.
+    pub recycled: bool,
 }
 
 impl Preparation {
-    /// `synced` is false where no write of the log is.
+    /// Of a segment that has `bytes`, as spares have. `synced` is false where no write of the log is.
     pub fn new(sequence: Sequence, bytes: u64, synced: bool) -> Preparation {
-        Preparation { sequence, stage: Stage::Create, zeroed: 0, wanted: bytes, synced, retry_at_us: None }
+        Preparation {
+            sequence,
+            stage: Stage::Create,
+            spare_bytes: bytes,
+            zeroed: 0,
+            wanted: bytes,
+            synced,
+            recycled: false,
+            retry_at_us: None,
+            pause_until_us: 0,
+        }
     }
 
     pub fn sequence(&self) -> Sequence {
         self.sequence
     }
 
-    /// The file's length in bytes, once it holds `bytes` durable zeros. Asking for more than it has
-    /// sends it back to grow.
-    pub fn ready_for(&mut self, bytes: u64) -> Option<u64> {
+    /// The file, once it has `bytes` and is durable. Asking for more than it has sends it back to grow.
+    pub fn ready_for(&mut self, bytes: u64) -> Option<Prepared> {
         if bytes > self.wanted {
             self.wanted = bytes;
             if self.stage != Stage::Create {
                 self.stage = Stage::Zero;
             }
         }
-        (self.stage == Stage::Ready).then_some(self.zeroed)
+        (self.stage == Stage::Ready).then_some(Prepared { bytes: self.zeroed, recycled: self.recycled })
+    }
+
+    /// Whether less of it is filled than `used` is of `capacity`.
+    pub fn is_behind(&self, used: u64, capacity: u64) -> bool {
+        u128::from(self.zeroed) * u128::from(capacity) < u128::from(used) * u128::from(self.wanted)
     }
 
     /// Whether the disk was full at the last attempt.
@@ -91,26 +151,29 @@ impl Preparation {
     }
 
     /// When the next step is due, if it has to wait.
-    pub fn retry_at_us(&self) -> Option<u64> {
-        self.retry_at_us
+    pub fn due_at_us(&self) -> Option<u64> {
+        self.retry_at_us.or((self.stage == Stage::Zero).then_some(self.pause_until_us))
     }
 
-    /// The next step, `None` if there is none now.
-    pub fn next(&self, now_us: u64) -> Option<Upkeep> {
+    /// The next step, `None` if there is none now. A `spare` that is there is taken; no pause is made in
+    /// a `hurry`.
+    pub fn next(&self, now_us: u64, spare: Option<Sequence>, hurry: bool) -> Option<Upkeep> {
         if self.retry_at_us.is_some_and(|at| now_us < at) {
             return None;
         }
         let sequence = self.sequence;
-        match self.stage {
-            Stage::Create => Some(Upkeep::Create { sequence }),
-            Stage::Zero => Some(Upkeep::Zero {
+        match (self.stage, spare) {
+            (Stage::Create, Some(spare)) => Some(Upkeep::Rename { spare, sequence }),
+            (Stage::Create, None) => Some(Upkeep::Create { sequence }),
+            (Stage::Zero, _) if !hurry && now_us < self.pause_until_us => None,
+            (Stage::Zero, _) => Some(Upkeep::Zero {
                 sequence,
                 offset: self.zeroed,
                 bytes: (self.wanted - self.zeroed).min(ZERO_STEP_BYTES),
             }),
-            Stage::Sync => Some(Upkeep::Sync { sequence }),
-            Stage::SyncDirectory => Some(Upkeep::SyncDirectory),
-            Stage::Ready => None,
+            (Stage::Sync, _) => Some(Upkeep::Sync { sequence }),
+            (Stage::SyncDirectory, _) => Some(Upkeep::SyncDirectory),
+            (Stage::Ready, _) => None,
         }
     }
 
@@ -129,26 +192,38 @@ impl Preparation {
             }
             self.stage = Stage::Create;
             self.zeroed = 0;
+            self.recycled = false;
             self.retry_at_us = Some(now_us + DISK_FULL_RETRY_US);
             return Ok(());
         }
         match step {
             Upkeep::Create { .. } => self.stage = Stage::Zero,
+            Upkeep::Rename { .. } => {
+                self.recycled = true;
+                self.filled_to(self.spare_bytes);
+            }
             Upkeep::Zero { offset, bytes, .. } => {
-                self.zeroed = offset + bytes;
-                if self.zeroed >= self.wanted {
-                    self.stage = if self.synced { Stage::Sync } else { Stage::Ready };
-                }
+                self.pause_until_us = now_us + ZERO_PAUSE_US;
+                self.filled_to(offset + bytes);
             }
             // More may have been asked for while the sync was on its way.
             Upkeep::Sync { .. } if self.stage == Stage::Sync => self.stage = Stage::SyncDirectory,
             Upkeep::SyncDirectory if self.stage == Stage::SyncDirectory => self.stage = Stage::Ready,
-            Upkeep::Sync { .. } | Upkeep::SyncDirectory | Upkeep::Close { .. } => {}
+            Upkeep::Sync { .. } | Upkeep::SyncDirectory | Upkeep::Close { .. } | Upkeep::Remove { .. } => {}
         }
         if self.zeroed > 0 {
             self.retry_at_us = None;
         }
         Ok(())
+    }
+
+    fn filled_to(&mut self, bytes: u64) {
+        self.zeroed = bytes;
+        self.stage = match () {
+            () if bytes < self.wanted => Stage::Zero,
+            () if self.synced => Stage::Sync,
+            () => Stage::Ready,
+        };
     }
 }
 
@@ -156,9 +231,13 @@ impl Preparation {
 mod tests {
     use super::*;
 
+    fn fresh(bytes: u64) -> Option<Prepared> {
+        Some(Prepared { bytes, recycled: false })
+    }
+
     fn steps_until_ready(preparation: &mut Preparation) -> Vec<Upkeep> {
         let mut steps = Vec::new();
-        while let Some(step) = preparation.next(0) {
+        while let Some(step) = preparation.next(0, None, true) {
             steps.push(step);
             preparation.completed(step, Ok(()), 0).unwrap();
         }
@@ -168,28 +247,28 @@ mod tests {
     #[test]
     fn a_file_is_durable_under_its_name_before_it_is_used() {
         let sequence = Sequence(4);
-        let mut preparation = Preparation::new(sequence, (1 << 20) + 4096, true);
+        let mut preparation = Preparation::new(sequence, ZERO_STEP_BYTES + 4096, true);
         assert_eq!(
             steps_until_ready(&mut preparation),
             [
                 Upkeep::Create { sequence },
-                Upkeep::Zero { sequence, offset: 0, bytes: 1 << 20 },
-                Upkeep::Zero { sequence, offset: 1 << 20, bytes: 4096 },
+                Upkeep::Zero { sequence, offset: 0, bytes: ZERO_STEP_BYTES },
+                Upkeep::Zero { sequence, offset: ZERO_STEP_BYTES, bytes: 4096 },
                 Upkeep::Sync { sequence },
                 Upkeep::SyncDirectory,
             ]
         );
-        assert_eq!(preparation.ready_for(8192), Some((1 << 20) + 4096));
-        assert_eq!(preparation.ready_for((1 << 20) + 8192), None, "grows for a batch that does not fit");
+        assert_eq!(preparation.ready_for(8192), fresh(ZERO_STEP_BYTES + 4096));
+        assert_eq!(preparation.ready_for(ZERO_STEP_BYTES + 8192), None, "grows for a batch that does not fit");
         assert_eq!(
             steps_until_ready(&mut preparation),
             [
-                Upkeep::Zero { sequence, offset: (1 << 20) + 4096, bytes: 4096 },
+                Upkeep::Zero { sequence, offset: ZERO_STEP_BYTES + 4096, bytes: 4096 },
                 Upkeep::Sync { sequence },
                 Upkeep::SyncDirectory,
             ]
         );
-        assert_eq!(preparation.ready_for((1 << 20) + 8192), Some((1 << 20) + 8192));
+        assert_eq!(preparation.ready_for(ZERO_STEP_BYTES + 8192), fresh(ZERO_STEP_BYTES + 8192));
     }
 
     #[test]
@@ -198,16 +277,16 @@ mod tests {
         for (steps, expected) in [2, 3].into_iter().zip(syncs) {
             let mut preparation = Preparation::new(Sequence(4), 8192, true);
             for _ in 0..steps {
-                let step = preparation.next(0).unwrap();
+                let step = preparation.next(0, None, true).unwrap();
                 preparation.completed(step, Ok(()), 0).unwrap();
             }
-            let sync = preparation.next(0).unwrap();
+            let sync = preparation.next(0, None, true).unwrap();
             assert_eq!(sync, expected);
             assert_eq!(preparation.ready_for(12288), None);
             preparation.completed(sync, Ok(()), 0).unwrap();
             assert_eq!(preparation.ready_for(12288), None);
             assert_eq!(steps_until_ready(&mut preparation).len(), 3);
-            assert_eq!(preparation.ready_for(12288), Some(12288));
+            assert_eq!(preparation.ready_for(12288), fresh(12288));
         }
     }
 
@@ -217,22 +296,98 @@ mod tests {
         let mut preparation = Preparation::new(Sequence(4), 8192, true);
         for failing in 0..4 {
             for _ in 0..failing {
-                let step = preparation.next(0).unwrap();
+                let step = preparation.next(0, None, true).unwrap();
                 preparation.completed(step, Ok(()), 0).unwrap();
             }
-            let step = preparation.next(0).unwrap();
+            let step = preparation.next(0, None, true).unwrap();
             preparation.completed(step, Err(full()), 0).unwrap();
             assert!(preparation.waits_for_space());
-            assert_eq!(preparation.next(DISK_FULL_RETRY_US - 1), None);
+            assert_eq!(preparation.next(DISK_FULL_RETRY_US - 1, None, true), None);
             assert_eq!(
-                preparation.next(DISK_FULL_RETRY_US),
+                preparation.next(DISK_FULL_RETRY_US, None, true),
                 Some(Upkeep::Create { sequence: Sequence(4) }),
                 "step {failing}"
             );
             preparation = Preparation::new(Sequence(4), 8192, true);
         }
-        let step = preparation.next(0).unwrap();
+        let step = preparation.next(0, None, true).unwrap();
         let failure = IoFailure { errno: Some(5), message: "I/O error".into() };
         assert_eq!(preparation.completed(step, Err(failure.clone()), 0), Err(failure));
+    }
+
+    #[test]
+    fn a_spare_becomes_a_segment_without_a_byte_written() {
+        let (sequence, spare) = (Sequence(4), Sequence(2));
+        let mut preparation = Preparation::new(sequence, 8192, true);
+        let rename = preparation.next(0, Some(spare), false).unwrap();
+        assert_eq!(rename, Upkeep::Rename { spare, sequence });
+        preparation.completed(rename, Ok(()), 0).unwrap();
+        assert_eq!(steps_until_ready(&mut preparation), [Upkeep::Sync { sequence }, Upkeep::SyncDirectory]);
+        assert_eq!(preparation.ready_for(8192), Some(Prepared { bytes: 8192, recycled: true }));
+        assert_eq!(preparation.ready_for(12288), None);
+        let grow = Upkeep::Zero { sequence, offset: 8192, bytes: 4096 };
+        assert_eq!(preparation.next(0, Some(spare), false), Some(grow), "one spare is enough");
+    }
+
+    #[test]
+    fn zeros_pause_unless_the_log_would_wait() {
+        let mut preparation = Preparation::new(Sequence(4), 4 * ZERO_STEP_BYTES, true);
+        for now_us in [0, 0] {
+            let step = preparation.next(now_us, None, false).unwrap();
+            preparation.completed(step, Ok(()), now_us).unwrap();
+        }
+        assert_eq!(preparation.next(ZERO_PAUSE_US - 1, None, false), None);
+        assert_eq!(preparation.due_at_us(), Some(ZERO_PAUSE_US));
+        let next = Upkeep::Zero { sequence: Sequence(4), offset: ZERO_STEP_BYTES, bytes: ZERO_STEP_BYTES };
+        assert_eq!(preparation.next(ZERO_PAUSE_US, None, false), Some(next));
+        assert_eq!(preparation.next(0, None, true), Some(next));
+        assert!(!preparation.is_behind(1, 4) && preparation.is_behind(2, 4));
+    }
+
+    #[test]
+    fn what_may_hold_a_batch_of_its_own_number_becomes_no_segment() {
+        use crate::id::Zxid;
+        use crate::log::format::{Alignment, Checksum};
+        let database = DatabaseId(7);
+        let file = |header: Option<u64>, batch: Option<u64>| {
+            let mut bytes = vec![0; SEGMENT_HEADER_BYTES + 512];
+            let (first, rest) = bytes.split_at_mut(SEGMENT_HEADER_BYTES);
+            if let Some(sequence) = header {
+                SegmentHeader {
+                    database,
+                    sequence: Sequence(sequence),
+                    first_zxid: Zxid(1),
+                    previous_zxid: Zxid(0),
+                    previous: None,
+                    alignment: Alignment::SECTOR,
+                    recycled: false,
+                }
+                .encode(first);
+            }
+            if let Some(sequence) = batch {
+                let header = BatchHeader {
+                    bytes: BATCH_HEADER_BYTES as u32,
+                    previous: Checksum(0),
+                    sequence: Sequence(sequence),
+                    offset: SEGMENT_HEADER_BYTES as u64,
+                    first_zxid: Zxid(1),
+                    last_zxid: Zxid(1),
+                    entries: 0,
+                    entries_checksum: Checksum(0),
+                };
+                header.encode(database, &mut rest[..BATCH_HEADER_BYTES]);
+            }
+            bytes
+        };
+        let may = |bytes: &[u8]| may_become(Sequence(5), database, bytes);
+        assert!(may(&file(None, None)) && may(&file(Some(3), Some(3))) && may(&file(Some(4), None)));
+        for (header, batch) in [(Some(5), Some(4)), (Some(6), None), (Some(4), Some(5)), (None, Some(5))] {
+            assert!(!may(&file(header, batch)), "{header:?} {batch:?}");
+        }
+        let mut torn = file(Some(4), Some(4));
+        torn[1000] ^= 1;
+        assert!(!may(&torn), "a header that is neither");
+        assert!(!may(&file(None, None)[..SEGMENT_HEADER_BYTES]) && !may(&[]));
+        assert!(!may_become(Sequence(5), DatabaseId(8), &file(Some(4), Some(4))));
     }
 }

@@ -30,6 +30,7 @@ pub enum Fate {
 #[derive(Clone, Debug, Default)]
 pub struct SimulatedDisk {
     files: BTreeMap<Sequence, File>,
+    spares: BTreeMap<Sequence, File>,
 }
 
 /// A log's files as they are.
@@ -56,7 +57,8 @@ impl SegmentSource for Image {
 impl From<Image> for SimulatedDisk {
     fn from(image: Image) -> SimulatedDisk {
         let file = |bytes: Vec<u8>| File { synced: bytes.clone(), current: bytes, named: true };
-        SimulatedDisk { files: image.files.into_iter().map(|(name, bytes)| (name, file(bytes))).collect() }
+        let files = image.files.into_iter().map(|(name, bytes)| (name, file(bytes))).collect();
+        SimulatedDisk { files, spares: BTreeMap::new() }
     }
 }
 
@@ -79,6 +81,19 @@ impl SimulatedDisk {
         file.synced = file.current.clone();
     }
 
+    /// What retention does with a segment that is not needed: it is a spare from now on.
+    pub fn retire(&mut self, sequence: Sequence) -> SegmentFile {
+        let file = self.files.remove(&sequence).expect("a segment");
+        let bytes = file.current.len() as u64;
+        self.spares.insert(sequence, file);
+        SegmentFile { sequence, bytes }
+    }
+
+    fn recycle(&mut self, spare: Sequence, sequence: Sequence) {
+        let file = self.spares.remove(&spare).expect("a spare");
+        self.files.insert(sequence, File { named: false, ..file });
+    }
+
     /// Does a step of the upkeep lane.
     pub fn upkeep(&mut self, step: Upkeep) {
         match step {
@@ -89,6 +104,8 @@ impl SimulatedDisk {
             Upkeep::Sync { sequence } => self.sync(sequence),
             Upkeep::SyncDirectory => self.files.values_mut().for_each(|file| file.named = true),
             Upkeep::Close { sequence } => drop(self.file(sequence)),
+            Upkeep::Rename { spare, sequence } => self.recycle(spare, sequence),
+            Upkeep::Remove { spare } => drop(self.spares.remove(&spare)),
         }
     }
 

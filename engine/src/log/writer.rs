@@ -18,11 +18,14 @@ use super::format::{
     SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
 };
 use super::preparation::{Preparation, Upkeep};
-use super::recovery::{Cut, Tail};
+use super::recovery::{Cut, SegmentFile, Tail};
 use crate::id::Zxid;
 
 /// Buffers kept for reuse: one in flight, one gathering.
 const POOL_BUFFERS: usize = 2;
+/// Spares kept beside the log, of what retention hands over: about what lies between two checkpoints
+/// under a heavy load, so that then no zeros have to be written.
+const SPARES_MAX: usize = 8;
 
 /// How a write is made durable before it counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +61,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            sync: SyncMode::Fdatasync,
+            sync: SyncMode::Direct,
             max_delay_us: 0,
             max_batch_bytes: 1 << 20,
             max_pending_bytes: 64 << 20,
@@ -166,6 +169,8 @@ struct Current {
     /// Where the next batch goes.
     offset: u64,
     capacity: u64,
+    /// Its file held another segment before.
+    recycled: bool,
 }
 
 /// The log's writing half.
@@ -184,6 +189,10 @@ pub struct LogWriter {
     marked: bool,
     preparation: Preparation,
     closing: VecDeque<Sequence>,
+    /// Files of old segments, all of a new one's length, oldest first.
+    spares: VecDeque<Sequence>,
+    /// Those that are to be removed.
+    surplus: VecDeque<Sequence>,
     /// Batches that take no more, oldest first.
     full: VecDeque<Batch>,
     gathering: Option<Batch>,
@@ -213,6 +222,8 @@ impl LogWriter {
             marked: false,
             preparation: Preparation::new(tail.next_sequence, settings.segment_bytes, synced),
             closing: VecDeque::new(),
+            spares: VecDeque::new(),
+            surplus: VecDeque::new(),
             full: VecDeque::new(),
             gathering: None,
             pending_bytes: 0,
@@ -220,6 +231,18 @@ impl LogWriter {
             upkeep_in_flight: false,
             pool: Vec::new(),
             failed: None,
+        }
+    }
+
+    /// Takes over the file of a segment that recovery needs no more, to use it again or to have it
+    /// removed. It is to be out of the log by then, under a spare's name; its number is that of the
+    /// newest batch that it can hold, or a later one.
+    pub fn add_spare(&mut self, spare: SegmentFile) {
+        let fits = spare.bytes == self.settings.segment_bytes && spare.sequence < self.preparation.sequence();
+        if fits && self.spares.len() < SPARES_MAX {
+            self.spares.push_back(spare.sequence);
+        } else {
+            self.surplus.push_back(spare.sequence);
         }
     }
 
@@ -276,7 +299,7 @@ impl LogWriter {
                 previous_zxid: self.written,
                 previous: self.link,
                 alignment: self.settings.alignment,
-                recycled: false,
+                recycled: current.recycled,
             })
         } else {
             self.link.expect("a segment with a batch").checksum
@@ -336,8 +359,13 @@ impl LogWriter {
         }
         // After a truncation the last write to the old segment may still be in flight.
         let closing = self.closing.pop_front_if(|sequence| Some(*sequence) != self.in_flight);
-        let step =
-            closing.map(|sequence| Upkeep::Close { sequence }).or_else(|| self.preparation.next(now_us));
+        let step = closing.map(|sequence| Upkeep::Close { sequence });
+        let hurry = self.needs_segment_soon();
+        let step = step.or_else(|| self.preparation.next(now_us, self.spares.front().copied(), hurry));
+        if let Some(Upkeep::Rename { .. }) = step {
+            self.spares.pop_front();
+        }
+        let step = step.or_else(|| self.surplus.pop_front().map(|spare| Upkeep::Remove { spare }));
         self.upkeep_in_flight = step.is_some();
         Ok(step)
     }
@@ -353,7 +381,7 @@ impl LogWriter {
         assert!(self.upkeep_in_flight, "a completion of no step");
         self.upkeep_in_flight = false;
         let result = match step {
-            Upkeep::Close { .. } => result,
+            Upkeep::Close { .. } | Upkeep::Remove { .. } => result,
             _ => self.preparation.completed(step, result, now_us),
         };
         result.map_err(|failure| self.fail(failure))
@@ -394,9 +422,19 @@ impl LogWriter {
         }
     }
 
-    /// When `take_upkeep` will have a step again, if it waits for space on the disk.
+    /// When `take_upkeep` will have a step again, if it waits for space on the disk or pauses.
     pub fn upkeep_due_at_us(&self) -> Option<u64> {
-        self.preparation.retry_at_us()
+        self.preparation.due_at_us()
+    }
+
+    /// Whether the next segment is filled less than twice as far as the current one is: it is to be
+    /// ready when that is half full. Also when there is none, or none with room for what waits.
+    fn needs_segment_soon(&self) -> bool {
+        let Some(current) = self.current else { return true };
+        let waiting = self.full.front().or(self.gathering.as_ref()).map_or(0, |batch| batch.bytes() as u64);
+        let padded = self.settings.alignment.round_up(waiting);
+        current.offset + padded > current.capacity
+            || self.preparation.is_behind(2 * current.offset, current.capacity)
     }
 
     /// Whether a write is in flight.
@@ -478,11 +516,13 @@ impl LogWriter {
             return Some(current);
         }
         let capacity = SEGMENT_HEADER_BYTES as u64 + padded.next_multiple_of(SEGMENT_HEADER_BYTES as u64);
-        let capacity = self.preparation.ready_for(capacity)?;
+        let prepared = self.preparation.ready_for(capacity)?;
         let sequence = self.preparation.sequence();
         let synced = self.settings.sync != SyncMode::None;
         self.preparation = Preparation::new(sequence.next(), self.settings.segment_bytes, synced);
-        if let Some(old) = self.current.replace(Current { sequence, offset: 0, capacity }) {
+        let begun =
+            Current { sequence, offset: 0, capacity: prepared.bytes, recycled: prepared.recycled };
+        if let Some(old) = self.current.replace(begun) {
             self.closing.push_back(old.sequence);
         }
         self.current

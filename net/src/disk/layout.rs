@@ -24,6 +24,7 @@ pub(super) const ZOOKEEPER_DATA: &str = "version-2";
 /// What of ZooKeeper's the directory was made from.
 const IMPORTED: &str = "imported";
 const SEGMENT_SUFFIX: &str = ".rklog";
+const SPARE_SUFFIX: &str = ".rkspare";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";
 /// Of a checkpoint that is being written.
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -272,6 +273,16 @@ pub fn parse_segment_name(name: &str) -> Option<Sequence> {
     (segment_name(sequence) == name).then_some(sequence)
 }
 
+/// Of a file that is out of the log and waits to be a segment again.
+pub(super) fn spare_name(spare: Sequence) -> String {
+    format!("{:012}{SPARE_SUFFIX}", spare.0)
+}
+
+pub(super) fn parse_spare_name(name: &str) -> Option<Sequence> {
+    let spare = Sequence(name.strip_suffix(SPARE_SUFFIX)?.parse().ok()?);
+    (spare_name(spare) == name).then_some(spare)
+}
+
 pub(super) fn checkpoint_name(first_zxid: Zxid) -> String {
     format!("{:016x}{CHECKPOINT_SUFFIX}", first_zxid.0)
 }
@@ -297,6 +308,8 @@ mod tests {
         assert_eq!(checkpoint_name(Zxid(0x1_0000_0005)), "0000000100000005.rksnap");
         for number in [0, 1, 999_999_999_999, 1_000_000_000_000, u64::MAX] {
             assert_eq!(parse_segment_name(&segment_name(Sequence(number))), Some(Sequence(number)));
+            assert_eq!(parse_spare_name(&spare_name(Sequence(number))), Some(Sequence(number)));
+            assert_eq!(parse_segment_name(&spare_name(Sequence(number))), None);
             assert_eq!(parse_checkpoint_name(&checkpoint_name(Zxid(number))), Some(Zxid(number)));
         }
         for name in ["7.rklog", "+00000000007.rklog", "000000000007.rklog~", ".rklog", "snap"] {

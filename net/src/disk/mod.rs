@@ -5,6 +5,7 @@
 //! DIR/database                   the database's id and the directory's format, twice
 //! DIR/imported                   the last transaction that came from ZooKeeper's files, if some did
 //! DIR/log/000000000001.rklog     segments, by sequence
+//! DIR/log/000000000001.rkspare   old segments' files, to be segments again
 //! DIR/snap/0000000100000005.rksnap  checkpoints, by the zxid that their replay begins behind
 //! ```
 //!

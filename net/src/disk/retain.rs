@@ -5,7 +5,7 @@ use std::fs;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringkeeper_engine::log::retention::{CheckpointFacts, Obsolete, SegmentFacts, obsolete};
-use ringkeeper_engine::log::{SegmentSource, Sequence};
+use ringkeeper_engine::log::{SegmentFile, SegmentSource};
 
 use super::checkpoints::{self, MappedCheckpoint};
 use super::layout::DataDirectory;
@@ -17,8 +17,8 @@ use super::{DiskError, sync_directory};
 pub struct Removed {
     /// Checkpoints, by the zxid in their name.
     pub checkpoints: Vec<Zxid>,
-    /// Segments.
-    pub segments: Vec<Sequence>,
+    /// Segments: their files are spares now.
+    pub segments: Vec<SegmentFile>,
 }
 
 impl DataDirectory {
@@ -39,9 +39,10 @@ impl DataDirectory {
         if !checkpoints.is_empty() {
             sync_directory(&self.snap())?;
         }
-        if !segments.is_empty() {
-            files.remove(&segments)?;
-        }
+        let segments = match segments.is_empty() {
+            true => Vec::new(),
+            false => files.retire(&segments)?,
+        };
         Ok(Removed { checkpoints, segments })
     }
 

@@ -5,20 +5,30 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ringkeeper_engine::log::{IoFailure, LogWrite, SegmentFile, SegmentSource, Sequence, SyncMode, Upkeep};
+use ringkeeper_engine::log::format::SEGMENT_HEADER_BYTES;
+use ringkeeper_engine::log::{
+    Alignment, DatabaseId, IoFailure, LogWrite, SegmentFile, SegmentSource, Sequence, SyncMode, Upkeep,
+    may_become,
+};
 
-use super::layout::{DataDirectory, names, parse_segment_name, segment_name};
+use super::layout::{DataDirectory, names, parse_segment_name, parse_spare_name, segment_name, spare_name};
 use super::{DiskError, sync_directory};
+
+/// The file that finds out what the file system takes.
+const PROBE: &str = "direct.probe";
+/// Addresses that O_DIRECT takes on any disk that we know.
+const ADDRESS_ALIGNMENT: usize = 4096;
 
 /// The files of one log.
 #[derive(Debug)]
 pub struct SegmentFiles {
     directory: PathBuf,
     sync: SyncMode,
-    /// The segment that is being prepared: written through the page cache in every mode.
+    /// The segment that is being prepared.
     preparing: Option<(Sequence, File)>,
+    zeros: AlignedZeros,
     /// Segments that are written to, opened as the mode says.
     writing: HashMap<Sequence, File>,
     /// Segments that are read.
@@ -28,8 +38,42 @@ pub struct SegmentFiles {
 impl SegmentFiles {
     /// The log of a data directory.
     pub fn new(directory: &DataDirectory, sync: SyncMode) -> SegmentFiles {
-        let directory = directory.log();
-        SegmentFiles { directory, sync, preparing: None, writing: HashMap::new(), reading: None }
+        SegmentFiles {
+            directory: directory.log(),
+            sync,
+            preparing: None,
+            zeros: AlignedZeros::default(),
+            writing: HashMap::new(),
+            reading: None,
+        }
+    }
+
+    /// Whether the log's file system takes O_DIRECT, found out by a write, since some refuse only that;
+    /// and what batches must then be padded to.
+    ///
+    /// # Errors
+    /// What the kernel refused it with.
+    pub fn probe_direct(&self) -> io::Result<Alignment> {
+        const EINVAL: i32 = 22;
+        let path = self.directory.join(PROBE);
+        let flags = libc::O_DSYNC | libc::O_DIRECT;
+        let opened = File::options().create(true).truncate(true).write(true).custom_flags(flags).open(&path);
+        let probed = opened.and_then(|file| {
+            let mut zeros = AlignedZeros::default();
+            let mut write = |alignment: Alignment| {
+                let bytes = zeros.take(alignment.bytes() as usize);
+                file.write_all_at(bytes, 0).map(|()| alignment)
+            };
+            match write(Alignment::SECTOR) {
+                Err(error) if error.raw_os_error() == Some(EINVAL) => write(Alignment::PAGE),
+                // A full disk says nothing of blocks; those that every disk takes are safe.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Alignment::PAGE),
+                written => written,
+            }
+        });
+        // One that stays is overwritten the next time.
+        let _ = fs::remove_file(&path);
+        probed
     }
 
     /// Where a segment is.
@@ -48,9 +92,15 @@ impl SegmentFiles {
         File::options().write(true).custom_flags(flags).open(self.path(sequence))
     }
 
+    fn spare_path(&self, spare: Sequence) -> PathBuf {
+        self.directory.join(spare_name(spare))
+    }
+
     /// Does one step of the writer's upkeep lane.
     pub fn upkeep(&mut self, step: Upkeep) -> Result<(), IoFailure> {
         let (doing, path) = match step {
+            Upkeep::Rename { spare, .. } => ("renaming", self.spare_path(spare)),
+            Upkeep::Remove { spare } => ("removing", self.spare_path(spare)),
             Upkeep::Create { sequence } => ("creating", self.path(sequence)),
             Upkeep::Zero { sequence, .. } => ("preparing", self.path(sequence)),
             Upkeep::Sync { sequence } => ("syncing", self.path(sequence)),
@@ -59,10 +109,10 @@ impl SegmentFiles {
         };
         let result = match step {
             Upkeep::Create { sequence } => self.create(sequence),
-            Upkeep::Zero { sequence, offset, bytes } => {
-                self.prepared(sequence).and_then(|file| file.write_all_at(&vec![0; bytes as usize], offset))
-            }
-            Upkeep::Sync { sequence } => self.prepared(sequence).and_then(|file| file.sync_all()),
+            Upkeep::Rename { spare, sequence } => self.recycle(spare, sequence),
+            Upkeep::Remove { spare } => fs::remove_file(self.spare_path(spare)),
+            Upkeep::Zero { sequence, offset, bytes } => self.zero(sequence, offset, bytes),
+            Upkeep::Sync { sequence } => self.prepared(sequence).and_then(File::sync_all),
             Upkeep::SyncDirectory => File::open(&self.directory).and_then(|directory| directory.sync_all()),
             Upkeep::Close { sequence } => {
                 self.writing.remove(&sequence);
@@ -93,9 +143,24 @@ impl SegmentFiles {
     }
 
     fn create(&mut self, sequence: Sequence) -> io::Result<()> {
-        let file = File::options().create(true).truncate(true).write(true).open(self.path(sequence))?;
-        self.preparing = Some((sequence, file));
+        let path = self.path(sequence);
+        File::options().create(true).truncate(true).write(true).open(&path)?;
+        self.preparing = Some((sequence, open_past_cache(&path)?));
         Ok(())
+    }
+
+    fn recycle(&mut self, spare: Sequence, sequence: Sequence) -> io::Result<()> {
+        let path = self.path(sequence);
+        fs::rename(self.spare_path(spare), &path)?;
+        self.preparing = Some((sequence, open_past_cache(&path)?));
+        Ok(())
+    }
+
+    fn zero(&mut self, sequence: Sequence, offset: u64, bytes: u64) -> io::Result<()> {
+        let mut zeros = std::mem::take(&mut self.zeros);
+        let written = self.prepared(sequence).and_then(|file| file.write_all_at(zeros.take(bytes as usize), offset));
+        self.zeros = zeros;
+        written
     }
 
     fn prepared(&self, sequence: Sequence) -> io::Result<&File> {
@@ -105,21 +170,54 @@ impl SegmentFiles {
         }
     }
 
-    /// Removes segments, in the order given, durably.
-    pub fn remove(&mut self, segments: &[Sequence]) -> Result<(), DiskError> {
+    /// Takes segments out of the log, in the order given, durably, and keeps their files as spares for
+    /// `LogWriter::add_spare`.
+    pub fn retire(&mut self, segments: &[Sequence]) -> Result<Vec<SegmentFile>, DiskError> {
         self.reading = None;
+        let mut spares = Vec::new();
         for &sequence in segments {
             let path = self.path(sequence);
-            fs::remove_file(&path).map_err(DiskError::io("removing", &path))?;
+            let bytes = fs::metadata(&path).map_err(DiskError::io("reading", &path))?.len();
+            fs::rename(&path, self.spare_path(sequence)).map_err(DiskError::io("renaming", &path))?;
+            spares.push(SegmentFile { sequence, bytes });
         }
-        sync_directory(&self.directory)
+        sync_directory(&self.directory)?;
+        Ok(spares)
+    }
+
+    /// The spares that an earlier server left, with the segment `next` that it prepared and did not
+    /// write to: it becomes a spare too.
+    pub fn spares(&mut self, next: Sequence, database: DatabaseId) -> Result<Vec<SegmentFile>, DiskError> {
+        self.reading = None;
+        let unused: Vec<_> = self.list()?.into_iter().filter(|file| file.sequence >= next).collect();
+        if let [file] = unused[..]
+            && file.sequence == next
+            && self.is_unused(file, database)?
+        {
+            // Its number as a spare: nothing newer is in it.
+            let (from, to) = (self.path(next), self.spare_path(Sequence(next.0 - 1)));
+            fs::rename(&from, to).map_err(DiskError::io("renaming", &from))?;
+        }
+        self.files_named(parse_spare_name)
+    }
+
+    fn is_unused(&self, file: SegmentFile, database: DatabaseId) -> Result<bool, DiskError> {
+        let path = self.path(file.sequence);
+        let mut beginning = vec![0; file.bytes.min(SEGMENT_HEADER_BYTES as u64 + 512) as usize];
+        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut beginning, 0));
+        read.map_err(DiskError::io("reading", &path))?;
+        Ok(may_become(file.sequence, database, &beginning))
     }
 
     /// All segments, in order.
     pub fn list(&self) -> Result<Vec<SegmentFile>, DiskError> {
+        self.files_named(parse_segment_name)
+    }
+
+    fn files_named(&self, parse: fn(&str) -> Option<Sequence>) -> Result<Vec<SegmentFile>, DiskError> {
         let mut files = Vec::new();
         for name in names(&self.directory)? {
-            let Some(sequence) = parse_segment_name(&name) else { continue };
+            let Some(sequence) = parse(&name) else { continue };
             let path = self.directory.join(name);
             let bytes = fs::metadata(&path).map_err(DiskError::io("reading", &path))?.len();
             files.push(SegmentFile { sequence, bytes });
@@ -160,6 +258,30 @@ impl SegmentSource for SegmentReader<'_> {
     }
 }
 
-fn failure(doing: &str, path: &std::path::Path, error: &io::Error) -> IoFailure {
+fn failure(doing: &str, path: &Path, error: &io::Error) -> IoFailure {
     IoFailure { errno: error.raw_os_error(), message: format!("{doing} {}: {error}", path.display()) }
+}
+
+/// Opens a file for zeros past the page cache, which else would hold a whole segment of them and give it
+/// to the disk at once, between the log's writes. A file system that refuses that gets them through it.
+fn open_past_cache(path: &Path) -> io::Result<File> {
+    let open = |flags| File::options().write(true).custom_flags(flags).open(path);
+    open(libc::O_DIRECT).or_else(|_| open(0))
+}
+
+/// Zeros at an address that O_DIRECT takes.
+#[derive(Debug, Default)]
+struct AlignedZeros {
+    bytes: Vec<u8>,
+}
+
+impl AlignedZeros {
+    /// So many of them.
+    fn take(&mut self, bytes: usize) -> &[u8] {
+        if self.bytes.len() < bytes + ADDRESS_ALIGNMENT {
+            self.bytes = vec![0; bytes + ADDRESS_ALIGNMENT];
+        }
+        let begin = self.bytes.as_ptr().align_offset(ADDRESS_ALIGNMENT);
+        &self.bytes[begin..begin + bytes]
+    }
 }
