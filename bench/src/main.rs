@@ -1,5 +1,7 @@
 //! `ringkeeper-bench`: a load generator for any server that speaks ZooKeeper's client protocol.
 //!
+//! `group-commit` measures the log alone and `one-write` the shortest write, both beside what `raw` says
+//! the machine takes. All else is the load generator:
 //! `main` reads the command line, `workload` says what is asked, `run` prepares, measures and
 //! removes, `generator` is the event loop over `client`s, `load` decides each request, `wire`
 //! encodes requests and finds replies, `measure` collects, `report` tells. One thread: the
@@ -9,8 +11,11 @@
 mod client;
 mod failure;
 mod generator;
+mod group_commit;
 mod load;
 mod measure;
+mod one_write;
+mod raw;
 mod report;
 mod run;
 #[cfg(test)]
@@ -37,6 +42,11 @@ struct Cli {
 enum Command {
     /// One load, one result.
     Run(RunOptions),
+    /// The log's settings against each other: latency and throughput of its own writer on a directory,
+    /// beside what the disk takes.
+    GroupCommit(group_commit::Options),
+    /// One client, one write at a time, beside a durable append and an echo.
+    OneWrite(one_write::Options),
 }
 
 #[derive(Args)]
@@ -128,7 +138,7 @@ fn run(options: RunOptions) -> Result<(), Failure> {
     let report = report::Report::new(&settings, &recorder)?;
     print!("{report}");
     if let Some(path) = &settings.json {
-        report.write_json(path)?;
+        report::write_json(&report, path)?;
     }
     if let Some(path) = &settings.hgrm {
         report::write_hgrm(&recorder, path)?;
@@ -137,8 +147,12 @@ fn run(options: RunOptions) -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(options) = Cli::parse().command;
-    match run(options) {
+    let ran = match Cli::parse().command {
+        Command::Run(options) => run(options),
+        Command::GroupCommit(options) => group_commit::run(&options),
+        Command::OneWrite(options) => one_write::run(&options),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

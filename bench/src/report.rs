@@ -135,15 +135,15 @@ impl Report {
             generator,
         })
     }
+}
 
-    /// Writes the report as JSON.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write_json(&self, path: &Path) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Failure::system("the JSON", error))?;
-        write_file(path, &(text + "\n"))
-    }
+/// Writes a report as JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(report: &impl Serialize, path: &Path) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report).map_err(|error| Failure::system("the JSON", error))?;
+    write_file(path, &(text + "\n"))
 }
 
 /// Writes one percentile distribution for each operation: to `path` if there is one operation, or

@@ -2,21 +2,18 @@
 
 use crate::background::{CheckpointJob, Results};
 use crate::clock::Clock;
-use crate::disk::SegmentFiles;
+use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
-use crate::ring::{self, File, Wake};
+use crate::ring::{self, Wake};
 use ringkeeper_engine::id::Tick;
-use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, Sequence, SyncMode, Upkeep};
+use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
 use ringkeeper_quorum::replica::Replica;
 use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::rc::Rc;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing::warn;
 
 /// How often the replica looks at its sessions.
@@ -109,15 +106,15 @@ impl Drive {
             self.replica.step(now, Input::Tick { heard_all }, effects);
         }
         self.replica.flush(now, effects);
-        self.log.plan(now.us, &self.replica, &self.wake);
+        self.log.plan(now.us, self.replica.log(), &self.wake);
         self.run_effects(effects)
     }
 
     fn take_results(&mut self, effects: &mut Vec<Effect>) {
         let now = self.clock.now();
         loop {
-            let next = self.log.completed.borrow_mut().pop_front().or_else(|| self.results.take());
-            let Some(input) = next else { return };
+            let written = self.log.take_written().map(|(write, result)| Input::Written(write, result));
+            let Some(input) = written.or_else(|| self.results.take()) else { return };
             self.replica.step(now, input, effects);
         }
     }
@@ -127,9 +124,7 @@ impl Drive {
             match effect {
                 Effect::Write(write) => self.log.write(write, &self.wake),
                 Effect::Upkeep(step) => {
-                    if let Upkeep::Close { sequence } = step {
-                        self.log.files.remove(&sequence);
-                    }
+                    self.log.before(step);
                     self.upkeep.send(step).map_err(|_| thread_gone("log upkeep"))?;
                 }
                 Effect::Deliver { core, batch } => {
@@ -192,78 +187,5 @@ impl CoreLink {
             }
         }
         true
-    }
-}
-
-/// The log's writes, through this thread's ring.
-pub struct LogLane {
-    names: SegmentFiles,
-    sync: SyncMode,
-    slow_ms: u64,
-    files: HashMap<Sequence, File>,
-    completed: Rc<RefCell<VecDeque<Input>>>,
-    /// When a timer for a batch that waits for company rings.
-    timer_at_us: u64,
-}
-
-impl LogLane {
-    /// For these files.
-    pub fn new(names: SegmentFiles, sync: SyncMode, slow_ms: u64) -> Self {
-        let completed = Rc::default();
-        LogLane { names, sync, slow_ms, files: HashMap::new(), completed, timer_at_us: 0 }
-    }
-
-    fn write(&mut self, mut write: LogWrite, wake: &Wake) {
-        let (completed, wake, sync) = (Rc::clone(&self.completed), wake.clone(), self.sync);
-        let file = self.file(write.segment);
-        let path = self.names.path(write.segment);
-        let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
-        ring::spawn(async move {
-            let buffer = std::mem::take(&mut write.buffer);
-            let result = match file {
-                Ok(file) => {
-                    let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
-                    write.buffer = home;
-                    if result.is_ok() && sync == SyncMode::Fdatasync {
-                        result = file.sync_data().await;
-                    }
-                    result
-                }
-                Err(error) => Err(error),
-            };
-            let took_ms = begun.elapsed().as_millis();
-            if took_ms > slow_ms {
-                warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
-            }
-            let result = result.map_err(|error| IoFailure {
-                errno: error.raw_os_error(),
-                message: format!("writing {}: {error}", path.display()),
-            });
-            completed.borrow_mut().push_back(Input::Written(write, result));
-            wake.wake();
-        });
-    }
-
-    fn file(&mut self, segment: Sequence) -> io::Result<File> {
-        if let Some(file) = self.files.get(&segment) {
-            return Ok(file.clone());
-        }
-        let file = File::new(self.names.open_for_writes(segment)?);
-        self.files.insert(segment, file.clone());
-        Ok(file)
-    }
-
-    /// A batch that waits for company is written when its time has come, also if nothing happens.
-    fn plan(&mut self, now_us: u64, replica: &Replica, wake: &Wake) {
-        let Some(due) = replica.log().write_due_at_us() else { return };
-        if replica.log().is_writing() || due <= now_us || due == self.timer_at_us {
-            return;
-        }
-        self.timer_at_us = due;
-        let wake = wake.clone();
-        ring::spawn(async move {
-            ring::sleep(Duration::from_micros(due - now_us)).await;
-            wake.wake();
-        });
     }
 }

@@ -9,6 +9,7 @@
 //! | `listen` | listening sockets |
 //! | `disk` | the data directory |
 //! | `background` | the log's upkeep and checkpoints, on threads of their own |
+//! | `log_lane` | the log's writes through the ring |
 //! | `drive` | the replica core |
 //! | `serve` | a whole server |
 
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod disk;
 pub mod drive;
 pub mod listen;
+pub mod log_lane;
 pub mod mailbox;
 pub mod ring;
 pub mod serve;

@@ -8,8 +8,9 @@ use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
 use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
-use crate::drive::{CoreLink, Drive, LogLane};
+use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
+use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::checkpoint;
@@ -130,9 +131,16 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         ..options.facts.clone()
     };
     let commands = Arc::new(Commands::new(facts));
-    let (links, core_threads) = start_cores(&options, commands, listeners, &replica, clock, &wake, &stop)?;
+    let mut cores = prepare_cores(&options, commands, listeners, &replica, clock, &wake);
+    let own = (cores.len() == 1).then(|| cores.remove(0));
+    let control = Control { clock, wake, stop };
+    let (mut links, core_threads) = start_cores(cores, &control)?;
+    let own = own.map(|(link, core)| {
+        links.push(link);
+        core
+    });
     ready(address);
-    run_replica(&options, directory, replica, links, clock, wake, stop)?;
+    run_replica(&options, directory, replica, links, control, own)?;
     for (stop, thread) in core_threads {
         stop.wake();
         if let Ok(ran) = thread.join() {
@@ -152,15 +160,24 @@ pub fn end_on_panic() {
     }));
 }
 
+/// What all threads share.
+struct Control {
+    clock: Clock,
+    /// Wakes the replica core.
+    wake: Wake,
+    /// The server is to stop.
+    stop: Arc<AtomicBool>,
+}
+
 fn run_replica(
     options: &Options,
     directory: Arc<DataDirectory>,
     replica: Replica,
     cores: Vec<CoreLink>,
-    clock: Clock,
-    wake: Wake,
-    stop: Arc<AtomicBool>,
+    control: Control,
+    own: Option<CoreParts>,
 ) -> Result<(), ServeError> {
+    let Control { clock, wake, stop } = control;
     let results = Results::new(wake.clone());
     let files = || SegmentFiles::new(&directory, options.log.sync);
     let no_thread = |error| ServeError::Io("starting a thread".into(), error);
@@ -170,8 +187,22 @@ fn run_replica(
     let checkpoints = checkpoints.map_err(no_thread)?;
     let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
     let drive = Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, checkpoints, log, stop };
-    let ran = ring::run(drive.run()).map_err(|error| ServeError::Io("starting".into(), error))?;
-    ran.map_err(ServeError::Log)
+    let ran = ring::run(async {
+        let Some(core) = own else { return drive.run().await };
+        // A single client core shares the replica's thread: a request then costs no wake-up of another
+        // thread and none back.
+        let (stop, stopped) = (core.stop.clone(), Wake::new());
+        let (core, ended) = (run_core(core), stopped.clone());
+        ring::spawn(async move {
+            core.await;
+            ended.wake();
+        });
+        drive.run().await?;
+        stop.wake();
+        stopped.woken().await;
+        Ok(())
+    });
+    ran.map_err(|error| ServeError::Io("starting".into(), error))?.map_err(ServeError::Log)
 }
 
 /// Begins with a ZooKeeper's data, if there is some and none of ours.
@@ -277,23 +308,33 @@ fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> 
 
 type CoreThread = (Wake, thread::JoinHandle<io::Result<()>>);
 
-fn start_cores(
+/// What a core needs, on whatever thread it runs.
+struct CoreParts {
+    state: CoreState,
+    clock: Clock,
+    listener: TcpListener,
+    requests_in: Sender<RequestBatch>,
+    admission: Arc<Admission>,
+    replies_out: Receiver<ReplyBatch>,
+    wake: Wake,
+    stop: Wake,
+}
+
+fn prepare_cores(
     options: &Options,
     commands: Arc<Commands>,
     listeners: Vec<TcpListener>,
     replica: &Replica,
     clock: Clock,
     replica_wake: &Wake,
-    stop_all: &Arc<AtomicBool>,
-) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
+) -> Vec<(CoreLink, CoreParts)> {
     let settings = Arc::new(options.settings.clone());
     let admission = Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns));
-    let (mut links, mut threads) = (Vec::new(), Vec::new());
-    for (number, listener) in listeners.into_iter().enumerate() {
-        let (core_wake, flush, stop) = (Wake::new(), Wake::new(), Wake::new());
+    let core = |(number, listener): (usize, TcpListener)| {
+        let (wake, flush, stop) = (Wake::new(), Wake::new(), Wake::new());
         let (requests_in, requests) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
         let (inquiries_in, inquiries) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
-        let (replies, replies_out) = mailbox(MAILBOX_BATCHES, replica_wake.clone(), core_wake.clone());
+        let (replies, replies_out) = mailbox(MAILBOX_BATCHES, replica_wake.clone(), wake.clone());
         let state = CoreState {
             number: number as u16,
             settings: Arc::clone(&settings),
@@ -311,36 +352,40 @@ fn start_cores(
             in_flight_max: (settings.global_outstanding_limit / u32::from(options.cores)).max(1),
             inquiries: inquiries_in,
         };
-        let parts = CoreParts { state, clock, requests_in, admission: Arc::clone(&admission), replies_out };
-        let (core_stop, stop_all, replica_wake) = (stop.clone(), Arc::clone(stop_all), replica_wake.clone());
+        let link = CoreLink { requests, inquiries, replies, undelivered: Default::default() };
+        let admission = Arc::clone(&admission);
+        (link, CoreParts { state, clock, listener, requests_in, admission, replies_out, wake, stop })
+    };
+    listeners.into_iter().enumerate().map(core).collect()
+}
+
+/// Starts a thread a core.
+fn start_cores(
+    cores: Vec<(CoreLink, CoreParts)>,
+    control: &Control,
+) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
+    let (mut links, mut threads) = (Vec::new(), Vec::new());
+    for (link, parts) in cores {
+        let (stop_all, replica_wake) = (Arc::clone(&control.stop), control.wake.clone());
+        let (stop, name) = (parts.stop.clone(), format!("client-{}", parts.state.number));
         let run = move || {
-            let ran = run_core(parts, listener, core_wake, core_stop);
+            let ran = ring::run(async { run_core(parts).await });
             // A core that ends by itself could not start: without it the server is none.
             stop_all.store(true, Ordering::Release);
             replica_wake.wake();
             ran
         };
-        let thread = thread::Builder::new().name(format!("client-{number}")).spawn(run);
+        let thread = thread::Builder::new().name(name).spawn(run);
         threads.push((stop, thread.map_err(|error| ServeError::Io("starting a core".into(), error))?));
-        links.push(CoreLink { requests, inquiries, replies, undelivered: Default::default() });
+        links.push(link);
     }
     Ok((links, threads))
 }
 
-/// What moves to a core's thread.
-struct CoreParts {
-    state: CoreState,
-    clock: Clock,
-    requests_in: Sender<RequestBatch>,
-    admission: Arc<Admission>,
-    replies_out: Receiver<ReplyBatch>,
-}
-
-fn run_core(parts: CoreParts, listener: TcpListener, wake: Wake, stop: Wake) -> io::Result<()> {
-    let CoreParts { state, clock, requests_in, admission, replies_out } = parts;
+async fn run_core(parts: CoreParts) {
+    let CoreParts { state, clock, listener, requests_in, admission, replies_out, wake, stop } = parts;
     let core = Core::new(state, clock, requests_in, admission);
-    let running = async move { Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await };
-    ring::run(running)
+    Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await;
 }
 
 #[cfg(test)]

@@ -278,8 +278,14 @@ fn the_log_settings_are_read() {
     for (line, fault) in [
         ("log.segmentBytes=65537", "log.segmentBytes: expected a multiple of 4096, found 65537"),
         ("log.segmentBytes=1", "log.segmentBytes: expected an integer from 65536 to 4294967296, found `1`"),
-        ("log.groupCommit.maxDelayUs=-1", "log.groupCommit.maxDelayUs: expected an integer from 0 to 1000000, found `-1`"),
-        ("log.groupCommit.maxBatchBytes=1", "log.groupCommit.maxBatchBytes: expected an integer from 4096 to 1073741824, found `1`"),
+        (
+            "log.groupCommit.maxDelayUs=-1",
+            "log.groupCommit.maxDelayUs: expected an integer from 0 to 1000000, found `-1`",
+        ),
+        (
+            "log.groupCommit.maxBatchBytes=1",
+            "log.groupCommit.maxBatchBytes: expected an integer from 4096 to 1073741824, found `1`",
+        ),
         ("log.sync=fsync", "log.sync: expected one of fdatasync, dsync, direct, none, found `fsync`"),
     ] {
         assert_eq!(minimal(line).errors(), [format!("error: zoo.cfg:3: {fault}")], "{line}");

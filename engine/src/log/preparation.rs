@@ -7,7 +7,9 @@
 //! log would have to wait for the segment is there no pause. This is also where a full disk is met, so
 //! never in the middle of a log write.
 
-use super::format::{BATCH_HEADER_BYTES, BatchHeader, DatabaseId, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence};
+use super::format::{
+    BATCH_HEADER_BYTES, BatchHeader, DatabaseId, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
+};
 use super::writer::IoFailure;
 
 /// Bytes that one step fills: as long as the disk takes for them, a write of the log may have to wait.
@@ -259,7 +261,11 @@ mod tests {
             ]
         );
         assert_eq!(preparation.ready_for(8192), fresh(ZERO_STEP_BYTES + 4096));
-        assert_eq!(preparation.ready_for(ZERO_STEP_BYTES + 8192), None, "grows for a batch that does not fit");
+        assert_eq!(
+            preparation.ready_for(ZERO_STEP_BYTES + 8192),
+            None,
+            "grows for a batch that does not fit"
+        );
         assert_eq!(
             steps_until_ready(&mut preparation),
             [

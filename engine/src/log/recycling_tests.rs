@@ -55,7 +55,8 @@ fn recovery_reads_only_what_was_written_to_a_recycled_segment_at_every_crash_poi
         checkpoint = Zxid(session.acknowledged.0.saturating_sub(7));
         retire(&mut session, checkpoint);
         let image = session.disk.crash(|| super::simulated_disk::Fate::New);
-        let is_recycled = |file: &Vec<u8>| SegmentHeader::decode(file).is_ok_and(|(header, _)| header.recycled);
+        let is_recycled =
+            |file: &Vec<u8>| SegmentHeader::decode(file).is_ok_and(|(header, _)| header.recycled);
         recycled = recycled.max(image.files.values().filter(|file| is_recycled(file)).count());
     }
     assert!(images > 2000 && recycled > 1, "{images} images, {recycled} recycled segments at once");

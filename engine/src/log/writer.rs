@@ -520,8 +520,7 @@ impl LogWriter {
         let sequence = self.preparation.sequence();
         let synced = self.settings.sync != SyncMode::None;
         self.preparation = Preparation::new(sequence.next(), self.settings.segment_bytes, synced);
-        let begun =
-            Current { sequence, offset: 0, capacity: prepared.bytes, recycled: prepared.recycled };
+        let begun = Current { sequence, offset: 0, capacity: prepared.bytes, recycled: prepared.recycled };
         if let Some(old) = self.current.replace(begun) {
             self.closing.push_back(old.sequence);
         }

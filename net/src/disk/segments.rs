@@ -158,7 +158,8 @@ impl SegmentFiles {
 
     fn zero(&mut self, sequence: Sequence, offset: u64, bytes: u64) -> io::Result<()> {
         let mut zeros = std::mem::take(&mut self.zeros);
-        let written = self.prepared(sequence).and_then(|file| file.write_all_at(zeros.take(bytes as usize), offset));
+        let written =
+            self.prepared(sequence).and_then(|file| file.write_all_at(zeros.take(bytes as usize), offset));
         self.zeros = zeros;
         written
     }

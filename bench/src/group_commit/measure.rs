@@ -1,0 +1,184 @@
+//! One combination of settings, measured: the log's own writer, its upkeep and its ring, without a server.
+//!
+//! A fixed number of writers each append one transaction and append the next when that is durable. All of
+//! them are on the ring's thread, as the replica is.
+
+use crate::failure::Failure;
+use hdrhistogram::Histogram;
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::log::{LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
+use ringkeeper_net::background::{Results, start_upkeep};
+use ringkeeper_net::clock::Clock;
+use ringkeeper_net::disk::{DataDirectory, SegmentFiles};
+use ringkeeper_net::log_lane::LogLane;
+use ringkeeper_net::ring::{self, Wake};
+use ringkeeper_quorum::step::Input;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+/// Latencies are kept with so many digits, up to a minute.
+const DIGITS: u8 = 3;
+const LATENCY_US_MAX: u64 = 60_000_000;
+/// A log write that takes longer is reported, in milliseconds.
+const SLOW_MS: u64 = 60_000;
+
+/// How a measurement loads the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Transactions that wait for durability at any time.
+    pub writers: usize,
+    /// Bytes of each.
+    pub transaction_bytes: usize,
+    /// How long it is measured, after a tenth of that as warm-up.
+    pub duration: Duration,
+    /// Whether each write is to be kept, for a trace.
+    pub traced: bool,
+}
+
+/// One write of the log, in microseconds since the measurement began.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Span {
+    /// When it was handed to the ring.
+    pub begin_us: u64,
+    /// When it came back durable.
+    pub end_us: u64,
+    /// Its bytes, padding included.
+    pub bytes: usize,
+    /// Transactions in it.
+    pub transactions: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// From append to durable, in microseconds.
+    pub latency_us: Histogram<u64>,
+    /// How long was measured.
+    pub seconds: f64,
+    /// Writes that came back durable.
+    pub writes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Time in which a write was in flight.
+    pub in_flight_us: u64,
+    /// The writes, if they were to be kept.
+    pub spans: Vec<Span>,
+}
+
+impl Measured {
+    fn new() -> Measured {
+        let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("valid bounds");
+        Measured { latency_us, seconds: 0.0, writes: 0, bytes: 0, in_flight_us: 0, spans: Vec::new() }
+    }
+
+    /// Transactions that became durable.
+    pub fn transactions(&self) -> u64 {
+        self.latency_us.len()
+    }
+
+    /// Adds what another round found.
+    pub fn add(&mut self, other: Measured) {
+        self.latency_us.add(other.latency_us).expect("the same bounds");
+        self.seconds += other.seconds;
+        self.writes += other.writes;
+        self.bytes += other.bytes;
+        self.in_flight_us += other.in_flight_us;
+        self.spans = other.spans;
+    }
+}
+
+/// Measures on an empty directory of its own below `directory`.
+///
+/// # Errors
+/// As the disk and the ring say.
+pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measured, Failure> {
+    let made = tempfile::Builder::new().prefix("group-commit-").tempdir_in(directory);
+    let made = made.map_err(|error| Failure::system("making a directory", error))?;
+    let data = DataDirectory::open(made.path(), made.path());
+    let data = data.map_err(|error| Failure::system("making a data directory", error))?;
+    let files = || SegmentFiles::new(&data, settings.sync);
+    let settings = match settings.sync {
+        SyncMode::Direct => {
+            let alignment = files().probe_direct();
+            let alignment =
+                alignment.map_err(|error| Failure::system("the file system refuses O_DIRECT", error))?;
+            Settings { alignment, ..settings }
+        }
+        _ => settings,
+    };
+    let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
+    let writer = LogWriter::new(settings, data.database(), tail);
+    let lane = LogLane::new(files(), settings.sync, SLOW_MS);
+    let ran = ring::run(drive(files(), lane, writer, load));
+    ran.map_err(|error| Failure::system("starting a ring", error))?
+        .map_err(|error| Failure::system("the log", error))
+}
+
+async fn drive(
+    files: SegmentFiles,
+    mut lane: LogLane,
+    mut log: LogWriter,
+    load: Load,
+) -> Result<Measured, LogError> {
+    let (clock, wake) = (Clock::start(), Wake::new());
+    let results = Results::new(wake.clone());
+    let upkeep = start_upkeep(files, results.clone()).expect("a thread");
+    let transaction = vec![0x5a; load.transaction_bytes];
+    let mut measured = Measured::new();
+    let mut waiting: VecDeque<(Zxid, u64)> = VecDeque::new();
+    let (mut last, mut begun_us, mut in_flight_since) = (Zxid::ZERO, None, 0);
+    let warm_up_us = load.duration.as_micros() as u64 / 10;
+    loop {
+        let now_us = clock.now().us;
+        let measuring = begun_us.is_some_and(|begun: u64| now_us >= begun + warm_up_us);
+        while let Some((write, result)) = lane.take_written() {
+            let bytes = write.bytes().len();
+            let Some(durable) = log.on_written(write, result)? else { continue };
+            // The first write shows that the first segment is there.
+            let origin = *begun_us.get_or_insert(now_us) + warm_up_us;
+            let before = waiting.len();
+            while let Some((_, since)) = waiting.pop_front_if(|(zxid, _)| *zxid <= durable.upto()) {
+                if measuring {
+                    measured.latency_us.saturating_record((now_us - since).max(1));
+                }
+            }
+            if measuring {
+                measured.writes += 1;
+                measured.bytes += bytes as u64;
+                measured.in_flight_us += now_us - in_flight_since.max(origin);
+                if load.traced {
+                    let begin_us = in_flight_since.saturating_sub(origin);
+                    let transactions = (before - waiting.len()) as u64;
+                    measured.spans.push(Span { begin_us, end_us: now_us - origin, bytes, transactions });
+                }
+            }
+        }
+        while let Some(input) = results.take() {
+            if let Input::Upkeep(step, result) = input {
+                log.on_upkeep(step, result, now_us)?;
+            }
+        }
+        let end_us = begun_us.map_or(u64::MAX, |begun| begun + warm_up_us + load.duration.as_micros() as u64);
+        if now_us >= end_us && !log.is_writing() {
+            measured.seconds = (now_us - begun_us.unwrap_or(now_us) - warm_up_us) as f64 / 1e6;
+            return Ok(measured);
+        }
+        while waiting.len() < load.writers && now_us < end_us {
+            last = last.next();
+            log.append(last, &transaction, now_us)?;
+            waiting.push_back((last, now_us));
+        }
+        if let Some(step) = log.take_upkeep(now_us)? {
+            lane.before(step);
+            upkeep.send(step).expect("the thread lives as long as this end");
+        }
+        if let Some(write) = log.take_write(now_us)? {
+            in_flight_since = clock.now().us;
+            lane.write(write, &wake);
+        }
+        lane.plan(now_us, &log, &wake);
+        wake.woken().await;
+    }
+}

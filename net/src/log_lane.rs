@@ -1,0 +1,100 @@
+//! The log's writes, through the ring of the thread that runs the replica.
+
+use crate::disk::SegmentFiles;
+use crate::ring::{self, File, Wake};
+use ringkeeper_engine::log::{IoFailure, LogWrite, LogWriter, Sequence, SyncMode, Upkeep};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// A write that came back, and whether it is durable.
+pub type Written = (LogWrite, Result<(), IoFailure>);
+
+/// See the module.
+pub struct LogLane {
+    names: SegmentFiles,
+    sync: SyncMode,
+    slow_ms: u64,
+    files: HashMap<Sequence, File>,
+    written: Rc<RefCell<VecDeque<Written>>>,
+    /// When a timer for a batch that waits for company rings.
+    timer_at_us: u64,
+}
+
+impl LogLane {
+    /// For these files. A write that takes longer than `slow_ms` is reported.
+    pub fn new(names: SegmentFiles, sync: SyncMode, slow_ms: u64) -> Self {
+        let written = Rc::default();
+        LogLane { names, sync, slow_ms, files: HashMap::new(), written, timer_at_us: 0 }
+    }
+
+    /// Begins a write; `wake` is woken when [`Self::take_written`] has it.
+    pub fn write(&mut self, mut write: LogWrite, wake: &Wake) {
+        let (written, wake, sync) = (Rc::clone(&self.written), wake.clone(), self.sync);
+        let file = self.file(write.segment);
+        let path = self.names.path(write.segment);
+        let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
+        ring::spawn(async move {
+            let buffer = std::mem::take(&mut write.buffer);
+            let result = match file {
+                Ok(file) => {
+                    let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
+                    write.buffer = home;
+                    if result.is_ok() && sync == SyncMode::Fdatasync {
+                        result = file.sync_data().await;
+                    }
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            let took_ms = begun.elapsed().as_millis();
+            if took_ms > slow_ms {
+                warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
+            }
+            let result = result.map_err(|error| IoFailure {
+                errno: error.raw_os_error(),
+                message: format!("writing {}: {error}", path.display()),
+            });
+            written.borrow_mut().push_back((write, result));
+            wake.wake();
+        });
+    }
+
+    /// The oldest write that came back.
+    pub fn take_written(&self) -> Option<Written> {
+        self.written.borrow_mut().pop_front()
+    }
+
+    /// To be told of each step of the log's upkeep before it is done.
+    pub fn before(&mut self, step: Upkeep) {
+        if let Upkeep::Close { sequence } = step {
+            self.files.remove(&sequence);
+        }
+    }
+
+    fn file(&mut self, segment: Sequence) -> io::Result<File> {
+        if let Some(file) = self.files.get(&segment) {
+            return Ok(file.clone());
+        }
+        let file = File::new(self.names.open_for_writes(segment)?);
+        self.files.insert(segment, file.clone());
+        Ok(file)
+    }
+
+    /// A batch that waits for company is written when its time has come, also if nothing happens.
+    pub fn plan(&mut self, now_us: u64, log: &LogWriter, wake: &Wake) {
+        let Some(due) = log.write_due_at_us() else { return };
+        if log.is_writing() || due <= now_us || due == self.timer_at_us {
+            return;
+        }
+        self.timer_at_us = due;
+        let wake = wake.clone();
+        ring::spawn(async move {
+            ring::sleep(Duration::from_micros(due - now_us)).await;
+            wake.wake();
+        });
+    }
+}
