@@ -12,13 +12,14 @@ use ringkeeper_engine::log::{self, SyncMode};
 use ringkeeper_net::background::CheckpointPolicy;
 use ringkeeper_net::client::commands::{Facts, Whitelist};
 use ringkeeper_net::listen::ListenOptions;
+use ringkeeper_net::ring::Runtime;
 use ringkeeper_net::serve::Options;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
 
-use crate::config::{Config, FourLetterWords, HostPort, LogSync, Purge};
+use crate::config::{Config, FourLetterWords, HostPort, LogSync, Purge, RingRuntime};
 
 /// The configuration cannot be used; ZooKeeper exits with the same code.
 const BAD_CONFIGURATION: u8 = 2;
@@ -99,6 +100,10 @@ fn server_options(config: &Config) -> Result<Options, String> {
         },
         cores: u16::try_from(config.cores.get())
             .map_err(|_| format!("{} cores are too many", config.cores))?,
+        runtime: match config.runtime {
+            RingRuntime::Own => Runtime::Own,
+            RingRuntime::TokioUring => Runtime::TokioUring,
+        },
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
         server: STANDALONE_SERVER,

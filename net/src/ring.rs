@@ -1,9 +1,16 @@
-//! The ring: the only file that names the io_uring runtime, so that it can be replaced alone.
+//! The ring: the only file that names io_uring, so that it can be replaced alone.
 //!
-//! One runtime a thread. Buffers are given to the kernel and come home with the completion. A read
-//! that the kernel owns is never abandoned: it ends when its socket is shut down.
+//! One ring a thread, of one of two runtimes. The own one enters the kernel once a turn, to tell it
+//! everything and to wait; tokio-uring waits in epoll instead, and pays for each operation with several
+//! more system calls. Buffers are given to the kernel and come home with the completion. A read that the
+//! kernel owns is never abandoned: it ends when its socket is shut down.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | here | what the rest of the server sees, and `driver`: everything unsafe |
+//! | `tasks` | the own runtime's tasks, timers and wake-ups |
 
-#![allow(unsafe_code, reason = "one of the three addresses; see LogBuffer")]
+#![allow(unsafe_code, reason = "one of the three addresses; see `driver` and LogBuffer")]
 
 use std::future::Future;
 use std::io;
@@ -11,20 +18,37 @@ use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+mod tasks;
 
 /// Entries of a ring's submission queue.
 const RING_ENTRIES: u32 = 1024;
+
+/// What runs a thread's tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtime {
+    /// Ours.
+    #[default]
+    Own,
+    /// tokio-uring.
+    TokioUring,
+}
 
 /// Runs `future` on this thread's own ring.
 ///
 /// # Errors
 /// When the kernel refuses the ring: the message says what forbids it and what to change.
-pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
-    let mut builder = tokio_uring::builder();
-    builder.entries(RING_ENTRIES);
-    let runtime = tokio_uring::Runtime::new(&builder).map_err(explain)?;
-    Ok(runtime.block_on(future))
+pub fn run<F: Future>(runtime: Runtime, future: F) -> io::Result<F::Output> {
+    match runtime {
+        Runtime::Own => tasks::Executor::run(RING_ENTRIES, future).map_err(explain),
+        Runtime::TokioUring => {
+            let mut builder = tokio_uring::builder();
+            builder.entries(RING_ENTRIES);
+            let runtime = tokio_uring::Runtime::new(&builder).map_err(explain)?;
+            Ok(runtime.block_on(future))
+        }
+    }
 }
 
 /// What stands between this process and a ring.
@@ -58,12 +82,18 @@ fn explain(error: io::Error) -> io::Error {
 
 /// Runs a task beside the others of this thread.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(tokio_uring::spawn(task));
+    match tasks::current() {
+        Some(executor) => executor.spawn(task),
+        None => drop(tokio_uring::spawn(task)),
+    }
 }
 
 /// Waits.
 pub async fn sleep(time: Duration) {
-    tokio::time::sleep(time).await;
+    match tasks::current() {
+        Some(executor) => executor.sleep_until(Instant::now() + time).await,
+        None => tokio::time::sleep(time).await,
+    }
 }
 
 /// Wakes one task, from this thread or another. Waking it twice before it looks is waking it once.
@@ -88,12 +118,30 @@ impl Wake {
 }
 
 /// A listening socket.
-pub struct Listener(tokio_uring::net::TcpListener);
+pub struct Listener(Either<Rc<std::net::TcpListener>, tokio_uring::net::TcpListener>);
+
+/// Of the own runtime, with what asks the kernel; or tokio-uring's.
+enum Either<O, T> {
+    Own(Rc<driver::Driver>, O),
+    TokioUring(T),
+}
+
+impl<O: Clone, T: Clone> Clone for Either<O, T> {
+    fn clone(&self) -> Self {
+        match self {
+            Either::Own(driver, own) => Either::Own(Rc::clone(driver), own.clone()),
+            Either::TokioUring(theirs) => Either::TokioUring(theirs.clone()),
+        }
+    }
+}
 
 impl Listener {
-    /// Of a socket that listens already.
+    /// Of a socket that listens already, for the ring that runs on this thread.
     pub fn new(socket: std::net::TcpListener) -> Self {
-        Listener(tokio_uring::net::TcpListener::from_std(socket))
+        Listener(match tasks::current() {
+            Some(executor) => Either::Own(Rc::clone(&executor.driver), Rc::new(socket)),
+            None => Either::TokioUring(tokio_uring::net::TcpListener::from_std(socket)),
+        })
     }
 
     /// The next connection.
@@ -101,42 +149,63 @@ impl Listener {
     /// # Errors
     /// As the kernel says; the listener stays usable.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        Ok((Stream(Rc::new(stream)), peer))
+        match &self.0 {
+            Either::Own(driver, socket) => {
+                let stream = driver.accept(Rc::clone(socket)).await?;
+                let peer = stream.peer_addr()?;
+                Ok((Stream(Either::Own(Rc::clone(driver), Rc::new(stream))), peer))
+            }
+            Either::TokioUring(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream(Either::TokioUring(Rc::new(stream))), peer))
+            }
+        }
     }
 }
 
 /// A connection; clones are the same one.
 #[derive(Clone)]
-pub struct Stream(Rc<tokio_uring::net::TcpStream>);
+pub struct Stream(Either<Rc<std::net::TcpStream>, Rc<tokio_uring::net::TcpStream>>);
 
 impl Stream {
     /// Reads into `buffer`, whose content is replaced. Zero bytes: the peer is done.
     pub async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         buffer.clear();
-        self.0.read(buffer).await
+        match &self.0 {
+            Either::Own(driver, socket) => driver.receive(Rc::clone(socket), buffer).await,
+            Either::TokioUring(stream) => stream.read(buffer).await,
+        }
     }
 
     /// Writes all of `buffer`.
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        self.0.write_all(buffer).await
+        match &self.0 {
+            Either::Own(driver, socket) => driver.send_all(socket, buffer).await,
+            Either::TokioUring(stream) => stream.write_all(buffer).await,
+        }
     }
 
     /// Ends reads and writes that are under way, and refuses later ones.
     pub fn shutdown(&self) {
         // Failing means that the peer was faster.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = match &self.0 {
+            Either::Own(_, socket) => socket.shutdown(Shutdown::Both),
+            Either::TokioUring(stream) => stream.shutdown(Shutdown::Both),
+        };
     }
 }
 
 /// A file; clones are the same one.
 #[derive(Clone)]
-pub struct File(Rc<tokio_uring::fs::File>);
+pub struct File(Either<Rc<std::fs::File>, Rc<tokio_uring::fs::File>>);
 
 impl File {
-    /// Of a file that is open already.
+    /// Of a file that is open already, for the ring that runs on this thread.
     pub fn new(file: std::fs::File) -> File {
-        File(Rc::new(tokio_uring::fs::File::from_std(file)))
+        File(match tasks::current() {
+            Some(executor) => Either::Own(Rc::clone(&executor.driver), Rc::new(file)),
+            None => Either::TokioUring(Rc::new(tokio_uring::fs::File::from_std(file))),
+        })
     }
 
     /// Writes `range` of `buffer` at `offset`.
@@ -146,8 +215,13 @@ impl File {
         range: Range<usize>,
         offset: u64,
     ) -> (io::Result<()>, Vec<u8>) {
-        let (result, buffer) = self.0.write_all_at(LogBuffer { buffer, range }, offset).await;
-        (result, buffer.buffer)
+        match &self.0 {
+            Either::Own(driver, file) => driver.write_all_at(file, buffer, range, offset).await,
+            Either::TokioUring(file) => {
+                let (result, buffer) = file.write_all_at(LogBuffer { buffer, range }, offset).await;
+                (result, buffer.buffer)
+            }
+        }
     }
 
     /// fdatasync.
@@ -155,7 +229,10 @@ impl File {
     /// # Errors
     /// As the kernel says; what the disk holds is then unknown.
     pub async fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data().await
+        match &self.0 {
+            Either::Own(driver, file) => driver.sync_data(Rc::clone(file)).await,
+            Either::TokioUring(file) => file.sync_data().await,
+        }
     }
 }
 
@@ -180,5 +257,293 @@ unsafe impl tokio_uring::buf::IoBuf for LogBuffer {
 
     fn bytes_total(&self) -> usize {
         self.bytes_init()
+    }
+}
+
+/// The own runtime's side of the kernel: operations in, completions out.
+mod driver {
+    use io_uring::squeue::Entry;
+    use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
+    use io_uring::{IoUring, opcode};
+    use std::any::Any;
+    use std::cell::RefCell;
+    use std::fs::File;
+    use std::future::Future;
+    use std::io;
+    use std::net::{TcpListener, TcpStream};
+    use std::ops::Range;
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
+
+    /// Of an operation whose completion nobody looks at.
+    const NOBODY: u64 = u64::MAX;
+
+    enum Slot {
+        Free,
+        /// In the kernel, or on its way there.
+        Pending(Option<Waker>),
+        Done(i32),
+        /// In the kernel, and nobody waits for it any more: what it may still touch is kept here.
+        Abandoned {
+            _kept: Box<dyn Any>,
+        },
+    }
+
+    #[derive(Default)]
+    struct Slots {
+        all: Vec<Slot>,
+        free: Vec<usize>,
+    }
+
+    impl Slots {
+        fn release(&mut self, index: usize) {
+            self.all[index] = Slot::Free;
+            self.free.push(index);
+        }
+    }
+
+    /// See the module.
+    pub struct Driver {
+        ring: RefCell<IoUring>,
+        slots: RefCell<Slots>,
+    }
+
+    impl Driver {
+        /// A ring of its own for this thread.
+        pub fn new(entries: u32) -> io::Result<Driver> {
+            let mut newest = IoUring::builder();
+            newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+            // Before Linux 6.1 there are no such rings.
+            let ring = newest.build(entries).or_else(|_| IoUring::new(entries))?;
+            Ok(Driver { ring: RefCell::new(ring), slots: RefCell::default() })
+        }
+
+        /// Gives the kernel an operation that touches only what `owned` keeps alive.
+        fn begin<T: Unpin + 'static>(self: &Rc<Self>, entry: Entry, owned: T) -> Operation<T> {
+            let index = {
+                let mut slots = self.slots.borrow_mut();
+                let index = slots.free.pop().unwrap_or_else(|| {
+                    slots.all.push(Slot::Free);
+                    slots.all.len() - 1
+                });
+                slots.all[index] = Slot::Pending(None);
+                index
+            };
+            self.push(&entry.user_data(index as u64));
+            Operation { driver: Rc::clone(self), index, owned: Some(owned) }
+        }
+
+        fn push(&self, entry: &Entry) {
+            let mut ring = self.ring.borrow_mut();
+            loop {
+                // SAFETY: what the entry points to is in memory that `begin` got with it, at an address
+                // that a move of its owner does not change. Until the completion nothing else has it:
+                // an operation that is dropped before leaves it in its slot.
+                if unsafe { ring.submission().push(entry) }.is_ok() {
+                    return;
+                }
+                // Full: the kernel takes what there is. Busy means that completions are to be taken
+                // first, and by the next turn they are, so try again.
+                let _ = ring.submit();
+            }
+        }
+
+        /// Tells the kernel what was begun. With `until`, waits for a completion, until then if that is
+        /// a moment. Wakes whose operations are done.
+        pub fn turn(&self, until: Option<Option<Instant>>) {
+            {
+                let ring = self.ring.borrow();
+                let submitter = ring.submitter();
+                let entered = match until {
+                    None => submitter.submit(),
+                    Some(None) => submitter.submit_and_wait(1),
+                    Some(Some(at)) => {
+                        let timespec = Timespec::from(at.saturating_duration_since(Instant::now()));
+                        submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+                    }
+                };
+                match entered.map_err(|error| (error.raw_os_error(), error)) {
+                    Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {}
+                    Err((_, error)) => panic!("the ring does not work: {error}"),
+                }
+            }
+            self.complete();
+        }
+
+        fn complete(&self) {
+            loop {
+                let next = self.ring.borrow_mut().completion().next();
+                let Some(completion) = next else { return };
+                if completion.user_data() == NOBODY {
+                    continue;
+                }
+                let index = completion.user_data() as usize;
+                let mut slots = self.slots.borrow_mut();
+                let old = std::mem::replace(&mut slots.all[index], Slot::Done(completion.result()));
+                if let Slot::Abandoned { .. } = old {
+                    slots.release(index);
+                }
+                drop(slots);
+                if let Slot::Pending(Some(waker)) = old {
+                    waker.wake();
+                }
+            }
+        }
+
+        /// Cancels what is left in the kernel, and waits for it.
+        pub fn end(&self) {
+            self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(NOBODY));
+            let busy = |slot: &Slot| matches!(slot, Slot::Pending(_) | Slot::Abandoned { .. });
+            while self.slots.borrow().all.iter().any(busy) {
+                self.turn(Some(None));
+            }
+        }
+
+        /// Reads into the unused capacity of an empty buffer.
+        pub async fn read(self: &Rc<Self>, file: Rc<File>, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+            self.fill(file, buffer, |fd, to, bytes| opcode::Read::new(fd, to, bytes).build()).await
+        }
+
+        /// The same, from a socket.
+        pub async fn receive(
+            self: &Rc<Self>,
+            socket: Rc<TcpStream>,
+            buffer: Vec<u8>,
+        ) -> (io::Result<usize>, Vec<u8>) {
+            self.fill(socket, buffer, |fd, to, bytes| opcode::Recv::new(fd, to, bytes).build()).await
+        }
+
+        async fn fill<S: AsRawFd + 'static>(
+            self: &Rc<Self>,
+            source: Rc<S>,
+            mut buffer: Vec<u8>,
+            entry: fn(Fd, *mut u8, u32) -> Entry,
+        ) -> (io::Result<usize>, Vec<u8>) {
+            assert!(buffer.is_empty() && buffer.capacity() > 0, "an empty buffer with room");
+            let bytes = buffer.capacity().min(i32::MAX as usize);
+            let entry = entry(Fd(source.as_raw_fd()), buffer.as_mut_ptr(), bytes as u32);
+            let (result, (_, mut buffer)) = self.begin(entry, (source, buffer)).await;
+            if let Ok(filled) = result {
+                assert!(filled <= bytes);
+                // SAFETY: the kernel has written so many bytes from the beginning of the buffer on, and
+                // was given no more than its capacity.
+                unsafe { buffer.set_len(filled) };
+            }
+            (result, buffer)
+        }
+
+        /// Sends all of a buffer.
+        pub async fn send_all(
+            self: &Rc<Self>,
+            socket: &Rc<TcpStream>,
+            mut buffer: Vec<u8>,
+        ) -> (io::Result<()>, Vec<u8>) {
+            let mut sent = 0;
+            while sent < buffer.len() {
+                let rest = &buffer[sent..];
+                let bytes = rest.len().min(i32::MAX as usize) as u32;
+                let entry = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), bytes);
+                let entry = entry.flags(libc::MSG_NOSIGNAL).build();
+                let (result, (_, back)) = self.begin(entry, (Rc::clone(socket), buffer)).await;
+                buffer = back;
+                match result {
+                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                    Ok(bytes) => sent += bytes,
+                    Err(error) => return (Err(error), buffer),
+                }
+            }
+            (Ok(()), buffer)
+        }
+
+        /// Writes a range of a buffer at an offset of a file.
+        pub async fn write_all_at(
+            self: &Rc<Self>,
+            file: &Rc<File>,
+            mut buffer: Vec<u8>,
+            mut range: Range<usize>,
+            mut offset: u64,
+        ) -> (io::Result<()>, Vec<u8>) {
+            while !range.is_empty() {
+                let rest = &buffer[range.clone()];
+                let bytes = rest.len().min(i32::MAX as usize) as u32;
+                let entry = opcode::Write::new(Fd(file.as_raw_fd()), rest.as_ptr(), bytes);
+                let entry = entry.offset(offset).build();
+                let (result, (_, back)) = self.begin(entry, (Rc::clone(file), buffer)).await;
+                buffer = back;
+                match result {
+                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                    Ok(bytes) => {
+                        range.start += bytes;
+                        offset += bytes as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return (Err(error), buffer),
+                }
+            }
+            (Ok(()), buffer)
+        }
+
+        /// fdatasync.
+        pub async fn sync_data(self: &Rc<Self>, file: Rc<File>) -> io::Result<()> {
+            let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
+            self.begin(entry, file).await.0.map(drop)
+        }
+
+        /// The next connection of a listening socket.
+        pub async fn accept(self: &Rc<Self>, socket: Rc<TcpListener>) -> io::Result<TcpStream> {
+            let (none, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
+            let entry = opcode::Accept::new(Fd(socket.as_raw_fd()), none, no_length);
+            let entry = entry.flags(libc::SOCK_CLOEXEC).build();
+            let descriptor = self.begin(entry, socket).await.0? as i32;
+            // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
+            Ok(unsafe { TcpStream::from_raw_fd(descriptor) })
+        }
+    }
+
+    /// An operation of the kernel, with what it touches.
+    struct Operation<T: Unpin + 'static> {
+        driver: Rc<Driver>,
+        index: usize,
+        /// Gone once it is done.
+        owned: Option<T>,
+    }
+
+    impl<T: Unpin> Future for Operation<T> {
+        type Output = (io::Result<usize>, T);
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            let result = {
+                let mut slots = self.driver.slots.borrow_mut();
+                match &mut slots.all[self.index] {
+                    Slot::Done(result) => {
+                        let result = *result;
+                        slots.release(self.index);
+                        result
+                    }
+                    Slot::Pending(waker) => {
+                        *waker = Some(context.waker().clone());
+                        return Poll::Pending;
+                    }
+                    Slot::Free | Slot::Abandoned { .. } => unreachable!("the slot is this operation's"),
+                }
+            };
+            let owned = self.owned.take().expect("polled again after its end");
+            let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            Poll::Ready((result, owned))
+        }
+    }
+
+    impl<T: Unpin + 'static> Drop for Operation<T> {
+        fn drop(&mut self) {
+            let Some(owned) = self.owned.take() else { return };
+            let mut slots = self.driver.slots.borrow_mut();
+            match slots.all[self.index] {
+                Slot::Pending(_) => slots.all[self.index] = Slot::Abandoned { _kept: Box::new(owned) },
+                _ => slots.release(self.index),
+            }
+        }
     }
 }

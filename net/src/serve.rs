@@ -12,7 +12,7 @@ use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
-use crate::ring::{self, Listener, Wake};
+use crate::ring::{self, Listener, Runtime, Wake};
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{ServerId, Zxid};
@@ -47,6 +47,8 @@ pub struct Options {
     pub listening: ListenOptions,
     /// Client cores.
     pub cores: u16,
+    /// What runs the threads' tasks.
+    pub runtime: Runtime,
     /// Where the data is.
     pub data_dir: PathBuf,
     /// Where its log is.
@@ -101,7 +103,7 @@ impl From<DiskError> for ServeError {
 /// Why it did not start, or could not go on.
 pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     // Asked first, so that a kernel that forbids it is all that the operator reads of.
-    ring::run(async {}).map_err(|error| ServeError::Io("starting".into(), error))?;
+    ring::run(options.runtime, async {}).map_err(|error| ServeError::Io("starting".into(), error))?;
     let seed = RandomState::new().hash_one("ringkeeper");
     // The address is taken first: a mistake in it should not wait for the recovery.
     let listeners = listen(options.listen, options.listening, options.cores)
@@ -134,7 +136,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let mut cores = prepare_cores(&options, commands, listeners, &replica, clock, &wake);
     let own = (cores.len() == 1).then(|| cores.remove(0));
     let control = Control { clock, wake, stop };
-    let (mut links, core_threads) = start_cores(cores, &control)?;
+    let (mut links, core_threads) = start_cores(cores, &control, options.runtime)?;
     let own = own.map(|(link, core)| {
         links.push(link);
         core
@@ -187,7 +189,7 @@ fn run_replica(
     let checkpoints = checkpoints.map_err(no_thread)?;
     let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
     let drive = Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, checkpoints, log, stop };
-    let ran = ring::run(async {
+    let ran = ring::run(options.runtime, async {
         let Some(core) = own else { return drive.run().await };
         // A single client core shares the replica's thread: a request then costs no wake-up of another
         // thread and none back.
@@ -363,13 +365,14 @@ fn prepare_cores(
 fn start_cores(
     cores: Vec<(CoreLink, CoreParts)>,
     control: &Control,
+    runtime: Runtime,
 ) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
     let (mut links, mut threads) = (Vec::new(), Vec::new());
     for (link, parts) in cores {
         let (stop_all, replica_wake) = (Arc::clone(&control.stop), control.wake.clone());
         let (stop, name) = (parts.stop.clone(), format!("client-{}", parts.state.number));
         let run = move || {
-            let ran = ring::run(async { run_core(parts).await });
+            let ran = ring::run(runtime, async { run_core(parts).await });
             // A core that ends by itself could not start: without it the server is none.
             stop_all.store(true, Ordering::Release);
             replica_wake.wake();
@@ -401,7 +404,7 @@ mod tests {
         if std::env::var_os(CHILD).is_some() {
             end_on_panic();
             let task = || {
-                ring::run(async {
+                ring::run(Runtime::Own, async {
                     ring::spawn(async { panic!("the reason") });
                     ring::sleep(std::time::Duration::from_secs(60)).await;
                 })

@@ -15,7 +15,7 @@ use super::report::{self, ConfigError, Notice, Report};
 use super::sources::{Setting, Settings};
 use super::value::{
     Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Purge,
-    Retention, Secret, Sessions, Storage,
+    Retention, RingRuntime, Secret, Sessions, Storage,
 };
 use super::values::Values;
 use super::{Input, java};
@@ -103,6 +103,10 @@ impl Builder<'_> {
             access: self.access(),
             four_letter_words: self.four_letter_words(ensemble.read_only_mode),
             cores: self.cores(),
+            runtime: match self.values.text("ring") {
+                Some("tokio-uring") => RingRuntime::TokioUring,
+                _ => RingRuntime::Own,
+            },
             storage,
             ensemble,
             unservable,

@@ -34,7 +34,7 @@ pub use report::{ConfigError, Notice, Origin, Severity};
 pub use sources::Override;
 pub use value::{
     Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Purge,
-    Retention, Secret, Sessions, Storage,
+    Retention, RingRuntime, Secret, Sessions, Storage,
 };
 
 /// A configuration file.

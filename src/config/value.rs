@@ -37,6 +37,8 @@ pub struct Config {
     pub ensemble: Ensemble,
     /// Client cores.
     pub cores: NonZeroUsize,
+    /// `ring`.
+    pub runtime: RingRuntime,
     /// Why this version cannot serve this configuration although it is well formed; empty where it can.
     pub unservable: Vec<ConfigError>,
 }
@@ -102,6 +104,15 @@ pub enum LogSync {
     Direct,
     /// Nothing is awaited: what a crash of the machine loses was acknowledged.
     None,
+}
+
+/// What runs the tasks of a thread, on io_uring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingRuntime {
+    /// Our own.
+    Own,
+    /// tokio-uring.
+    TokioUring,
 }
 
 impl LogSync {

@@ -11,7 +11,7 @@ use ringkeeper_net::background::{Results, start_upkeep};
 use ringkeeper_net::clock::Clock;
 use ringkeeper_net::disk::{DataDirectory, SegmentFiles};
 use ringkeeper_net::log_lane::LogLane;
-use ringkeeper_net::ring::{self, Wake};
+use ringkeeper_net::ring::{self, Runtime, Wake};
 use ringkeeper_quorum::step::Input;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -111,7 +111,7 @@ pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measu
     let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
     let writer = LogWriter::new(settings, data.database(), tail);
     let lane = LogLane::new(files(), settings.sync, SLOW_MS);
-    let ran = ring::run(drive(files(), lane, writer, load));
+    let ran = ring::run(Runtime::default(), drive(files(), lane, writer, load));
     ran.map_err(|error| Failure::system("starting a ring", error))?
         .map_err(|error| Failure::system("the log", error))
 }
