@@ -556,6 +556,6 @@ mod tests {
             assert!(!core.connections[&reader].output.is_empty());
             assert!(is_woken(&reader_writer), "its reply lies in the output");
         };
-        ring::run(run).unwrap();
+        ring::run(Default::default(), run).unwrap();
     }
 }
