@@ -140,18 +140,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     for _ in 0..options.rounds {
         let write = median_us(&writer.write(options.slice)?);
         let echo = median_us(&echo.exchange(writer.request_bytes(), options.slice)?);
-        let mut fastest = (f64::INFINITY, "");
-        for (mode, name) in MODES {
-            // A file system may refuse O_DIRECT: then another way is the fastest.
-            let Ok(times) = disk.append(mode, BATCH_BYTES, options.slice, Duration::from_secs(10)) else {
-                continue;
-            };
-            let median = median_us(&times);
-            if median < fastest.0 {
-                fastest = (median, name);
-            }
-        }
-        rounds.push(Round { append: fastest.0, mode: fastest.1, echo, write });
+        let append = median_us(&disk.append(fastest, BATCH_BYTES, options.slice, PATIENCE)?);
+        rounds.push(Round { append, echo, write });
     }
     let mut quiet = rounds.clone();
     quiet.sort_unstable_by(|a, b| a.limit().total_cmp(&b.limit()));
