@@ -59,7 +59,7 @@ fn recovery_reads_only_what_was_written_to_a_recycled_segment_at_every_crash_poi
             |file: &Vec<u8>| SegmentHeader::decode(file).is_ok_and(|(header, _)| header.recycled);
         recycled = recycled.max(image.files.values().filter(|file| is_recycled(file)).count());
     }
-    assert!(images > 2000 && recycled > 0, "{images} images, {recycled} recycled segments at once");
+    assert!(images > 1500 && recycled > 1, "{images} images, {recycled} recycled segments at once");
 }
 
 #[test]
