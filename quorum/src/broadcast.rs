@@ -1,14 +1,14 @@
 //! Broadcast: proposals go out in the order of their zxids, and are committed in that order once
 //! a quorum has them on disk.
 
-use crate::verifier::Majority;
+use crate::verifier::Verifier;
 use ringkeeper_engine::id::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// The leader's side.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
-    verifier: Majority,
+    verifier: Verifier,
     /// The newest transaction that each server has on disk, and all before it.
     acked: BTreeMap<ServerId, Zxid>,
     proposed: Zxid,
@@ -17,8 +17,8 @@ pub struct Broadcast {
 
 impl Broadcast {
     /// A leader whose log ends at `last`, all of it committed.
-    pub fn new(verifier: Majority, last: Zxid) -> Self {
-        Broadcast { verifier, acked: BTreeMap::new(), proposed: last, committed: last }
+    pub fn new(verifier: impl Into<Verifier>, last: Zxid) -> Self {
+        Broadcast { verifier: verifier.into(), acked: BTreeMap::new(), proposed: last, committed: last }
     }
 
     /// The zxid of the next proposal.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn nothing_commits_before_a_quorum_has_it() {
-        let mut broadcast = Broadcast::new(Majority::new([1, 2, 3].map(ServerId)), Zxid(10));
+        let mut broadcast = Broadcast::new(Verifier::majority([1, 2, 3].map(ServerId)), Zxid(10));
         broadcast.propose(Zxid(11));
         broadcast.propose(Zxid(12));
         assert_eq!(broadcast.ack(ServerId(1), Zxid(12)), Zxid(10));
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_quorum_of_one_commits_what_it_has_on_disk() {
-        let mut broadcast = Broadcast::new(Majority::new([ServerId(0)]), Zxid::ZERO);
+        let mut broadcast = Broadcast::new(Verifier::majority([ServerId(0)]), Zxid::ZERO);
         broadcast.propose(Zxid(1));
         assert_eq!(broadcast.ack(ServerId(0), Zxid(1)), Zxid(1));
     }

@@ -5,7 +5,8 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `verifier` | what a quorum is |
+//! | `members`, `verifier` | who is in the ensemble; what a quorum is |
+//! | `message` | what servers say to each other, and its bytes |
 //! | `broadcast` | proposals, acks, commits |
 //! | `step` | inputs and effects of a replica, and the batches that it trades with client cores |
 //! | `replica` | preparation, order, log and application as one state machine; a standalone server is a quorum of one |
@@ -13,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 pub mod broadcast;
+pub mod members;
+pub mod message;
 pub mod replica;
 pub mod step;
 pub mod verifier;

@@ -37,7 +37,7 @@ const PURE: [(&str, &[&str]); 2] = [
             "snap",
         ],
     ),
-    ("quorum/Cargo.toml", &[]),
+    ("quorum/Cargo.toml", &["bytes"]),
 ];
 
 /// Files that no crate reaches.
