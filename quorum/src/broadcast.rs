@@ -43,6 +43,11 @@ impl Broadcast {
         self.committed
     }
 
+    /// Forgets what `server` had: it comes back, and says anew what it has.
+    pub fn forget(&mut self, server: ServerId) {
+        self.acked.remove(&server);
+    }
+
     /// The newest proposal.
     pub fn proposed(&self) -> Zxid {
         self.proposed

@@ -9,6 +9,7 @@
 //! - `differences`: compares two transcripts, against the list of known differences.
 //! - `differential`: plays a script against both servers and fails on a difference.
 //! - `generate`: random operation sequences as scripts, from a seed.
+//! - `sim`: the simulator, whole ensembles in one thread.
 //! - `mangle`: every request cut short and with its lengths and strings spoilt, as a script.
 //!
 //! Nothing here decides what a right answer is: that is the reference server's part.
@@ -20,5 +21,6 @@ pub mod generate;
 pub mod mangle;
 pub mod script;
 pub mod server;
+pub mod sim;
 pub mod transcript;
 pub mod wire;

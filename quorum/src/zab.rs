@@ -1,0 +1,473 @@
+//! ZAB: one server's part in agreeing on one order of transactions. A pure state machine: what
+//! happened goes in as an [`Input`], what is to be done comes out as [`Effect`]s, and after every
+//! step [`Zab::check`] asserts what must hold. Actions carry the names of ZooKeeper's TLA+
+//! specification (`zookeeper-specifications/system-spec`).
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `core` | what outlives a role: epochs, log, what is committed and applied |
+//! | `leader` | discovery, synchronisation and broadcast as the leader sees them |
+//! | `learner` | the same as followers and observers see it |
+//!
+//! Laws, each of which ZooKeeper broke once (the numbers are its issues):
+//! - A learner's transactions are on disk before it takes on the epoch; the epoch is on disk before
+//!   it acks NEWLEADER; that ack precedes its acks of proposals (4643, 4646, 4785, 4685, 3911).
+//! - A log has no hole: a transaction that does not follow the last one ends the connection (4925).
+//! - What a server applies is committed, and on its own disk. So cutting a log never has to undo
+//!   anything in the tree (5094, 2845).
+//! - A message that the learner's state forbids ends the connection (3023).
+//! - A write that an earlier log, since cut, has under way is told by its generation (4712).
+
+mod core;
+mod leader;
+mod learner;
+
+use self::core::Core;
+use crate::election::{Decision, ElectionTiming, Tell};
+use crate::members::Members;
+use crate::message::{Notification, PeerState, ToLeader, ToLearner, Transaction};
+use leader::Leading;
+use learner::Learning;
+use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+use std::collections::BTreeMap;
+
+/// A connection of a learner to this server, numbered by the driver; a number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link(pub u64);
+
+/// A connection of this server to its leader, numbered by [`Zab`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub u64);
+
+/// A log that was cut or replaced is another one. Completions of its predecessor are void.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// `tickTime`, in milliseconds.
+    pub tick_ms: u64,
+    /// `initLimit`: ticks to find a quorum and to synchronise.
+    pub init_limit: u64,
+    /// `syncLimit`: ticks of silence after which a server is given up.
+    pub sync_limit: u64,
+    /// Wait before the second attempt to connect to the leader; it doubles with each.
+    pub connect_retry_ms: u64,
+    /// Elections.
+    pub election: ElectionTiming,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            connect_retry_ms: 20,
+            election: ElectionTiming::default(),
+        }
+    }
+}
+
+/// What a server is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This server.
+    pub me: ServerId,
+    /// The ensemble.
+    pub members: Members,
+    /// Limits of time.
+    pub timing: Timing,
+    /// Bytes of applied transactions that are kept for learners.
+    pub window_bytes: usize,
+}
+
+/// The two epochs that a server keeps on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// No leader of an earlier epoch is accepted (`acceptedEpoch`, f.p).
+    pub accepted: Epoch,
+    /// The newest epoch whose initial history this server has on disk (`currentEpoch`, f.a).
+    pub current: Epoch,
+}
+
+/// What was on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The epochs.
+    pub epochs: Epochs,
+    /// The newest transaction in the tree. It was committed: from a checkpoint, or what the log
+    /// knew to be committed when it was written.
+    pub applied: Zxid,
+    /// The newest transaction before `log`; not newer than `applied`.
+    pub floor: Zxid,
+    /// The end of the log, without a gap; everything after `applied` at least.
+    pub log: Vec<Transaction>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// An election notification came.
+    Notification {
+        /// From whom, by the connection's handshake.
+        from: ServerId,
+        /// What it says.
+        notification: Notification,
+    },
+    /// A server's election port was reached, or its connection broke or was refused.
+    ElectionLink {
+        /// Which server.
+        peer: ServerId,
+        /// Whether it can be reached.
+        up: bool,
+    },
+    /// The connection to the leader stands.
+    Connected(Attempt),
+    /// It broke, or never came about.
+    LeaderLost(Attempt),
+    /// The leader said something.
+    FromLeader(Attempt, ToLearner),
+    /// The whole tree that SNAP announced has come, and is ready to be installed.
+    SnapshotStaged(Attempt),
+    /// A learner said something. The first message on a link introduces it.
+    FromLearner(Link, ToLeader),
+    /// A learner's connection broke.
+    LearnerLost(Link),
+    /// The log of this generation is on disk up to here. After [`Effect::Rewind`] and
+    /// [`Effect::Install`] the first one says that they are done.
+    Durable(Generation, Zxid),
+    /// The epochs are on disk.
+    EpochsPersisted(Epochs),
+    /// The leader's replica prepared the transaction with the zxid [`Zab::next_zxid`].
+    Propose(Transaction),
+}
+
+/// What a server does for its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Nothing: it has no leader, or is not up to date.
+    No,
+    /// It leads this epoch, and may propose.
+    Leader(Epoch),
+    /// It follows, or observes.
+    Learner {
+        /// Whom.
+        leader: ServerId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Whether it has no vote.
+        observer: bool,
+    },
+}
+
+/// What is to be done. Effects on one connection, and those on the log, keep their order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Tell a server about the election; connect to it if need be. Only the newest notification to
+    /// a server matters.
+    Notify(ServerId, Notification),
+    /// Connect to the quorum port of the leader.
+    Connect(Attempt, ServerId),
+    /// Tell the leader.
+    ToLeader(Attempt, ToLeader),
+    /// End the connection to the leader.
+    CloseLeader(Attempt),
+    /// Tell a learner.
+    ToLearner(Link, ToLearner),
+    /// Send the learner a whole tree that has everything up to here, and may have more: it follows
+    /// SNAP, and what follows it are all transactions after this zxid.
+    SendTree(Link, Zxid),
+    /// End a learner's connection.
+    CloseLearner(Link),
+    /// Something that a learner asks of the replica: REQUEST, REVALIDATE, or an answered PING.
+    FromLearner(Link, ServerId, ToLeader),
+    /// Something that the leader says to the replica: PING, SYNC, or an answered REVALIDATE; what
+    /// it is about includes everything up to this zxid.
+    FromLeader(ToLearner, Zxid),
+    /// Write the epochs to disk.
+    PersistEpochs(Epochs),
+    /// Write a transaction to the log.
+    Append(Generation, Transaction),
+    /// Cut the log after this transaction. If the tree has more, make it anew from disk.
+    Rewind(Generation, Zxid),
+    /// The staged tree replaces tree and log, which both end at this transaction: at once or, if the
+    /// server ends before, not at all.
+    Install(Generation, Zxid),
+    /// Apply these.
+    Deliver(Vec<Transaction>),
+    /// What the server does for its clients from here on.
+    Serve(Serving),
+    /// Something for the operator.
+    Notice(String),
+}
+
+/// Why a server gives up its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quit(&'static str);
+
+enum Phase {
+    /// LOOKING.
+    Looking,
+    /// FOLLOWING or OBSERVING.
+    Learning(Learning),
+    /// LEADING.
+    Leading(Box<Leading>),
+}
+
+/// One server.
+pub struct Zab {
+    core: Core,
+    phase: Phase,
+    /// Learners that introduced themselves before this server knew that it leads.
+    early: BTreeMap<Link, ToLeader>,
+}
+
+impl Zab {
+    /// A server as its disk has it; it starts with [`Zab::start`].
+    pub fn new(config: Config, recovered: Recovered) -> Self {
+        Zab { core: Core::new(config, recovered), phase: Phase::Looking, early: BTreeMap::new() }
+    }
+
+    /// Starts to look for a leader.
+    pub fn start(&mut self, now: Tick, out: &mut Vec<Effect>) {
+        self.core.now = now;
+        self.zab_timeout(Quit("started"), out);
+        self.settle(out);
+    }
+
+    /// Takes in what happened.
+    pub fn step(&mut self, now: Tick, input: Input, out: &mut Vec<Effect>) {
+        self.core.now = now;
+        if let Err(quit) = self.take(input, out) {
+            self.zab_timeout(quit, out);
+        }
+        self.settle(out);
+    }
+
+    /// Lets follow what follows without more input.
+    fn settle(&mut self, out: &mut Vec<Effect>) {
+        loop {
+            let advanced = match &mut self.phase {
+                Phase::Looking => Ok(()),
+                Phase::Learning(learning) => learning.advance(&mut self.core, out),
+                Phase::Leading(leading) => leading.advance(&mut self.core, out),
+            };
+            match advanced {
+                Ok(()) => break,
+                Err(quit) => self.zab_timeout(quit, out),
+            }
+        }
+        self.core.deliver(out);
+        self.check();
+    }
+
+    fn take(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let core = &mut self.core;
+        match (input, &mut self.phase) {
+            (Input::Tick, Phase::Looking) => self.look_on(out),
+            (Input::Tick, Phase::Learning(learning)) => return learning.on_tick(core, out),
+            (Input::Tick, Phase::Leading(leading)) => return leading.on_tick(core, out),
+            (Input::Notification { from, notification }, _) => {
+                return self.receive_notmsg(from, &notification, out);
+            }
+            (Input::ElectionLink { peer, up }, _) => return self.on_election_link(peer, up, out),
+            (Input::Connected(attempt), Phase::Learning(learning)) => {
+                learning.connect_and_follower_send_followerinfo(core, attempt, out);
+            }
+            (Input::LeaderLost(attempt), Phase::Learning(learning)) => {
+                return learning.on_lost(core, attempt);
+            }
+            (Input::FromLeader(attempt, message), Phase::Learning(learning)) => {
+                return learning.receive(core, attempt, message, out);
+            }
+            (Input::SnapshotStaged(attempt), Phase::Learning(learning)) => {
+                return learning.on_staged(core, attempt, out);
+            }
+            (Input::FromLearner(link, message), Phase::Leading(leading)) => {
+                return leading.receive(core, link, message, out);
+            }
+            (Input::FromLearner(link, message), phase) => {
+                let introduces =
+                    matches!(message, ToLeader::FollowerInfo { .. } | ToLeader::ObserverInfo { .. });
+                if introduces && matches!(phase, Phase::Looking) && self.early.len() < EARLY_MAX {
+                    self.early.insert(link, message);
+                } else {
+                    self.early.remove(&link);
+                    out.push(Effect::CloseLearner(link));
+                }
+            }
+            (Input::LearnerLost(link), Phase::Leading(leading)) => return leading.on_lost(core, link),
+            (Input::LearnerLost(link), _) => drop(self.early.remove(&link)),
+            (Input::Durable(generation, upto), _) => core.on_durable(generation, upto),
+            (Input::EpochsPersisted(epochs), _) => core.persisted = epochs,
+            (Input::Propose(transaction), Phase::Leading(leading)) => {
+                leading.leader_process_request(core, transaction, out);
+            }
+            (Input::Propose(transaction), _) => panic!("{} proposed by no leader", transaction.zxid),
+            // Of a role that is over.
+            (
+                Input::Connected(_) | Input::LeaderLost(_) | Input::FromLeader(..) | Input::SnapshotStaged(_),
+                _,
+            ) => {}
+        }
+        Ok(())
+    }
+
+    /// Leaves a role, and looks for a leader.
+    fn zab_timeout(&mut self, quit: Quit, out: &mut Vec<Effect>) {
+        match &self.phase {
+            Phase::Looking => {}
+            Phase::Learning(learning) => learning.follower_shutdown(out),
+            Phase::Leading(leading) => leading.leader_shutdown(out),
+        }
+        if self.core.serving != Serving::No {
+            self.core.serve(Serving::No, out);
+        }
+        out.push(Effect::Notice(format!("looking for a leader: {}", quit.0)));
+        self.phase = Phase::Looking;
+        let decision = self.core.look();
+        self.core.tell_all(out);
+        self.decided(decision, out);
+    }
+
+    fn look_on(&mut self, out: &mut Vec<Effect>) {
+        let (decision, tell) = self.core.look_on();
+        if tell == Tell::All {
+            self.core.tell_all(out);
+        }
+        self.decided(decision, out);
+    }
+
+    fn receive_notmsg(
+        &mut self,
+        from: ServerId,
+        notification: &Notification,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        let core = &mut self.core;
+        if !core.config.members.is_voter(from) {
+            core.tell(from, self.phase.state(core), out);
+            return Ok(());
+        }
+        if matches!(self.phase, Phase::Looking) {
+            let (decision, tell) = core.receive_notmsg(from, notification);
+            match tell {
+                Tell::Nobody => {}
+                Tell::Sender => core.tell(from, PeerState::Looking, out),
+                Tell::All => core.tell_all(out),
+            }
+            self.decided(decision, out);
+        } else if notification.state == PeerState::Looking {
+            core.tell(from, self.phase.state(core), out);
+            if let Phase::Leading(leading) = &mut self.phase {
+                return leading.report_looking_sid(core, from, notification.round);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_election_link(&mut self, peer: ServerId, up: bool, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let core = &mut self.core;
+        if up {
+            core.down.remove(&peer);
+        } else {
+            core.down.insert(peer);
+        }
+        match &self.phase {
+            Phase::Looking if up => core.tell(peer, PeerState::Looking, out),
+            Phase::Looking => {
+                let decision = core.on_down();
+                self.decided(decision, out);
+            }
+            Phase::Learning(learning) if !up => return learning.on_unreachable(peer),
+            Phase::Learning(_) | Phase::Leading(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The election is over.
+    fn decided(&mut self, decision: Option<Decision>, out: &mut Vec<Effect>) {
+        let Some(Decision { vote, leader }) = decision else { return };
+        let core = &mut self.core;
+        core.vote = vote;
+        let early = std::mem::take(&mut self.early);
+        if leader == core.config.me {
+            let mut leading = Box::new(Leading::new(core));
+            for (link, message) in early {
+                if leading.receive(core, link, message, out).is_err() {
+                    out.push(Effect::CloseLearner(link));
+                }
+            }
+            self.phase = Phase::Leading(leading);
+        } else {
+            out.extend(early.into_keys().map(Effect::CloseLearner));
+            self.phase = Phase::Learning(Learning::new(core, leader, out));
+        }
+    }
+
+    /// What this server is doing.
+    pub fn state(&self) -> PeerState {
+        self.phase.state(&self.core)
+    }
+
+    /// What it does for its clients.
+    pub fn serving(&self) -> Serving {
+        self.core.serving
+    }
+
+    /// The zxid of the next proposal; `None` unless this server leads.
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        match &self.phase {
+            Phase::Leading(leading) => leading.next_zxid(),
+            Phase::Looking | Phase::Learning(_) => None,
+        }
+    }
+
+    /// The newest transaction of the log.
+    pub fn last(&self) -> Zxid {
+        self.core.history.last()
+    }
+
+    /// The newest transaction that is known to be committed.
+    pub fn committed(&self) -> Zxid {
+        self.core.committed
+    }
+
+    /// The newest transaction that was delivered.
+    pub fn delivered(&self) -> Zxid {
+        self.core.delivered
+    }
+
+    /// The epochs, as they are or are on their way to disk.
+    pub fn epochs(&self) -> Epochs {
+        self.core.epochs
+    }
+
+    /// Asserts what must hold between two steps.
+    pub fn check(&self) {
+        self.core.check();
+        match &self.phase {
+            Phase::Looking => assert_eq!(self.core.serving, Serving::No),
+            Phase::Learning(learning) => learning.check(&self.core),
+            Phase::Leading(leading) => leading.check(&self.core),
+        }
+    }
+}
+
+/// Most learners that wait for this server to know that it leads: each server can be one.
+const EARLY_MAX: usize = 256;
+
+impl Phase {
+    fn state(&self, core: &Core) -> PeerState {
+        match self {
+            Phase::Looking => PeerState::Looking,
+            Phase::Learning(_) if core.is_observer() => PeerState::Observing,
+            Phase::Learning(_) => PeerState::Following,
+            Phase::Leading(_) => PeerState::Leading,
+        }
+    }
+}

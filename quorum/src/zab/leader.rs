@@ -1,0 +1,546 @@
+//! A leader: LEADING.
+
+use super::core::Core;
+use super::{Effect, Link, Quit, Serving};
+use crate::broadcast::Broadcast;
+use crate::message::{LearnerInfo, Round, ToLeader, ToLearner, Transaction};
+use crate::sync::{Plan, plan};
+use bytes::Bytes;
+use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far the leader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Waits for a quorum's FOLLOWERINFO.
+    Discovery,
+    /// Its new epoch goes to disk.
+    Accepting,
+    /// Waits for a quorum's ACKEPOCH.
+    Electing,
+    /// Waits for a quorum's ack of NEWLEADER, its own among them.
+    Synchronization,
+    /// Proposes.
+    Broadcast,
+}
+
+/// How far a learner is, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum LearnerStage {
+    /// Introduced; the leader has no epoch yet.
+    Waiting,
+    /// LEADERINFO sent.
+    Accepting,
+    /// ACKEPOCH came; the leader does not know yet that it has the newest log.
+    Ready,
+    /// The log was sent, and NEWLEADER; proposals follow.
+    Syncing,
+    /// NEWLEADER was acked; the epoch is not established.
+    Synced,
+    /// UPTODATE sent.
+    Active,
+}
+
+struct Learner {
+    server: ServerId,
+    observer: bool,
+    /// Whether it is a Ringkeeper.
+    extended: bool,
+    stage: LearnerStage,
+    /// Where its log ended when it came.
+    last: Zxid,
+    heard: Tick,
+    /// The newest transaction that it was sent.
+    sent: Zxid,
+    acked: Zxid,
+    /// Since when it owes acks and has not sent one.
+    owes_since: Option<Tick>,
+}
+
+pub(super) struct Leading {
+    stage: Stage,
+    /// From [`Stage::Accepting`] on.
+    epoch: Epoch,
+    learners: BTreeMap<Link, Learner>,
+    /// The newest epoch that anybody who introduced itself has accepted.
+    accepted: Epoch,
+    connecting: BTreeSet<ServerId>,
+    electing: BTreeSet<ServerId>,
+    /// Voters that promised this epoch to another leader.
+    refused: BTreeSet<ServerId>,
+    /// Voters that look for a leader again.
+    disloyal: BTreeSet<ServerId>,
+    synced: BTreeSet<ServerId>,
+    /// Where the history ends that the epoch begins with.
+    initial: Zxid,
+    broadcast: Broadcast,
+    started: Tick,
+    ping_at: Tick,
+    /// Since when this server's own disk owes.
+    owes_since: Option<Tick>,
+}
+
+impl Leading {
+    pub(super) fn new(core: &Core) -> Self {
+        Leading {
+            stage: Stage::Discovery,
+            epoch: Epoch(0),
+            learners: BTreeMap::new(),
+            accepted: core.epochs.accepted,
+            connecting: BTreeSet::from([core.config.me]),
+            electing: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            disloyal: BTreeSet::new(),
+            synced: BTreeSet::new(),
+            initial: Zxid::ZERO,
+            broadcast: Broadcast::new(core.config.members.verifier().clone(), Zxid::ZERO),
+            started: core.now,
+            ping_at: core.now,
+            owes_since: None,
+        }
+    }
+
+    fn epoch_zxid(&self) -> Zxid {
+        Zxid(u64::from(self.epoch.0) << 32)
+    }
+
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        let next = (self.stage == Stage::Broadcast).then(|| self.broadcast.next_zxid())?;
+        (next.epoch() == self.epoch).then_some(next)
+    }
+
+    fn is_quorum(core: &Core, servers: &BTreeSet<ServerId>) -> bool {
+        servers.contains(&core.config.me)
+            && core.config.members.verifier().is_quorum(|voter| servers.contains(&voter))
+    }
+
+    fn can_win(core: &Core, without: &BTreeSet<ServerId>) -> bool {
+        core.config.members.verifier().is_quorum(|voter| !without.contains(&voter))
+    }
+
+    /// Whether a quorum is connected.
+    fn is_supported(&self, core: &Core) -> bool {
+        let connected = |voter| {
+            voter == core.config.me
+                || self.learners.values().any(|learner| learner.server == voter && !learner.observer)
+        };
+        core.config.members.verifier().is_quorum(connected)
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        core: &mut Core,
+        link: Link,
+        message: ToLeader,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        let stage = self.learners.get_mut(&link).map(|learner| {
+            learner.heard = core.now;
+            learner.stage
+        });
+        match (message, stage) {
+            (ToLeader::FollowerInfo { accepted, info }, None) => {
+                self.leader_process_followerinfo(core, link, accepted, info, false, out)
+            }
+            (ToLeader::ObserverInfo { accepted, info }, None) => {
+                self.leader_process_followerinfo(core, link, accepted, info, true, out)
+            }
+            (ToLeader::AckEpoch { current, last }, Some(LearnerStage::Accepting)) => {
+                self.leader_process_ackepoch(core, link, current, last, out)
+            }
+            (ToLeader::Ack(zxid), Some(LearnerStage::Syncing)) if zxid == self.epoch_zxid() => {
+                self.leader_process_ackld(core, link, out);
+                Ok(())
+            }
+            // Java's learners ack UPTODATE as they acked NEWLEADER.
+            (ToLeader::Ack(zxid), Some(LearnerStage::Synced | LearnerStage::Active))
+                if zxid == self.epoch_zxid() =>
+            {
+                Ok(())
+            }
+            // A Java learner's ack of a proposal may overtake that of NEWLEADER: ZOOKEEPER-4685.
+            (ToLeader::Ack(zxid), stage) if stage >= Some(LearnerStage::Syncing) => {
+                self.leader_process_ack(core, link, zxid, out)
+            }
+            (message @ ToLeader::Ping { .. }, stage) if stage >= Some(LearnerStage::Syncing) => {
+                out.push(Effect::FromLearner(link, self.learners[&link].server, message));
+                Ok(())
+            }
+            (
+                message @ (ToLeader::Request { .. } | ToLeader::Revalidate { .. }),
+                Some(LearnerStage::Active),
+            ) => {
+                out.push(Effect::FromLearner(link, self.learners[&link].server, message));
+                Ok(())
+            }
+            _ => {
+                out.push(Effect::Notice("a learner said what its state forbids".to_owned()));
+                self.close(core, link, out)
+            }
+        }
+    }
+
+    fn close(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        out.push(Effect::CloseLearner(link));
+        self.on_lost(core, link)
+    }
+
+    pub(super) fn on_lost(&mut self, core: &Core, link: Link) -> Result<(), Quit> {
+        self.learners.remove(&link);
+        if self.stage == Stage::Broadcast && !self.is_supported(core) {
+            return Err(Quit("a quorum is not connected any more"));
+        }
+        Ok(())
+    }
+
+    fn leader_process_followerinfo(
+        &mut self,
+        core: &mut Core,
+        link: Link,
+        accepted: Epoch,
+        info: LearnerInfo,
+        observer: bool,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        let fault = if info.config_version > core.config.members.version() {
+            Some("a learner has a newer configuration")
+        } else if accepted.0 == u32::MAX {
+            Some("a learner accepted the last epoch that there is")
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            out.push(Effect::Notice(fault.to_owned()));
+            out.push(Effect::CloseLearner(link));
+            return Ok(());
+        }
+        // A server has one connection: the newer.
+        let server = info.server;
+        let older = self.learners.extract_if(.., |_, learner| learner.server == server);
+        out.extend(older.map(|(older, _)| Effect::CloseLearner(older)));
+        let learner = Learner {
+            server,
+            observer,
+            extended: info.extended,
+            stage: LearnerStage::Waiting,
+            last: Zxid::ZERO,
+            heard: core.now,
+            sent: Zxid::ZERO,
+            acked: Zxid::ZERO,
+            owes_since: None,
+        };
+        self.learners.insert(link, learner);
+        if self.stage == Stage::Discovery {
+            self.accepted = self.accepted.max(accepted);
+            if !observer && core.config.members.is_voter(server) {
+                self.connecting.insert(server);
+                self.disloyal.remove(&server);
+            }
+        } else if accepted > self.epoch && core.config.members.servers().contains_key(&server) {
+            // It can never follow in this epoch, but in the next that a quorum finds.
+            return Err(Quit("a member accepted a later epoch"));
+        } else if self.stage >= Stage::Electing {
+            self.send_leaderinfo(link, out);
+        }
+        Ok(())
+    }
+
+    fn send_leaderinfo(&mut self, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.stage = LearnerStage::Accepting;
+        let message = ToLearner::LeaderInfo { epoch: self.epoch, extended: learner.extended };
+        out.push(Effect::ToLearner(link, message));
+    }
+
+    fn leader_process_ackepoch(
+        &mut self,
+        core: &mut Core,
+        link: Link,
+        current: Option<Epoch>,
+        last: Zxid,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.last = last;
+        learner.stage = LearnerStage::Ready;
+        let (server, observer) = (learner.server, learner.observer);
+        if self.stage >= Stage::Synchronization {
+            self.sync_follower(core, link, out);
+            return Ok(());
+        }
+        if observer || !core.config.members.is_voter(server) {
+            return Ok(());
+        }
+        match current {
+            Some(current) if (current, last) > (core.epochs.current, core.history.last()) => {
+                return Err(Quit("a follower has a newer log"));
+            }
+            Some(_) => _ = self.electing.insert(server),
+            None => _ = self.refused.insert(server),
+        }
+        if !Self::can_win(core, &self.refused) {
+            return Err(Quit("too many promised this epoch to another leader"));
+        }
+        Ok(())
+    }
+
+    /// Queues for a learner what makes its log this leader's, and NEWLEADER; proposals follow.
+    fn sync_follower(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let history = &core.history;
+        // What an epoch begins with is committed with it.
+        let committed = if self.stage == Stage::Broadcast { core.committed } else { history.last() };
+        let mut send = |message| out.push(Effect::ToLearner(link, message));
+        let after = match plan(history, committed, learner.last, learner.extended) {
+            Plan::Diff { after } => {
+                send(ToLearner::Diff(committed));
+                after
+            }
+            Plan::Trunc { to } => {
+                send(ToLearner::Trunc(to));
+                to
+            }
+            Plan::Snap => {
+                send(ToLearner::Snap(core.delivered));
+                out.push(Effect::SendTree(link, core.delivered));
+                core.delivered
+            }
+        };
+        let mut send = |message| out.push(Effect::ToLearner(link, message));
+        for transaction in history.range(after, committed) {
+            send(ToLearner::Proposal(transaction.clone()));
+            if !learner.extended {
+                send(ToLearner::Commit(transaction.zxid));
+            }
+        }
+        learner.sent = committed;
+        if !learner.observer {
+            for transaction in history.range(after.max(committed), history.last()) {
+                send(ToLearner::Proposal(transaction.clone()));
+                learner.sent = transaction.zxid;
+            }
+        }
+        if learner.extended {
+            send(ToLearner::Commit(committed));
+        }
+        let members = Some(Bytes::from(core.config.members.to_string()));
+        send(ToLearner::NewLeader { epoch: self.epoch, members });
+        learner.stage = LearnerStage::Syncing;
+        self.broadcast.forget(learner.server);
+    }
+
+    fn leader_process_ackld(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.stage = LearnerStage::Synced;
+        let (acked, server) = (learner.acked, learner.server);
+        if !learner.observer && core.config.members.is_voter(server) {
+            self.synced.insert(server);
+            self.broadcast.ack(server, acked);
+        }
+        if self.stage == Stage::Broadcast {
+            self.send_uptodate(link, out);
+        }
+    }
+
+    fn send_uptodate(&mut self, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.stage = LearnerStage::Active;
+        out.push(Effect::ToLearner(link, ToLearner::UpToDate));
+    }
+
+    fn leader_process_ack(
+        &mut self,
+        core: &Core,
+        link: Link,
+        zxid: Zxid,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        if zxid > learner.sent {
+            out.push(Effect::Notice(format!("a learner acked {zxid}, which it was not sent")));
+            return self.close(core, link, out);
+        }
+        learner.acked = learner.acked.max(zxid);
+        learner.owes_since = (learner.acked < learner.sent).then_some(core.now);
+        if learner.stage > LearnerStage::Syncing && !learner.observer {
+            self.broadcast.ack(learner.server, zxid);
+        }
+        Ok(())
+    }
+
+    pub(super) fn leader_process_request(
+        &mut self,
+        core: &mut Core,
+        transaction: Transaction,
+        out: &mut Vec<Effect>,
+    ) {
+        assert_eq!(Some(transaction.zxid), self.next_zxid(), "proposals have no gap");
+        self.broadcast.propose(transaction.zxid);
+        for (link, learner) in &mut self.learners {
+            if learner.stage >= LearnerStage::Syncing && !learner.observer {
+                learner.sent = transaction.zxid;
+                learner.owes_since.get_or_insert(core.now);
+                out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
+            }
+        }
+        self.owes_since.get_or_insert(core.now);
+        core.append(transaction, out);
+    }
+
+    /// Tells everybody what is committed.
+    fn commit(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        let before = core.committed;
+        let committed = self.broadcast.committed();
+        if committed <= before || committed == self.epoch_zxid() {
+            return;
+        }
+        core.commit(committed);
+        for (link, learner) in &mut self.learners {
+            if learner.stage < LearnerStage::Syncing {
+                continue;
+            }
+            let mut send = |message| out.push(Effect::ToLearner(*link, message));
+            if learner.observer {
+                for transaction in core.history.range(before, committed) {
+                    send(ToLearner::Inform(transaction.clone()));
+                }
+                learner.sent = committed;
+            } else if learner.extended {
+                send(ToLearner::Commit(committed));
+            } else {
+                for transaction in core.history.range(before, committed) {
+                    send(ToLearner::Commit(transaction.zxid));
+                }
+            }
+        }
+    }
+
+    pub(super) fn advance(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let me = core.config.me;
+        if self.stage == Stage::Discovery && Self::is_quorum(core, &self.connecting) {
+            let Some(epoch) = self.accepted.0.checked_add(1) else {
+                return Err(Quit("the last epoch that there is was accepted"));
+            };
+            self.epoch = Epoch(epoch);
+            core.accept(self.epoch, me, out);
+            self.stage = Stage::Accepting;
+        }
+        if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
+            self.stage = Stage::Electing;
+            self.electing.insert(me);
+            let links: Vec<Link> = self.learners.keys().copied().collect();
+            links.into_iter().for_each(|link| self.send_leaderinfo(link, out));
+        }
+        if self.stage == Stage::Electing && Self::is_quorum(core, &self.electing) {
+            self.initial = core.history.last();
+            self.broadcast = Broadcast::new(core.config.members.verifier().clone(), self.epoch_zxid());
+            core.adopt(self.epoch, out);
+            self.stage = Stage::Synchronization;
+            let ready = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Ready);
+            let links: Vec<Link> = ready.map(|(link, _)| *link).collect();
+            links.into_iter().for_each(|link| self.sync_follower(core, link, out));
+        }
+        if self.stage == Stage::Synchronization {
+            if core.is_durable(self.initial) && core.persisted.current >= self.epoch {
+                self.synced.insert(me);
+            }
+            if Self::is_quorum(core, &self.synced) {
+                if !self.is_supported(core) {
+                    return Err(Quit("those who acked the epoch are gone"));
+                }
+                self.establish(core, out);
+            }
+        }
+        if self.stage == Stage::Broadcast {
+            let durable = core.durable.unwrap_or_default();
+            self.broadcast.ack(me, durable);
+            if durable == core.history.last() {
+                self.owes_since = None;
+            }
+            self.commit(core, out);
+        }
+        Ok(())
+    }
+
+    /// A quorum has the initial history on disk: it is committed, and proposals may follow.
+    fn establish(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        self.stage = Stage::Broadcast;
+        core.commit(self.initial);
+        core.vote.epoch = self.epoch;
+        core.serve(Serving::Leader(self.epoch), out);
+        let synced = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Synced);
+        let links: Vec<Link> = synced.map(|(link, _)| *link).collect();
+        links.into_iter().for_each(|link| self.send_uptodate(link, out));
+    }
+
+    pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let now = core.now;
+        if self.stage < Stage::Broadcast && now.since(self.started) > core.init_ms() {
+            return Err(Quit("no quorum followed in time"));
+        }
+        if self.owes_since.is_some_and(|since| now.since(since) > core.sync_ms()) {
+            return Err(Quit("this server's disk does not keep up"));
+        }
+        let silent = |learner: &Learner| {
+            let limit = match learner.stage {
+                LearnerStage::Synced | LearnerStage::Active => core.sync_ms(),
+                _ => core.init_ms() + core.sync_ms(),
+            };
+            let owes = learner.owes_since.filter(|_| learner.stage == LearnerStage::Active);
+            now.since(learner.heard) > limit || owes.is_some_and(|since| now.since(since) > core.sync_ms())
+        };
+        let gone = self.learners.extract_if(.., |_, learner| silent(learner));
+        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
+        if self.stage == Stage::Broadcast && !self.is_supported(core) {
+            return Err(Quit("a quorum is silent"));
+        }
+        if now >= self.ping_at {
+            self.ping_at = now.plus_ms(core.config.timing.tick_ms / 2);
+            for (link, learner) in &self.learners {
+                if learner.stage >= LearnerStage::Syncing {
+                    let zxid = self.broadcast.proposed().to_jute();
+                    out.push(Effect::ToLearner(*link, ToLearner::Ping(zxid)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A voter looks for a leader. If too many do in a later round, this leader waits in vain.
+    pub(super) fn report_looking_sid(
+        &mut self,
+        core: &Core,
+        server: ServerId,
+        round: Round,
+    ) -> Result<(), Quit> {
+        if self.stage < Stage::Broadcast && round > core.round() {
+            self.disloyal.insert(server);
+            if !Self::can_win(core, &self.disloyal) {
+                return Err(Quit("too many look for another leader"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn leader_shutdown(&self, out: &mut Vec<Effect>) {
+        out.extend(self.learners.keys().copied().map(Effect::CloseLearner));
+    }
+
+    pub(super) fn check(&self, core: &Core) {
+        assert!(self.connecting.contains(&core.config.me));
+        if self.stage >= Stage::Accepting {
+            assert_eq!(core.epochs.accepted, self.epoch);
+        }
+        if self.stage >= Stage::Synchronization {
+            assert_eq!(core.epochs.current, self.epoch);
+            assert!(self.initial.epoch() < self.epoch);
+        }
+        if self.stage == Stage::Broadcast {
+            assert!(core.committed >= self.initial);
+            assert!(core.history.last() <= self.broadcast.proposed());
+            assert!(core.persisted.current == self.epoch || !self.synced.contains(&core.config.me));
+        } else {
+            assert_eq!(core.serving, Serving::No);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A learner: FOLLOWING with a vote, OBSERVING without.
+
+use super::core::Core;
+use super::{Attempt, Effect, Quit, Serving};
+use crate::message::{LearnerInfo, ToLeader, ToLearner, Transaction};
+use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+
+/// Attempts to connect to a leader before another is looked for.
+const CONNECTS_MAX: u32 = 10;
+/// Longest wait between two of them.
+const CONNECT_RETRY_MS_MAX: u64 = 200;
+
+/// How far a learner is. Later stages come later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Between two attempts to connect.
+    Waiting,
+    /// The connection is on its way.
+    Connecting,
+    /// Introduced; waits for LEADERINFO.
+    Discovery,
+    /// The leader's epoch goes to disk before it is acked.
+    Accepting,
+    /// ACKEPOCH sent; waits for DIFF, TRUNC or SNAP.
+    Choosing,
+    /// A whole tree is on its way.
+    Staging,
+    /// The leader's log comes.
+    Receiving,
+    /// NEWLEADER came; what came before it goes to disk.
+    Persisting,
+    /// The epoch goes to disk.
+    Adopting,
+    /// NEWLEADER is acked; waits for UPTODATE.
+    Acked,
+    /// Serves.
+    Active,
+}
+
+pub(super) struct Learning {
+    leader: ServerId,
+    attempt: Attempt,
+    stage: Stage,
+    tries: u32,
+    retry_at: Tick,
+    heard: Tick,
+    /// Whether the leader is a Ringkeeper.
+    extended: bool,
+    epoch: Epoch,
+    /// Whether ACKEPOCH counts as a promise.
+    promise: bool,
+    /// Where the tree that is on its way ends.
+    snapshot: Zxid,
+    /// What the leader said is committed. That holds only once the epoch is established: until
+    /// then, a leader says so of everything that it began with.
+    commits: Zxid,
+    /// What must be on disk before the epoch is.
+    barrier: Zxid,
+    /// The newest transaction whose ack the leader has, or does not need.
+    acked: Zxid,
+}
+
+impl Learning {
+    pub(super) fn new(core: &mut Core, leader: ServerId, out: &mut Vec<Effect>) -> Self {
+        let mut learning = Learning {
+            leader,
+            attempt: Attempt(0),
+            stage: Stage::Waiting,
+            tries: 0,
+            retry_at: core.now,
+            heard: core.now,
+            extended: false,
+            epoch: Epoch(0),
+            promise: false,
+            snapshot: Zxid::ZERO,
+            commits: Zxid::ZERO,
+            barrier: Zxid::ZERO,
+            acked: Zxid::ZERO,
+        };
+        learning.connect(core, out);
+        learning
+    }
+
+    fn connect(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        core.attempts += 1;
+        self.attempt = Attempt(core.attempts);
+        self.stage = Stage::Connecting;
+        self.tries += 1;
+        out.push(Effect::Connect(self.attempt, self.leader));
+    }
+
+    fn send(&self, message: ToLeader, out: &mut Vec<Effect>) {
+        out.push(Effect::ToLeader(self.attempt, message));
+    }
+
+    pub(super) fn connect_and_follower_send_followerinfo(
+        &mut self,
+        core: &mut Core,
+        attempt: Attempt,
+        out: &mut Vec<Effect>,
+    ) {
+        if (attempt, Stage::Connecting) != (self.attempt, self.stage) {
+            return;
+        }
+        self.stage = Stage::Discovery;
+        self.heard = core.now;
+        let accepted = core.epochs.accepted;
+        let config_version = core.config.members.version();
+        let info = LearnerInfo { server: core.config.me, config_version, extended: true };
+        let message = if core.is_observer() {
+            ToLeader::ObserverInfo { accepted, info }
+        } else {
+            ToLeader::FollowerInfo { accepted, info }
+        };
+        self.send(message, out);
+    }
+
+    pub(super) fn on_lost(&mut self, core: &Core, attempt: Attempt) -> Result<(), Quit> {
+        if attempt != self.attempt {
+            return Ok(());
+        }
+        if self.stage > Stage::Connecting {
+            return Err(Quit("the connection to the leader broke"));
+        }
+        // A leader that waits a little longer than this server, to hear better votes, refuses.
+        if self.tries == CONNECTS_MAX {
+            return Err(Quit("the leader cannot be reached"));
+        }
+        let wait = core.config.timing.connect_retry_ms << (self.tries - 1).min(8);
+        self.stage = Stage::Waiting;
+        self.retry_at = core.now.plus_ms(wait.min(CONNECT_RETRY_MS_MAX));
+        Ok(())
+    }
+
+    /// A server's election port cannot be reached any more.
+    pub(super) fn on_unreachable(&self, peer: ServerId) -> Result<(), Quit> {
+        if peer == self.leader && self.stage <= Stage::Connecting {
+            return Err(Quit("the leader is gone"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        if self.stage == Stage::Waiting && self.retry_at <= core.now {
+            self.connect(core, out);
+        }
+        let limit = if self.stage >= Stage::Acked { core.sync_ms() } else { core.init_ms() };
+        if core.now.since(self.heard) > limit {
+            return Err(Quit("the leader is silent"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        core: &mut Core,
+        attempt: Attempt,
+        message: ToLearner,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        if attempt != self.attempt {
+            return Ok(());
+        }
+        self.heard = core.now;
+        let syncing = (Stage::Receiving..=Stage::Active).contains(&self.stage);
+        match message {
+            ToLearner::LeaderInfo { epoch, extended } if self.stage == Stage::Discovery => {
+                self.follower_process_leaderinfo(core, epoch, extended, out)
+            }
+            ToLearner::Diff(zxid) if self.stage == Stage::Choosing => {
+                self.receive_log(core, zxid);
+                Ok(())
+            }
+            ToLearner::Trunc(zxid) if self.stage == Stage::Choosing => self.truncate(core, zxid, out),
+            ToLearner::Snap(zxid) if self.stage == Stage::Choosing => {
+                self.snapshot = zxid;
+                self.stage = Stage::Staging;
+                Ok(())
+            }
+            ToLearner::NewLeader { epoch, .. } if self.stage == Stage::Receiving => {
+                self.follower_process_newleader(core, epoch)
+            }
+            ToLearner::UpToDate if self.stage == Stage::Acked => {
+                self.follower_process_uptodate(core, out);
+                Ok(())
+            }
+            // A Java leader may tell an observer of a proposal; it hears again when it is committed.
+            ToLearner::Proposal(_) if core.is_observer() && self.stage == Stage::Active => Ok(()),
+            ToLearner::Proposal(transaction) if syncing => {
+                self.follower_process_proposal(core, transaction, out)
+            }
+            ToLearner::Commit(zxid) | ToLearner::CommitAndActivate { zxid, .. } if syncing => {
+                self.follower_process_commit(core, zxid)
+            }
+            ToLearner::Inform(transaction) | ToLearner::InformAndActivate { transaction, .. }
+                if syncing && core.is_observer() =>
+            {
+                let zxid = transaction.zxid;
+                self.follower_process_proposal(core, transaction, out)?;
+                self.follower_process_commit(core, zxid)
+            }
+            // A leader pings as soon as it has begun to synchronise.
+            ToLearner::Ping(_) | ToLearner::Revalidate { .. } | ToLearner::Sync
+                if self.stage >= Stage::Choosing =>
+            {
+                out.push(Effect::FromLeader(message, self.commits.max(core.committed)));
+                Ok(())
+            }
+            _ => Err(Quit("the leader said what this server's state forbids")),
+        }
+    }
+
+    fn follower_process_leaderinfo(
+        &mut self,
+        core: &mut Core,
+        epoch: Epoch,
+        extended: bool,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        if epoch < core.epochs.accepted {
+            return Err(Quit("the leader's epoch is older than one that was accepted"));
+        }
+        // A promise that its leader may not have heard of is said again; to another it is none.
+        self.promise = epoch > core.epochs.accepted || core.promised == Some(self.leader);
+        if epoch > core.epochs.accepted {
+            core.accept(epoch, self.leader, out);
+        }
+        self.epoch = epoch;
+        self.extended = extended;
+        self.stage = Stage::Accepting;
+        Ok(())
+    }
+
+    /// The log is a prefix of the leader's; `committed` is the leader's newest committed.
+    fn receive_log(&mut self, core: &Core, committed: Zxid) {
+        self.commits = committed.min(core.history.last());
+        self.stage = Stage::Receiving;
+    }
+
+    fn truncate(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let last = core.history.last();
+        let known = zxid < core.history.floor() || core.history.newest_upto(zxid) == Some(zxid);
+        if zxid > last || !known {
+            return Err(Quit("the leader cuts the log after a transaction that is not in it"));
+        }
+        if zxid < last {
+            core.rewind(zxid, out);
+        }
+        // A Java leader cuts after its newest committed transaction or an older one. A Ringkeeper
+        // may keep what is only proposed, and says what is committed.
+        self.receive_log(core, if self.extended { core.committed } else { zxid });
+        Ok(())
+    }
+
+    /// The whole tree has come.
+    pub(super) fn on_staged(
+        &mut self,
+        core: &mut Core,
+        attempt: Attempt,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        if (attempt, Stage::Staging) == (self.attempt, self.stage) {
+            self.heard = core.now;
+            core.install(self.snapshot, out);
+            self.receive_log(core, self.snapshot);
+        }
+        Ok(())
+    }
+
+    fn follower_process_newleader(&mut self, core: &mut Core, epoch: Epoch) -> Result<(), Quit> {
+        if epoch != self.epoch {
+            return Err(Quit("NEWLEADER is of another epoch"));
+        }
+        self.barrier = core.history.last();
+        self.acked = self.commits;
+        self.stage = Stage::Persisting;
+        Ok(())
+    }
+
+    fn follower_process_uptodate(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        self.stage = Stage::Active;
+        core.commit(self.commits);
+        core.vote.epoch = self.epoch;
+        let observer = core.is_observer();
+        core.serve(Serving::Learner { leader: self.leader, epoch: self.epoch, observer }, out);
+    }
+
+    fn follower_process_proposal(
+        &mut self,
+        core: &mut Core,
+        transaction: Transaction,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        // After a SNAP that was written while transactions were applied, what it has comes again.
+        if transaction.zxid <= core.history.last() {
+            return Ok(());
+        }
+        if !core.history.continues_with(transaction.zxid) {
+            return Err(Quit("the leader left out a transaction"));
+        }
+        if transaction.zxid.epoch() > self.epoch {
+            return Err(Quit("the leader proposed in an epoch that is not its own"));
+        }
+        core.append(transaction, out);
+        Ok(())
+    }
+
+    fn follower_process_commit(&mut self, core: &mut Core, zxid: Zxid) -> Result<(), Quit> {
+        if zxid > core.history.last() {
+            return Err(Quit("the leader commits a transaction that it has not sent"));
+        }
+        self.commits = self.commits.max(zxid);
+        if self.stage == Stage::Active {
+            core.commit(self.commits);
+        }
+        Ok(())
+    }
+
+    pub(super) fn advance(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
+            let current = self.promise.then_some(core.epochs.current);
+            self.send(ToLeader::AckEpoch { current, last: core.history.last() }, out);
+            self.stage = Stage::Choosing;
+        }
+        if self.stage == Stage::Persisting && core.is_durable(self.barrier) {
+            core.adopt(self.epoch, out);
+            self.stage = Stage::Adopting;
+        }
+        if self.stage == Stage::Adopting && core.persisted.current >= self.epoch {
+            self.send(ToLeader::Ack(Zxid(u64::from(self.epoch.0) << 32)), out);
+            self.stage = Stage::Acked;
+        }
+        if self.stage >= Stage::Acked && !core.is_observer() {
+            self.ack(core, out);
+        }
+        Ok(())
+    }
+
+    /// Acks what has come to disk. A Java leader counts an ack for one transaction alone.
+    fn ack(&mut self, core: &Core, out: &mut Vec<Effect>) {
+        let durable = core.durable.unwrap_or_default();
+        let acks = core.history.range(self.acked, durable).map(|entry| ToLeader::Ack(entry.zxid));
+        let first = if self.extended { acks.len().saturating_sub(1) } else { 0 };
+        out.extend(acks.skip(first).map(|ack| Effect::ToLeader(self.attempt, ack)));
+        self.acked = self.acked.max(durable);
+    }
+
+    pub(super) fn follower_shutdown(&self, out: &mut Vec<Effect>) {
+        if self.stage > Stage::Waiting {
+            out.push(Effect::CloseLeader(self.attempt));
+        }
+    }
+
+    pub(super) fn check(&self, core: &Core) {
+        if self.stage >= Stage::Acked {
+            assert!(core.is_durable(self.barrier), "NEWLEADER was acked before its log was on disk");
+            assert!(core.persisted.current >= self.epoch, "NEWLEADER was acked before its epoch was on disk");
+            assert_eq!(core.epochs.current, self.epoch);
+        } else {
+            assert_eq!(core.serving, Serving::No);
+        }
+        assert!(self.stage < Stage::Receiving || self.commits <= core.history.last());
+    }
+}

@@ -1,0 +1,35 @@
+//! The simulator: a whole ensemble in one thread, on simulated disks, network and clock. One seed is
+//! one history, so a failure is repeated by its seed.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `disk` | what a server has on disk, and what a crash leaves of it |
+//! | `network` | connections that keep their order until they break; paths that can be cut one way |
+//! | `oracle` | what must hold between servers, checked at every step |
+//! | `world` | servers, time, clients, and what happens next |
+//! | `faults` | what goes wrong, and when |
+//!
+//! A run first does its worst while clients write, with safety checked at every step; then it heals
+//! everything, and demands that all servers serve and agree.
+
+pub mod disk;
+pub mod faults;
+pub mod network;
+pub mod oracle;
+pub mod world;
+
+pub use world::{Settings, World};
+
+/// Plays one seed: panics if a law is broken. Returns a line of what happened.
+pub fn play(seed: u64) -> String {
+    play_with(seed, Settings::of_seed(seed))
+}
+
+/// Plays one seed with these settings.
+pub fn play_with(seed: u64, settings: Settings) -> String {
+    let mut world = World::new(seed, settings);
+    faults::rage(&mut world);
+    world.heal();
+    world.demand_progress();
+    world.summary()
+}
