@@ -434,14 +434,16 @@ impl Leading {
         if self.stage == Stage::Electing && Self::is_quorum(core, &self.electing) {
             self.initial = core.history.last();
             self.broadcast = Broadcast::new(core.config.members.verifier().clone(), self.epoch_zxid());
-            core.adopt(self.epoch, out);
             self.stage = Stage::Synchronization;
             let ready = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Ready);
             let links: Vec<Link> = ready.map(|(link, _)| *link).collect();
             links.into_iter().for_each(|link| self.sync_follower(core, link, out));
         }
         if self.stage == Stage::Synchronization {
-            if core.is_durable(self.initial) && core.persisted.current >= self.epoch {
+            if core.is_durable(self.initial) {
+                core.adopt(self.epoch, out);
+            }
+            if core.persisted.current >= self.epoch {
                 self.synced.insert(me);
             }
             if Self::is_quorum(core, &self.synced) {
@@ -532,7 +534,7 @@ impl Leading {
             assert_eq!(core.epochs.accepted, self.epoch);
         }
         if self.stage >= Stage::Synchronization {
-            assert_eq!(core.epochs.current, self.epoch);
+            assert!(core.epochs.current < self.epoch || core.is_durable(self.initial));
             assert!(self.initial.epoch() < self.epoch);
         }
         if self.stage == Stage::Broadcast {

@@ -14,67 +14,66 @@ pub fn rage(world: &mut World) {
 
 fn fault(world: &mut World) {
     let all = world.servers.len();
-    let one = world.rng.usize(0..all);
+    let (one, other) = (world.rng.usize(0..all), world.rng.usize(0..all));
     match world.rng.u8(0..20) {
-        0..=2 => world.crash(one, false),
-        3 => world.crash(one, true),
-        4..=8 => {
-            if world.servers[one].zab.is_none() {
-                world.start(one);
-            }
+        0..=4 => {
+            let silent = world.rng.u8(0..4) == 0;
+            world.crash(one, silent);
+            let away_ms = *world.rng.choice(&[20, 300, 3000]).expect("three");
+            world.restart_within_ms(one, away_ms);
         }
-        // One server is cut off, or hears but is not heard, or the other way round.
-        9 => {
-            let (hears, speaks) =
-                *world.rng.choice(&[(true, false), (false, true), (false, false)]).expect("three");
-            for other in (0..all).filter(|other| *other != one) {
-                if !hears {
-                    world.network.cut(other, one);
-                }
-                if !speaks {
-                    world.network.cut(one, other);
-                }
-            }
+        5..=8 => {
+            cut(world, one, other);
+            let cut_ms = *world.rng.choice(&[100, 800, 3000]).expect("three");
+            world.heal_network_within_ms(cut_ms);
         }
-        10 => {
-            let other = world.rng.usize(0..all);
-            world.network.cut(one, other);
-        }
-        // Two halves.
-        11 => {
-            let side: Vec<bool> = (0..all).map(|_| world.rng.bool()).collect();
-            for (from, to) in (0..all).flat_map(|from| (0..all).map(move |to| (from, to))) {
-                if side[from] != side[to] {
-                    world.network.cut(from, to);
-                }
-            }
-        }
-        12..=13 => world.heal_network(),
-        14 => {
+        9..=11 => {
             let links: Vec<_> = world.network.connections.keys().copied().collect();
             if let Some(link) = world.rng.choice(&links).copied() {
                 world.break_connection(link);
             }
         }
-        15 => {
-            let other = world.rng.usize(0..all);
-            if other != one {
-                world.break_election(one, other);
-            }
-        }
-        16 => world.servers[one].slow = *world.rng.choice(&[10, 100, 400]).expect("three"),
-        17 => world.servers[one].slow = 1,
-        18 => {
+        12 if other != one => world.break_election(one, other),
+        13..=15 => world.servers[one].slow = *world.rng.choice(&[1, 10, 100, 400]).expect("four"),
+        16..=17 => {
             let server = &mut world.servers[one];
             if server.zab.is_some() {
                 server.disk.write_checkpoint(&server.tree);
             }
         }
         // The power fails everywhere.
+        18 => {
+            for server in 0..all {
+                world.crash(server, true);
+                world.restart_within_ms(server, 100);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn cut(world: &mut World, one: usize, other: usize) {
+    let all = world.servers.len();
+    match world.rng.u8(0..5) {
+        // One server is cut off, or hears but is not heard, or the other way round.
+        way @ 0..=2 => {
+            for peer in (0..all).filter(|peer| *peer != one) {
+                if way != 0 {
+                    world.network.cut(peer, one);
+                }
+                if way != 1 {
+                    world.network.cut(one, peer);
+                }
+            }
+        }
+        3 => world.network.cut(one, other),
+        // Two halves.
         _ => {
-            if world.rng.u8(0..4) == 0 {
-                (0..all).for_each(|server| world.crash(server, true));
-                (0..all).for_each(|server| world.start(server));
+            let side: Vec<bool> = (0..all).map(|_| world.rng.bool()).collect();
+            for (from, to) in (0..all).flat_map(|from| (0..all).map(move |to| (from, to))) {
+                if side[from] != side[to] {
+                    world.network.cut(from, to);
+                }
             }
         }
     }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub write_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// One in so many moments at which a server's role or log changes is its last; 0 for none.
+    pub ambush: u32,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Settings {
             rage_ms: 10_000,
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
+            ambush: *rng.choice(&[0, 8, 30, 100]).expect("choices"),
         }
     }
 
@@ -81,6 +84,9 @@ enum Event {
     Pump { link: Link, direction: usize },
     LogSync(Life),
     EpochSync(Life),
+    Ambush(Life),
+    Restart(usize),
+    HealNetwork,
 }
 
 /// One server.
@@ -303,6 +309,18 @@ impl World {
         }
     }
 
+    /// Starts a server that is down, in a while.
+    pub fn restart_within_ms(&mut self, index: usize, ms: u64) {
+        let delay = self.rng.u64(0..ms * 1000);
+        self.after_us(delay, Event::Restart(index));
+    }
+
+    /// All paths are whole again in a while.
+    pub fn heal_network_within_ms(&mut self, ms: u64) {
+        let delay = self.rng.u64(0..ms * 1000);
+        self.after_us(delay, Event::HealNetwork);
+    }
+
     /// All paths are whole again.
     pub fn heal_network(&mut self) {
         self.network.heal();
@@ -315,6 +333,7 @@ impl World {
     /// Everything works from now on.
     pub fn heal(&mut self) {
         self.log(|| "everything heals".to_owned());
+        self.settings.ambush = 0;
         self.heal_network();
         for index in 0..self.servers.len() {
             self.servers[index].slow = 1;
@@ -363,6 +382,13 @@ impl World {
             Event::LogSync(life) if self.is_alive(life) => self.log_sync(life),
             Event::EpochSync(life) if self.is_alive(life) => self.epoch_sync(life),
             Event::LogSync(_) | Event::EpochSync(_) => {}
+            Event::Ambush(life) => self.ambush(life),
+            Event::HealNetwork => self.heal_network(),
+            Event::Restart(index) => {
+                if self.servers[index].zab.is_none() {
+                    self.start(index);
+                }
+            }
         }
     }
 
@@ -539,8 +565,39 @@ impl World {
         self.schedule_disk(index);
     }
 
+    /// A moment at which a crash hurts.
+    fn is_delicate(effect: &Effect) -> bool {
+        match effect {
+            Effect::PersistEpochs(_) | Effect::Rewind(..) | Effect::Install(..) | Effect::Serve(_) => true,
+            Effect::ToLeader(_, ToLeader::AckEpoch { .. }) => true,
+            Effect::ToLeader(_, ToLeader::Ack(zxid)) => zxid.counter() == 0,
+            Effect::ToLearner(_, ToLearner::NewLeader { .. } | ToLearner::UpToDate) => true,
+            _ => false,
+        }
+    }
+
+    /// Ends the server, or everything, and lets it come back soon.
+    fn ambush(&mut self, life: Life) {
+        if !self.is_alive(life) || self.settings.ambush == 0 {
+            return;
+        }
+        let silent = self.rng.bool();
+        let all = self.rng.u8(0..3) == 0;
+        for index in (0..self.servers.len()).filter(|index| all || *index == life.server) {
+            self.crash(index, silent);
+            self.restart_within_ms(index, 200);
+        }
+    }
+
     fn effect(&mut self, index: usize, effect: Effect) {
         let life = self.life(index);
+        if self.settings.ambush > 0
+            && Self::is_delicate(&effect)
+            && self.rng.u32(0..self.settings.ambush) == 0
+        {
+            let delay = self.rng.u64(0..4000);
+            self.after_us(delay, Event::Ambush(life));
+        }
         match effect {
             Effect::Notify(to, notification) => self.send_notification(life, to, &notification),
             Effect::Connect(attempt, to) => {
