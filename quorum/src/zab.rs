@@ -81,6 +81,8 @@ pub struct Config {
     pub timing: Timing,
     /// Bytes of applied transactions that are kept for learners.
     pub window_bytes: usize,
+    /// Most transactions in an epoch, of which a zxid can tell 2³² − 1.
+    pub epoch_transactions_max: u32,
 }
 
 /// The two epochs that a server keeps on disk.
@@ -419,10 +421,11 @@ impl Zab {
         self.core.serving
     }
 
-    /// The zxid of the next proposal; `None` unless this server leads.
+    /// The zxid of the next proposal; `None` unless this server leads, and while it moves to a later
+    /// epoch.
     pub fn next_zxid(&self) -> Option<Zxid> {
         match &self.phase {
-            Phase::Leading(leading) => leading.next_zxid(),
+            Phase::Leading(leading) => leading.next_zxid(&self.core),
             Phase::Looking | Phase::Learning(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Whole ensembles under the simulator. `ZAB_SEEDS` sets how many seeds are played, `ZAB_SEED` plays
 //! one, `ZAB_TRACE` prints every step of it.
 
-use ringkeeper_tests::sim;
+use ringkeeper_tests::sim::{self, Settings, World};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -18,4 +18,30 @@ fn ensembles_agree_and_go_on_whatever_happens() {
     for seed in 0..number("ZAB_SEEDS").unwrap_or(100) {
         println!("{}", sim::play(seed));
     }
+}
+
+/// A calm ensemble of three voters and an observer.
+fn calm() -> Settings {
+    Settings {
+        voters: 3,
+        observers: 1,
+        hierarchical: false,
+        plain: false,
+        window_bytes: 400,
+        epoch_transactions_max: u32::MAX,
+        rage_ms: 0,
+        write_ms: 5,
+        fault_ms: 1,
+        hasty: false,
+        ambush: 0,
+    }
+}
+
+#[test]
+fn zxids_roll_over_without_an_election() {
+    let mut world = World::new(1, Settings { epoch_transactions_max: 40, ..calm() });
+    world.run_ms(5000);
+    world.demand_progress();
+    assert_eq!(world.interruptions, 0);
+    assert!(world.oracle.epochs() > 20, "{}", world.summary());
 }

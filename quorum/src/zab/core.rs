@@ -35,9 +35,12 @@ impl Core {
     pub(super) fn new(config: Config, recovered: Recovered) -> Self {
         let history = History::new(recovered.floor, recovered.log);
         let members_text = config.members.to_string().into();
+        // A transaction may be on disk before the epoch that it belongs to: accepting that epoch goes
+        // without saying.
+        let accepted = recovered.epochs.accepted.max(history.last().epoch());
         Core {
             now: Tick(0),
-            epochs: recovered.epochs,
+            epochs: Epochs { accepted, ..recovered.epochs },
             persisted: recovered.epochs,
             promised: None,
             generation: Generation(0),

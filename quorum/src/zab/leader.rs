@@ -55,12 +55,25 @@ struct Learner {
     acked: Zxid,
     /// Since when it owes acks and has not sent one.
     owes_since: Option<Tick>,
+    /// Whether it was told of an epoch that this leader moves to in place, and has not acked its
+    /// NEWLEADER.
+    turning: bool,
+}
+
+impl Learner {
+    /// Whether it is on its way into the present epoch.
+    fn joins(&self) -> bool {
+        self.turning || !matches!(self.stage, LearnerStage::Waiting | LearnerStage::Active)
+    }
 }
 
 pub(super) struct Leading {
     stage: Stage,
     /// From [`Stage::Accepting`] on.
     epoch: Epoch,
+    /// Whether the leader moves to `epoch` while it serves in an earlier one: it goes through the
+    /// stages again with the learners that it has, and proposes on until the last but one.
+    turning: bool,
     learners: BTreeMap<Link, Learner>,
     /// The newest epoch that anybody who introduced itself has accepted.
     accepted: Epoch,
@@ -76,6 +89,8 @@ pub(super) struct Leading {
     broadcast: Broadcast,
     started: Tick,
     ping_at: Tick,
+    /// Since when the epoch's zxids run out.
+    used_up_since: Option<Tick>,
     /// Since when this server's own disk owes.
     owes_since: Option<Tick>,
 }
@@ -85,6 +100,7 @@ impl Leading {
         Leading {
             stage: Stage::Discovery,
             epoch: Epoch(0),
+            turning: false,
             learners: BTreeMap::new(),
             accepted: core.epochs.accepted,
             connecting: BTreeSet::from([core.config.me]),
@@ -96,6 +112,7 @@ impl Leading {
             broadcast: Broadcast::new(core.config.members.verifier().clone(), Zxid::ZERO),
             started: core.now,
             ping_at: core.now,
+            used_up_since: None,
             owes_since: None,
         }
     }
@@ -104,9 +121,15 @@ impl Leading {
         Zxid(u64::from(self.epoch.0) << 32)
     }
 
-    pub(super) fn next_zxid(&self) -> Option<Zxid> {
-        let next = (self.stage == Stage::Broadcast).then(|| self.broadcast.next_zxid())?;
-        (next.epoch() == self.epoch).then_some(next)
+    /// Whether an epoch is established.
+    fn serves(&self) -> bool {
+        self.turning || self.stage == Stage::Broadcast
+    }
+
+    pub(super) fn next_zxid(&self, core: &Core) -> Option<Zxid> {
+        let proposes = self.serves() && self.stage != Stage::Synchronization;
+        let next = proposes.then(|| self.broadcast.next_zxid())?;
+        (next.counter() <= core.config.epoch_transactions_max).then_some(next)
     }
 
     fn is_quorum(core: &Core, servers: &BTreeSet<ServerId>) -> bool {
@@ -148,6 +171,11 @@ impl Leading {
             (ToLeader::AckEpoch { current, last }, Some(LearnerStage::Accepting)) => {
                 self.leader_process_ackepoch(core, link, current, last, out)
             }
+            (ToLeader::AckEpoch { current, .. }, Some(LearnerStage::Active))
+                if self.learners[&link].turning =>
+            {
+                self.elect(core, link, current)
+            }
             (ToLeader::Ack(zxid), Some(LearnerStage::Syncing)) if zxid == self.epoch_zxid() => {
                 self.leader_process_ackld(core, link, out);
                 Ok(())
@@ -156,6 +184,7 @@ impl Leading {
             (ToLeader::Ack(zxid), Some(LearnerStage::Synced | LearnerStage::Active))
                 if zxid == self.epoch_zxid() =>
             {
+                self.leader_process_turn_ack(core, link);
                 Ok(())
             }
             // A Java learner's ack of a proposal may overtake that of NEWLEADER: ZOOKEEPER-4685.
@@ -187,7 +216,7 @@ impl Leading {
 
     pub(super) fn on_lost(&mut self, core: &Core, link: Link) -> Result<(), Quit> {
         self.learners.remove(&link);
-        if self.stage == Stage::Broadcast && !self.is_supported(core) {
+        if self.serves() && !self.is_supported(core) {
             return Err(Quit("a quorum is not connected any more"));
         }
         Ok(())
@@ -228,6 +257,7 @@ impl Leading {
             sent: Zxid::ZERO,
             acked: Zxid::ZERO,
             owes_since: None,
+            turning: false,
         };
         self.learners.insert(link, learner);
         if self.stage == Stage::Discovery {
@@ -237,8 +267,12 @@ impl Leading {
                 self.disloyal.remove(&server);
             }
         } else if accepted > self.epoch && core.config.members.servers().contains_key(&server) {
-            // It can never follow in this epoch, but in the next that a quorum finds.
-            return Err(Quit("a member accepted a later epoch"));
+            // It can never follow in this epoch, but in one that begins now.
+            if self.stage != Stage::Broadcast {
+                return Err(Quit("a member accepted a later epoch"));
+            }
+            self.accepted = accepted;
+            return self.turn(core, out);
         } else if self.stage >= Stage::Electing {
             self.send_leaderinfo(link, out);
         }
@@ -263,18 +297,26 @@ impl Leading {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.last = last;
         learner.stage = LearnerStage::Ready;
-        let (server, observer) = (learner.server, learner.observer);
+        let newer =
+            current.is_some_and(|current| (current, last) > (core.epochs.current, core.history.last()));
         if self.stage >= Stage::Synchronization {
             self.sync_follower(core, link, out);
             return Ok(());
         }
+        if newer && !learner.observer && core.config.members.is_voter(learner.server) {
+            return Err(Quit("a follower has a newer log"));
+        }
+        self.elect(core, link, current)
+    }
+
+    /// Counts the promise of a voter.
+    fn elect(&mut self, core: &Core, link: Link, current: Option<Epoch>) -> Result<(), Quit> {
+        let Some(learner) = self.learners.get(&link) else { return Ok(()) };
+        let (server, observer) = (learner.server, learner.observer);
         if observer || !core.config.members.is_voter(server) {
             return Ok(());
         }
         match current {
-            Some(current) if (current, last) > (core.epochs.current, core.history.last()) => {
-                return Err(Quit("a follower has a newer log"));
-            }
             Some(_) => _ = self.electing.insert(server),
             None => _ = self.refused.insert(server),
         }
@@ -323,10 +365,14 @@ impl Leading {
         if learner.extended {
             send(ToLearner::Commit(committed));
         }
-        let members = Some(Bytes::from(core.config.members.to_string()));
-        send(ToLearner::NewLeader { epoch: self.epoch, members });
         learner.stage = LearnerStage::Syncing;
         self.broadcast.forget(learner.server);
+        self.send_newleader(core, link, out);
+    }
+
+    fn send_newleader(&self, core: &Core, link: Link, out: &mut Vec<Effect>) {
+        let members = Some(Bytes::from(core.config.members.to_string()));
+        out.push(Effect::ToLearner(link, ToLearner::NewLeader { epoch: self.epoch, members }));
     }
 
     fn leader_process_ackld(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
@@ -374,7 +420,7 @@ impl Leading {
         transaction: Transaction,
         out: &mut Vec<Effect>,
     ) {
-        assert_eq!(Some(transaction.zxid), self.next_zxid(), "proposals have no gap");
+        assert_eq!(Some(transaction.zxid), self.next_zxid(core), "proposals have no gap");
         self.broadcast.propose(transaction.zxid);
         for (link, learner) in &mut self.learners {
             if learner.stage >= LearnerStage::Syncing && !learner.observer {
@@ -391,12 +437,24 @@ impl Leading {
     fn commit(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
         let before = core.committed;
         let committed = self.broadcast.committed();
-        if committed <= before || committed == self.epoch_zxid() {
-            return;
+        // An epoch without a proposal commits none.
+        if committed > before && committed.counter() > 0 {
+            core.commit(committed);
+            self.send_commits(core, before, committed, LearnerStage::Syncing, out);
         }
-        core.commit(committed);
+    }
+
+    /// Tells learners of at least this stage what is committed since `before`.
+    fn send_commits(
+        &mut self,
+        core: &Core,
+        before: Zxid,
+        committed: Zxid,
+        stage: LearnerStage,
+        out: &mut Vec<Effect>,
+    ) {
         for (link, learner) in &mut self.learners {
-            if learner.stage < LearnerStage::Syncing {
+            if learner.stage < stage {
                 continue;
             }
             let mut send = |message| out.push(Effect::ToLearner(*link, message));
@@ -428,13 +486,14 @@ impl Leading {
         if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
             self.stage = Stage::Electing;
             self.electing.insert(me);
-            let links: Vec<Link> = self.learners.keys().copied().collect();
-            links.into_iter().for_each(|link| self.send_leaderinfo(link, out));
+            self.introduce(core, out)?;
         }
         if self.stage == Stage::Electing && Self::is_quorum(core, &self.electing) {
             self.initial = core.history.last();
-            self.broadcast = Broadcast::new(core.config.members.verifier().clone(), self.epoch_zxid());
             self.stage = Stage::Synchronization;
+            let turned = self.learners.iter().filter(|(_, learner)| learner.turning);
+            let links: Vec<Link> = turned.map(|(link, _)| *link).collect();
+            links.into_iter().for_each(|link| self.send_newleader(core, link, out));
             let ready = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Ready);
             let links: Vec<Link> = ready.map(|(link, _)| *link).collect();
             links.into_iter().for_each(|link| self.sync_follower(core, link, out));
@@ -453,7 +512,10 @@ impl Leading {
                 self.establish(core, out);
             }
         }
-        if self.stage == Stage::Broadcast {
+        if self.stage == Stage::Broadcast && self.is_epoch_used_up(core) {
+            self.turn(core, out)?;
+        }
+        if self.serves() {
             let durable = core.durable.unwrap_or_default();
             self.broadcast.ack(me, durable);
             if durable == core.history.last() {
@@ -467,12 +529,106 @@ impl Leading {
     /// A quorum has the initial history on disk: it is committed, and proposals may follow.
     fn establish(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
         self.stage = Stage::Broadcast;
+        let before = core.committed;
         core.commit(self.initial);
         core.vote.epoch = self.epoch;
+        self.broadcast = Broadcast::new(core.config.members.verifier().clone(), self.epoch_zxid());
         core.serve(Serving::Leader(self.epoch), out);
         let synced = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Synced);
         let links: Vec<Link> = synced.map(|(link, _)| *link).collect();
+        if std::mem::take(&mut self.turning) {
+            self.send_commits(core, before, self.initial, LearnerStage::Active, out);
+            self.end_turn(core, out);
+        }
         links.into_iter().for_each(|link| self.send_uptodate(link, out));
+    }
+
+    /// Whether the epoch's zxids run out: three quarters of them are used. A learner that is about to
+    /// join the present epoch is waited for, though not for ever.
+    fn is_epoch_used_up(&mut self, core: &Core) -> bool {
+        let max = core.config.epoch_transactions_max;
+        let used = self.broadcast.proposed().counter();
+        if used < max - max / 4 {
+            self.used_up_since = None;
+            return false;
+        }
+        let since = *self.used_up_since.get_or_insert(core.now);
+        let waits = used < max || core.now.since(since) < core.sync_ms();
+        !(waits && self.learners.values().any(Learner::joins))
+    }
+
+    /// Moves to a later epoch in place: no election, and no client notices. The leader's log has
+    /// everything that it ever proposed, so no follower can know more; what remains is that a quorum
+    /// promises the epoch, and has on disk what it begins with. A Java server knows no such move,
+    /// and comes back as one that has been away.
+    fn turn(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let Some(epoch) = self.epoch.max(self.accepted).0.checked_add(1) else {
+            return Err(Quit("the last epoch that there is was accepted"));
+        };
+        let joining = self.learners.extract_if(.., |_, learner| learner.joins());
+        out.extend(joining.map(|(link, _)| Effect::CloseLearner(link)));
+        self.electing.clear();
+        self.refused.clear();
+        self.disloyal.clear();
+        self.synced.clear();
+        self.epoch = Epoch(epoch);
+        self.turning = true;
+        self.started = core.now;
+        self.stage = Stage::Accepting;
+        core.accept(self.epoch, core.config.me, out);
+        Ok(())
+    }
+
+    /// The epoch is on disk: tells it to those who wait for one, and in a move to the followers.
+    fn introduce(&mut self, core: &Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        let java = |learner: &Learner| {
+            learner.stage == LearnerStage::Active && !learner.extended && !learner.observer
+        };
+        let gone = self.learners.extract_if(.., |_, learner| java(learner));
+        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
+        if self.turning && !self.is_supported(core) {
+            return Err(Quit("a new epoch needs an election among Java servers"));
+        }
+        let links: Vec<(Link, LearnerStage, bool)> =
+            self.learners.iter().map(|(link, learner)| (*link, learner.stage, learner.observer)).collect();
+        for (link, stage, observer) in links {
+            match stage {
+                LearnerStage::Waiting => self.send_leaderinfo(link, out),
+                LearnerStage::Active if !observer => self.send_turn(link, out),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn leader_process_turn_ack(&mut self, core: &Core, link: Link) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let acked = std::mem::take(&mut learner.turning);
+        if acked && !learner.observer && core.config.members.is_voter(learner.server) {
+            self.synced.insert(learner.server);
+        }
+    }
+
+    fn send_turn(&mut self, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.turning = true;
+        out.push(Effect::ToLearner(link, ToLearner::LeaderInfo { epoch: self.epoch, extended: true }));
+    }
+
+    /// The epoch is established. Observers, which know only what is committed, take it on now.
+    fn end_turn(&mut self, core: &Core, out: &mut Vec<Effect>) {
+        let java = |learner: &Learner| learner.stage == LearnerStage::Active && !learner.extended;
+        let gone = self.learners.extract_if(.., |_, learner| java(learner));
+        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
+        let active = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Active);
+        let links: Vec<(Link, bool)> = active.map(|(link, learner)| (*link, learner.observer)).collect();
+        for (link, observer) in links {
+            if observer {
+                self.send_turn(link, out);
+                self.send_newleader(core, link, out);
+            }
+            self.send_uptodate(link, out);
+        }
     }
 
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
@@ -493,7 +649,7 @@ impl Leading {
         };
         let gone = self.learners.extract_if(.., |_, learner| silent(learner));
         out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
-        if self.stage == Stage::Broadcast && !self.is_supported(core) {
+        if self.serves() && !self.is_supported(core) {
             return Err(Quit("a quorum is silent"));
         }
         if now >= self.ping_at {
@@ -515,7 +671,7 @@ impl Leading {
         server: ServerId,
         round: Round,
     ) -> Result<(), Quit> {
-        if self.stage < Stage::Broadcast && round > core.round() {
+        if !self.serves() && round > core.round() {
             self.disloyal.insert(server);
             if !Self::can_win(core, &self.disloyal) {
                 return Err(Quit("too many look for another leader"));
@@ -537,8 +693,8 @@ impl Leading {
             assert!(core.epochs.current < self.epoch || core.is_durable(self.initial));
             assert!(self.initial.epoch() < self.epoch);
         }
-        if self.stage == Stage::Broadcast {
-            assert!(core.committed >= self.initial);
+        if self.serves() {
+            assert!(self.turning || core.committed >= self.initial);
             assert!(core.history.last() <= self.broadcast.proposed());
             assert!(core.persisted.current == self.epoch || !self.synced.contains(&core.config.me));
         } else {

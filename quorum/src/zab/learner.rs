@@ -37,6 +37,20 @@ enum Stage {
     Active,
 }
 
+/// A move to a later epoch, of a leader that this server follows already.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    epoch: Epoch,
+    /// ACKEPOCH was sent.
+    promised: bool,
+    /// Where the log ended at NEWLEADER: what the epoch begins with.
+    barrier: Option<Zxid>,
+    /// NEWLEADER was acked.
+    acked: bool,
+    /// UPTODATE came.
+    established: bool,
+}
+
 pub(super) struct Learning {
     leader: ServerId,
     attempt: Attempt,
@@ -58,6 +72,7 @@ pub(super) struct Learning {
     barrier: Zxid,
     /// The newest transaction whose ack the leader has, or does not need.
     acked: Zxid,
+    turn: Option<Turn>,
 }
 
 impl Learning {
@@ -76,6 +91,7 @@ impl Learning {
             commits: Zxid::ZERO,
             barrier: Zxid::ZERO,
             acked: Zxid::ZERO,
+            turn: None,
         };
         learning.connect(core, out);
         learning
@@ -167,6 +183,21 @@ impl Learning {
             ToLearner::LeaderInfo { epoch, extended } if self.stage == Stage::Discovery => {
                 self.follower_process_leaderinfo(core, epoch, extended, out)
             }
+            ToLearner::LeaderInfo { epoch, .. }
+                if self.stage == Stage::Active && self.extended && self.turn.is_none() =>
+            {
+                self.begin_turn(core, epoch, out)
+            }
+            ToLearner::NewLeader { epoch, .. } if self.stage == Stage::Active => {
+                let turn = self.turn.as_mut().filter(|turn| turn.epoch == epoch && turn.barrier.is_none());
+                turn.ok_or(Quit("NEWLEADER is of another epoch"))?.barrier = Some(core.history.last());
+                Ok(())
+            }
+            ToLearner::UpToDate if self.stage == Stage::Active => {
+                let turn = self.turn.as_mut().filter(|turn| turn.barrier.is_some());
+                turn.ok_or(Quit("UPTODATE came twice"))?.established = true;
+                Ok(())
+            }
             ToLearner::Diff(zxid) if self.stage == Stage::Choosing => {
                 self.receive_log(core, zxid);
                 Ok(())
@@ -229,6 +260,41 @@ impl Learning {
         self.extended = extended;
         self.stage = Stage::Accepting;
         Ok(())
+    }
+
+    fn begin_turn(&mut self, core: &mut Core, epoch: Epoch, out: &mut Vec<Effect>) -> Result<(), Quit> {
+        if epoch <= core.epochs.accepted {
+            return Err(Quit("the leader moves to an epoch that was accepted before"));
+        }
+        core.accept(epoch, self.leader, out);
+        self.turn = Some(Turn { epoch, promised: false, barrier: None, acked: false, established: false });
+        Ok(())
+    }
+
+    fn advance_turn(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        let Some(mut turn) = self.turn else { return };
+        if !turn.promised && core.persisted.accepted >= turn.epoch {
+            let current = Some(core.epochs.current);
+            self.send(ToLeader::AckEpoch { current, last: core.history.last() }, out);
+            turn.promised = true;
+        }
+        if turn.promised && turn.barrier.is_some_and(|barrier| core.is_durable(barrier)) {
+            core.adopt(turn.epoch, out);
+        }
+        if !turn.acked && core.persisted.current >= turn.epoch {
+            self.ack(core, turn.barrier, out);
+            self.send(ToLeader::Ack(Zxid(u64::from(turn.epoch.0) << 32)), out);
+            turn.acked = true;
+        }
+        self.turn = Some(turn);
+        if turn.acked && turn.established {
+            self.turn = None;
+            self.epoch = turn.epoch;
+            self.barrier = turn.barrier.unwrap_or(self.barrier);
+            core.vote.epoch = self.epoch;
+            let observer = core.is_observer();
+            core.serve(Serving::Learner { leader: self.leader, epoch: self.epoch, observer }, out);
+        }
     }
 
     /// The log is a prefix of the leader's; `committed` is the leader's newest committed.
@@ -298,7 +364,8 @@ impl Learning {
         if !core.history.continues_with(transaction.zxid) {
             return Err(Quit("the leader left out a transaction"));
         }
-        if transaction.zxid.epoch() > self.epoch {
+        let newest = self.turn.filter(|turn| turn.barrier.is_some()).map_or(self.epoch, |turn| turn.epoch);
+        if transaction.zxid.epoch() > newest {
             return Err(Quit("the leader proposed in an epoch that is not its own"));
         }
         core.append(transaction, out);
@@ -330,15 +397,23 @@ impl Learning {
             self.send(ToLeader::Ack(Zxid(u64::from(self.epoch.0) << 32)), out);
             self.stage = Stage::Acked;
         }
-        if self.stage >= Stage::Acked && !core.is_observer() {
-            self.ack(core, out);
+        self.advance_turn(core, out);
+        if self.stage >= Stage::Acked {
+            // The ack of NEWLEADER precedes those of what the epoch proposes.
+            let limit = self.turn.filter(|turn| !turn.acked).and_then(|turn| turn.barrier);
+            self.ack(core, limit, out);
         }
         Ok(())
     }
 
-    /// Acks what has come to disk. A Java leader counts an ack for one transaction alone.
-    fn ack(&mut self, core: &Core, out: &mut Vec<Effect>) {
+    /// Acks what has come to disk, up to `limit`. A Java leader counts an ack for one transaction
+    /// alone.
+    fn ack(&mut self, core: &Core, limit: Option<Zxid>, out: &mut Vec<Effect>) {
+        if core.is_observer() {
+            return;
+        }
         let durable = core.durable.unwrap_or_default();
+        let durable = limit.map_or(durable, |limit| limit.min(durable));
         let acks = core.history.range(self.acked, durable).map(|entry| ToLeader::Ack(entry.zxid));
         let first = if self.extended { acks.len().saturating_sub(1) } else { 0 };
         out.extend(acks.skip(first).map(|ack| Effect::ToLeader(self.attempt, ack)));
@@ -355,7 +430,8 @@ impl Learning {
         if self.stage >= Stage::Acked {
             assert!(core.is_durable(self.barrier), "NEWLEADER was acked before its log was on disk");
             assert!(core.persisted.current >= self.epoch, "NEWLEADER was acked before its epoch was on disk");
-            assert_eq!(core.epochs.current, self.epoch);
+            let turned = self.turn.is_some_and(|turn| turn.epoch == core.epochs.current);
+            assert!(turned || core.epochs.current == self.epoch);
         } else {
             assert_eq!(core.serving, Serving::No);
         }

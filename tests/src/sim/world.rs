@@ -6,6 +6,7 @@ use super::oracle::{Oracle, Tree, value};
 use bytes::Bytes;
 use fastrand::Rng;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::{Notification, PeerState, QuorumPacket, ToLeader, ToLearner, Transaction};
 use ringkeeper_quorum::zab::{Attempt, Config, Effect, Input, Link, Serving, Timing, Zab};
@@ -31,12 +32,16 @@ pub struct Settings {
     pub plain: bool,
     /// Bytes of applied transactions that a server keeps for learners.
     pub window_bytes: usize,
+    /// Most transactions in an epoch.
+    pub epoch_transactions_max: u32,
     /// How long everything goes wrong, in milliseconds.
     pub rage_ms: u64,
     /// Between two writes, in milliseconds.
     pub write_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// Whether an election ends as soon as a quorum agrees, heedless of who may know more.
+    pub hasty: bool,
     /// One in so many moments at which a server's role or log changes is its last; 0 for none.
     pub ambush: u32,
 }
@@ -52,9 +57,11 @@ impl Settings {
             hierarchical: voters >= 3 && rng.u8(0..8) == 0,
             plain: rng.u8(0..3) == 0,
             window_bytes: *rng.choice(&[0, 100, 400, 1 << 20]).expect("choices"),
+            epoch_transactions_max: *rng.choice(&[u32::MAX, u32::MAX, 20, 150]).expect("choices"),
             rage_ms: 10_000,
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
+            hasty: rng.u8(0..4) == 0,
             ambush: *rng.choice(&[0, 8, 30, 100]).expect("choices"),
         }
     }
@@ -123,6 +130,8 @@ pub struct World {
     pub network: Network,
     /// What must hold.
     pub oracle: Oracle,
+    /// How often a server that served its clients stopped to.
+    pub interruptions: u64,
     /// Prints what happens.
     pub trace: bool,
     members: Members,
@@ -169,6 +178,7 @@ impl World {
             settings,
             network: Network::default(),
             oracle: Oracle::default(),
+            interruptions: 0,
             trace: std::env::var_os("ZAB_TRACE").is_some(),
             members,
             seed,
@@ -237,11 +247,14 @@ impl World {
         server.pending.clear();
         server.log_syncing = false;
         server.epoch_syncing = false;
+        let finalize_ms = if self.settings.hasty { 0 } else { 200 };
+        let election = ElectionTiming { finalize_ms, ..ElectionTiming::default() };
         let config = Config {
             me: server.id,
             members: self.members.clone(),
-            timing: Timing { tick_ms: 100, init_limit: 10, sync_limit: 5, ..Timing::default() },
+            timing: Timing { tick_ms: 100, init_limit: 10, sync_limit: 5, election, ..Timing::default() },
             window_bytes: self.settings.window_bytes,
+            epoch_transactions_max: self.settings.epoch_transactions_max,
         };
         server.zab = Some(Zab::new(config, recovered));
         let mut out = Vec::new();
@@ -705,7 +718,10 @@ impl World {
         let server = &mut self.servers[index];
         let committed = server.zab.as_ref().expect("it runs").committed();
         match serving {
-            Serving::No => server.pending.clear(),
+            Serving::No => {
+                server.pending.clear();
+                self.interruptions += 1;
+            }
             Serving::Leader(epoch) => self.oracle.on_established(server.id, epoch, committed),
             Serving::Learner { leader, epoch, .. } => {
                 self.oracle.on_serving(server.id, leader, epoch, committed);
