@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 /// Entries of a ring's submission queue.
 const RING_ENTRIES: u32 = 1024;

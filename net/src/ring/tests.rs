@@ -1,0 +1,173 @@
+//! The laws of the ring, on the kernel, for both runtimes where both have a say.
+
+use super::*;
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+const RUNTIMES: [Runtime; 2] = [Runtime::Own, Runtime::TokioUring];
+
+/// A connection of this process with itself: the ring's end, and the end of a blocking peer.
+async fn pair() -> (Stream, TcpStream) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let listener = Listener::new(socket);
+    let peer = TcpStream::connect(address).expect("a connection");
+    (listener.accept().await.expect("the same connection").0, peer)
+}
+
+#[test]
+fn no_wake_up_from_another_thread_is_lost() {
+    const TURNS: usize = 20_000;
+    for runtime in RUNTIMES {
+        let [ping, pong] = [Wake::new(), Wake::new()];
+        let (their_ping, their_pong) = (ping.clone(), pong.clone());
+        let other = std::thread::spawn(move || {
+            run(runtime, async move {
+                for _ in 0..TURNS {
+                    their_ping.woken().await;
+                    their_pong.wake();
+                }
+            })
+        });
+        run(runtime, async move {
+            for _ in 0..TURNS {
+                ping.wake();
+                pong.woken().await;
+            }
+        })
+        .expect("a ring");
+        other.join().expect("no panic").expect("a ring");
+    }
+}
+
+#[test]
+fn what_is_written_is_what_the_peer_reads_and_back() {
+    for runtime in RUNTIMES {
+        run(runtime, async {
+            let (stream, mut peer) = pair().await;
+            let sent: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
+            let expected = sent.clone();
+            let echo = std::thread::spawn(move || {
+                let mut bytes = vec![0; 3_000_000];
+                peer.read_exact(&mut bytes).expect("all of it");
+                peer.write_all(&bytes).expect("all of it");
+            });
+            let (written, _) = stream.write_all(sent).await;
+            written.expect("a peer that reads");
+            let mut back = Vec::new();
+            let mut buffer = Vec::with_capacity(64 << 10);
+            while back.len() < expected.len() {
+                let (read, filled) = stream.read(buffer).await;
+                assert_eq!(read.expect("bytes"), filled.len());
+                assert!(!filled.is_empty(), "the peer is not done");
+                back.extend_from_slice(&filled);
+                buffer = filled;
+            }
+            assert!(back == expected);
+            echo.join().expect("no panic");
+        })
+        .expect("a ring");
+    }
+}
+
+#[test]
+fn the_kernel_keeps_the_buffer_of_a_read_that_nobody_waits_for() {
+    run(Runtime::Own, async {
+        let (stream, mut peer) = pair().await;
+        let reading = stream.clone();
+        let mut abandoned = Box::pin(async move { reading.read(Vec::with_capacity(4096)).await });
+        // The first poll gives the buffer to the kernel.
+        let pending = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(abandoned.as_mut().poll(context).is_pending())
+        });
+        assert!(pending.await);
+        sleep(Duration::from_millis(1)).await;
+        drop(abandoned);
+        // What the allocator would give out if the buffer were free.
+        let mine: Vec<Vec<u8>> = (0..64).map(|_| vec![0xa5; 4096]).collect();
+        peer.write_all(&[0xff; 4096]).expect("a reader");
+        drop(peer);
+        // Whichever of the two reads got the bytes: at the end both are done.
+        while stream.read(Vec::with_capacity(4096)).await.0.expect("an orderly end") > 0 {}
+        assert!(mine.iter().flatten().all(|byte| *byte == 0xa5));
+    })
+    .expect("a ring");
+}
+
+#[test]
+fn a_runtime_ends_though_reads_and_accepts_are_under_way() {
+    for runtime in RUNTIMES {
+        run(runtime, async {
+            let (stream, peer) = pair().await;
+            let listener = Listener::new(TcpListener::bind("127.0.0.1:0").expect("a port"));
+            spawn(async move {
+                let _ = stream.read(Vec::with_capacity(16)).await;
+                drop(peer);
+            });
+            spawn(async move {
+                let _ = listener.accept().await;
+            });
+            sleep(Duration::from_millis(1)).await;
+        })
+        .expect("a ring");
+    }
+}
+
+#[test]
+fn more_operations_than_the_ring_has_entries_all_complete() {
+    const WRITES: u64 = 3 * RING_ENTRIES as u64;
+    for runtime in RUNTIMES {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("written");
+        let inner = path.clone();
+        run(runtime, async move {
+            let file = File::new(std::fs::File::create(inner).expect("a file"));
+            let (left, all) = (Rc::new(Cell::new(WRITES)), Wake::new());
+            for i in 0..WRITES {
+                let (file, left, all) = (file.clone(), Rc::clone(&left), all.clone());
+                spawn(async move {
+                    let bytes = [i.to_le_bytes(), [0xee; 8]].concat();
+                    file.write_at(bytes, 0..8, i * 8).await.0.expect("room");
+                    left.set(left.get() - 1);
+                    if left.get() == 0 {
+                        all.wake();
+                    }
+                });
+            }
+            all.woken().await;
+            file.sync_data().await.expect("a disk");
+        })
+        .expect("a ring");
+        let written = std::fs::read(&path).expect("the file");
+        let expected: Vec<u8> = (0..WRITES).flat_map(u64::to_le_bytes).collect();
+        assert!(written == expected);
+    }
+}
+
+#[test]
+fn timers_end_in_the_order_of_their_moments_and_a_dropped_one_wakes_nobody() {
+    for runtime in RUNTIMES {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&order);
+        run(runtime, async move {
+            for ms in [9, 3, 6] {
+                let order = Rc::clone(&order);
+                spawn(async move {
+                    sleep(Duration::from_millis(ms)).await;
+                    order.borrow_mut().push(ms);
+                });
+            }
+            let mut dropped = Box::pin(sleep(Duration::from_millis(1)));
+            std::future::poll_fn(|context| {
+                assert!(dropped.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            drop(dropped);
+            sleep(Duration::from_millis(12)).await;
+        })
+        .expect("a ring");
+        assert_eq!(*seen.borrow(), [3, 6, 9]);
+    }
+}
