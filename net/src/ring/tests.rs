@@ -169,27 +169,27 @@ fn more_operations_than_the_ring_has_entries_all_complete() {
 
 #[test]
 fn timers_end_in_the_order_of_their_moments_and_a_dropped_one_wakes_nobody() {
-    for runtime in RUNTIMES {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let seen = Rc::clone(&order);
-        run(runtime, async move {
-            for ms in [9, 3, 6] {
-                let order = Rc::clone(&order);
-                spawn(async move {
-                    sleep(Duration::from_millis(ms)).await;
-                    order.borrow_mut().push(ms);
-                });
-            }
-            let mut dropped = Box::pin(sleep(Duration::from_millis(1)));
-            std::future::poll_fn(|context| {
-                assert!(dropped.as_mut().poll(context).is_pending());
-                Poll::Ready(())
-            })
-            .await;
-            drop(dropped);
-            sleep(Duration::from_millis(12)).await;
+    run(Runtime::Own, async {
+        let (order, all) = (Rc::new(RefCell::new(Vec::new())), Wake::new());
+        for ms in [90, 30, 60] {
+            let (order, all) = (Rc::clone(&order), all.clone());
+            spawn(async move {
+                sleep(Duration::from_millis(ms)).await;
+                order.borrow_mut().push(ms);
+                if order.borrow().len() == 3 {
+                    all.wake();
+                }
+            });
+        }
+        let mut dropped = Box::pin(sleep(Duration::from_millis(1)));
+        std::future::poll_fn(|context| {
+            assert!(dropped.as_mut().poll(context).is_pending());
+            Poll::Ready(())
         })
-        .expect("a ring");
-        assert_eq!(*seen.borrow(), [3, 6, 9]);
-    }
+        .await;
+        drop(dropped);
+        all.woken().await;
+        assert_eq!(*order.borrow(), [30, 60, 90]);
+    })
+    .expect("a ring");
 }
