@@ -33,7 +33,12 @@ impl LogLane {
 
     /// Begins a write; `wake` is woken when [`Self::take_written`] has it.
     pub fn write(&mut self, mut write: LogWrite, wake: &Wake) {
-        let (written, wake, sync) = (Rc::clone(&self.written), wake.clone(), self.sync);
+        let (written, wake) = (Rc::clone(&self.written), wake.clone());
+        let synced_after = match self.sync {
+            SyncMode::Fdatasync => true,
+            SyncMode::None => write.begins_segment(),
+            SyncMode::Dsync | SyncMode::Direct => false,
+        };
         let file = self.file(write.segment);
         let path = self.names.path(write.segment);
         let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
@@ -43,7 +48,7 @@ impl LogLane {
                 Ok(file) => {
                     let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
                     write.buffer = home;
-                    if result.is_ok() && sync == SyncMode::Fdatasync {
+                    if result.is_ok() && synced_after {
                         result = file.sync_data().await;
                     }
                     result

@@ -51,11 +51,13 @@ const PREVIOUS_END_AT: usize = PREVIOUS_SEQUENCE_AT + 8;
 const PREVIOUS_CHECKSUM_AT: usize = PREVIOUS_END_AT + 8;
 const ALIGNMENT_AT: usize = PREVIOUS_CHECKSUM_AT + 4;
 const FLAGS_AT: usize = ALIGNMENT_AT + 4;
-const UNUSED_AT: usize = FLAGS_AT + 4;
+const CAPACITY_AT: usize = FLAGS_AT + 4 + 4;
+const UNUSED_AT: usize = CAPACITY_AT + 8;
 const CHECKSUM_AT: usize = SEGMENT_HEADER_BYTES - 4;
-const _: () = assert!(UNUSED_AT == 68 && UNUSED_AT <= CHECKSUM_AT);
+const _: () = assert!(UNUSED_AT == 80 && UNUSED_AT <= CHECKSUM_AT);
 
 const FLAG_RECYCLED: u32 = 1;
+const FLAG_UNSYNCED: u32 = 2;
 
 const BATCH_MAGIC: [u8; 4] = *b"RKBT";
 const BATCH_MAGIC_AT: usize = 0;
@@ -171,6 +173,12 @@ pub struct SegmentHeader {
     pub alignment: Alignment,
     /// The file held another segment before, so what is behind its last batch is not zeros.
     pub recycled: bool,
+    /// Its batches behind the first were not made durable one by one, so a power failure may leave
+    /// holes among them.
+    pub unsynced: bool,
+    /// The file's length in bytes, durable before its first batch; zero if that was not noted. A
+    /// shorter file has lost its end.
+    pub capacity: u64,
 }
 
 /// Why the first 4 KiB of a file are not a segment's header.
@@ -215,7 +223,9 @@ impl SegmentHeader {
             put_u32(out, PREVIOUS_CHECKSUM_AT, link.checksum.0);
         }
         put_u32(out, ALIGNMENT_AT, self.alignment.bytes());
-        put_u32(out, FLAGS_AT, if self.recycled { FLAG_RECYCLED } else { 0 });
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        put_u32(out, FLAGS_AT, flag(self.recycled, FLAG_RECYCLED) | flag(self.unsynced, FLAG_UNSYNCED));
+        put_u64(out, CAPACITY_AT, self.capacity);
         let checksum = crc32c::crc32c(&out[..CHECKSUM_AT]);
         put_u32(out, CHECKSUM_AT, checksum);
         Checksum(checksum)
@@ -252,6 +262,8 @@ impl SegmentHeader {
             previous: (link.sequence.0 != 0).then_some(link),
             alignment,
             recycled: get_u32(bytes, FLAGS_AT) & FLAG_RECYCLED != 0,
+            unsynced: get_u32(bytes, FLAGS_AT) & FLAG_UNSYNCED != 0,
+            capacity: get_u64(bytes, CAPACITY_AT),
         };
         if header.previous.is_some_and(|link| link.sequence >= header.sequence) {
             return Err(HeaderFault::Damaged("it follows a segment that is not before it"));
@@ -304,6 +316,13 @@ impl BatchHeader {
         let checksum = Self::checksum(database, out);
         put_u32(out, BATCH_CHECKSUM_AT, checksum.0);
         checksum
+    }
+
+    /// Whether what may be a damaged header still has a batch's magic, or its place.
+    pub fn resembles(bytes: &[u8], sequence: Sequence, offset: u64) -> bool {
+        let Some(bytes) = bytes.get(..BATCH_HEADER_BYTES) else { return false };
+        bytes[BATCH_MAGIC_AT..BATCH_CHECKSUM_AT] == BATCH_MAGIC
+            || (get_u64(bytes, BATCH_SEQUENCE_AT), get_u64(bytes, BATCH_OFFSET_AT)) == (sequence.0, offset)
     }
 
     /// Reads a header from the beginning of `bytes`, with the batch's checksum. `None` if there is no
@@ -363,6 +382,8 @@ mod tests {
             previous: Some(Link { sequence: Sequence(2), end: 8192, checksum: Checksum(0xa1b2_c3d4) }),
             alignment: Alignment::SECTOR,
             recycled: true,
+            unsynced: true,
+            capacity: 0x40_0000,
         }
     }
 
@@ -388,7 +409,7 @@ mod tests {
         let mut bytes = [0xff; SEGMENT_HEADER_BYTES];
         let checksum = header().encode(&mut bytes);
         assert_eq!(
-            hex(&bytes[..72]),
+            hex(&bytes[..80]),
             concat!(
                 "524b4c47",         // magic
                 "01000000",         // version
@@ -400,12 +421,13 @@ mod tests {
                 "0020000000000000", // previous end
                 "d4c3b2a1",         // previous checksum
                 "00020000",         // alignment
-                "01000000",         // flags: recycled
-                "00000000",
+                "03000000",         // flags: recycled, unsynced
+                "00000000",         // nothing
+                "0000400000000000", // capacity
             )
         );
         assert!(bytes[UNUSED_AT..CHECKSUM_AT].iter().all(|&byte| byte == 0));
-        assert_eq!(hex(&bytes[CHECKSUM_AT..]), "7511fc8e");
+        assert_eq!(hex(&bytes[CHECKSUM_AT..]), "b764ee63");
         assert_eq!(SegmentHeader::decode(&bytes), Ok((header(), checksum)));
     }
 

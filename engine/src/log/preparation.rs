@@ -95,8 +95,9 @@ pub(super) struct Preparation {
     spare_bytes: u64,
     zeroed: u64,
     wanted: u64,
-    synced: bool,
     recycled: bool,
+    /// The disk was full at the last attempt, and no file was finished since.
+    disk_is_full: bool,
     retry_at_us: Option<u64>,
     /// No zeros before this time, unless the log needs them.
     pause_until_us: u64,
@@ -112,16 +113,17 @@ pub(super) struct Prepared {
 }
 
 impl Preparation {
-    /// Of a segment that has `bytes`, as spares have. `synced` is false where no write of the log is.
-    pub fn new(sequence: Sequence, bytes: u64, synced: bool) -> Preparation {
+    /// Of a segment that has `bytes`, as spares have. Its file is made durable in every sync mode, so that
+    /// recovery can tell what a crash leaves.
+    pub fn new(sequence: Sequence, bytes: u64) -> Preparation {
         Preparation {
             sequence,
             stage: Stage::Create,
             spare_bytes: bytes,
             zeroed: 0,
             wanted: bytes,
-            synced,
             recycled: false,
+            disk_is_full: false,
             retry_at_us: None,
             pause_until_us: 0,
         }
@@ -149,7 +151,7 @@ impl Preparation {
 
     /// Whether the disk was full at the last attempt.
     pub fn waits_for_space(&self) -> bool {
-        self.retry_at_us.is_some()
+        self.disk_is_full
     }
 
     /// When the next step is due, if it has to wait.
@@ -195,6 +197,7 @@ impl Preparation {
             self.stage = Stage::Create;
             self.zeroed = 0;
             self.recycled = false;
+            self.disk_is_full = true;
             self.retry_at_us = Some(now_us + DISK_FULL_RETRY_US);
             return Ok(());
         }
@@ -210,7 +213,10 @@ impl Preparation {
             }
             // More may have been asked for while the sync was on its way.
             Upkeep::Sync { .. } if self.stage == Stage::Sync => self.stage = Stage::SyncDirectory,
-            Upkeep::SyncDirectory if self.stage == Stage::SyncDirectory => self.stage = Stage::Ready,
+            Upkeep::SyncDirectory if self.stage == Stage::SyncDirectory => {
+                self.stage = Stage::Ready;
+                self.disk_is_full = false;
+            }
             Upkeep::Sync { .. } | Upkeep::SyncDirectory | Upkeep::Close { .. } | Upkeep::Remove { .. } => {}
         }
         if self.zeroed > 0 {
@@ -221,11 +227,7 @@ impl Preparation {
 
     fn filled_to(&mut self, bytes: u64) {
         self.zeroed = bytes;
-        self.stage = match () {
-            () if bytes < self.wanted => Stage::Zero,
-            () if self.synced => Stage::Sync,
-            () => Stage::Ready,
-        };
+        self.stage = if bytes < self.wanted { Stage::Zero } else { Stage::Sync };
     }
 }
 
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_file_is_durable_under_its_name_before_it_is_used() {
         let sequence = Sequence(4);
-        let mut preparation = Preparation::new(sequence, ZERO_STEP_BYTES + 4096, true);
+        let mut preparation = Preparation::new(sequence, ZERO_STEP_BYTES + 4096);
         assert_eq!(
             steps_until_ready(&mut preparation),
             [
@@ -281,7 +283,7 @@ mod tests {
     fn growing_while_a_sync_is_in_flight_syncs_again() {
         let syncs = [Upkeep::Sync { sequence: Sequence(4) }, Upkeep::SyncDirectory];
         for (steps, expected) in [2, 3].into_iter().zip(syncs) {
-            let mut preparation = Preparation::new(Sequence(4), 8192, true);
+            let mut preparation = Preparation::new(Sequence(4), 8192);
             for _ in 0..steps {
                 let step = preparation.next(0, None, true).unwrap();
                 preparation.completed(step, Ok(()), 0).unwrap();
@@ -299,7 +301,7 @@ mod tests {
     #[test]
     fn a_full_disk_begins_anew_later_and_another_failure_is_fatal() {
         let full = || IoFailure { errno: Some(28), message: "no space".into() };
-        let mut preparation = Preparation::new(Sequence(4), 8192, true);
+        let mut preparation = Preparation::new(Sequence(4), 8192);
         for failing in 0..4 {
             for _ in 0..failing {
                 let step = preparation.next(0, None, true).unwrap();
@@ -314,7 +316,7 @@ mod tests {
                 Some(Upkeep::Create { sequence: Sequence(4) }),
                 "step {failing}"
             );
-            preparation = Preparation::new(Sequence(4), 8192, true);
+            preparation = Preparation::new(Sequence(4), 8192);
         }
         let step = preparation.next(0, None, true).unwrap();
         let failure = IoFailure { errno: Some(5), message: "I/O error".into() };
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn a_spare_becomes_a_segment_without_a_byte_written() {
         let (sequence, spare) = (Sequence(4), Sequence(2));
-        let mut preparation = Preparation::new(sequence, 8192, true);
+        let mut preparation = Preparation::new(sequence, 8192);
         let rename = preparation.next(0, Some(spare), false).unwrap();
         assert_eq!(rename, Upkeep::Rename { spare, sequence });
         preparation.completed(rename, Ok(()), 0).unwrap();
@@ -337,7 +339,7 @@ mod tests {
 
     #[test]
     fn zeros_pause_unless_the_log_would_wait() {
-        let mut preparation = Preparation::new(Sequence(4), 4 * ZERO_STEP_BYTES, true);
+        let mut preparation = Preparation::new(Sequence(4), 4 * ZERO_STEP_BYTES);
         for now_us in [0, 0] {
             let step = preparation.next(now_us, None, false).unwrap();
             preparation.completed(step, Ok(()), now_us).unwrap();

@@ -92,6 +92,13 @@ pub fn header_in_place(
         .filter(|(header, _)| header.sequence == sequence && header.offset == offset)
 }
 
+/// Whether a write to `position` left something at its beginning, though no whole header. In a recycled
+/// file the bytes of an earlier segment have that place too: a whole header there is no trace.
+pub fn traces(database: DatabaseId, position: &Position, bytes: &[u8]) -> bool {
+    BatchHeader::resembles(bytes, position.sequence, position.offset)
+        && BatchHeader::decode(database, bytes).is_none()
+}
+
 /// The header of the batch that continues the log at `position`; `bytes` begins there.
 pub fn next_header(
     database: DatabaseId,

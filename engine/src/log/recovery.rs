@@ -1,29 +1,37 @@
 //! The log after a crash: what is read, what is cut, what is refused.
 //!
-//! A crash can only harm the one write that was in flight, and nothing was written behind that. So:
+//! A crash can only harm the one write that was in flight, and nothing was written behind that; a
+//! segment's file has its name and its whole length on disk before that write. So:
 //!
 //! | found | verdict |
 //! |---|---|
 //! | batches up to a clean end | `Clean` |
-//! | a damaged batch or segment beginning, no batch behind it | `TornTail`: cut, it was never acknowledged |
+//! | a damaged batch or segment beginning, no batch behind it | `TornTail`: cut |
 //! | a damaged batch or header, a batch of ours behind it | `Corrupt`: refused |
+//! | the same in a segment that says that it was written without syncs | `Hole`: cut |
+//! | a segment shorter than it was, or nothing left of it and a later one there | `Corrupt`: refused |
 //! | a segment that the chain names is missing, or numbers are | `Gap`: refused |
 //! | an undamaged header of another version or database | `UnknownVersion`, `ForeignDatabase`: refused |
 //! | the log begins behind the zxid that the checkpoint reaches | `BeginsLate`: refused |
 //!
-//! Of two things that look alike, bit rot in the very last batch and a torn write, the second is
-//! assumed; `LogWriter::mark` at an orderly stop puts a batch behind the last one.
+//! Two things look alike: a torn write, and damage to the very last batch, which was acknowledged. The
+//! log alone cannot tell them apart, so it says which write it cuts, and whoever knows from elsewhere
+//! how far the log was durable (a checkpoint, the data directory's mark) refuses a log that ends before.
+//! `LogWriter::mark` at an orderly stop puts a batch behind the last one, so that the damage has an
+//! offset too.
 
 use std::fmt;
 
 use super::format::{
     BatchHeader, Checksum, DatabaseId, HeaderFault, Link, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
 };
-use super::reader::{BatchFault, Entries, Position, entries, header_in_place, next_header};
+use super::reader::{BatchFault, Entries, Position, entries, header_in_place, next_header, traces};
 use crate::id::Zxid;
 
 /// Bytes read at a time, unless one batch is longer.
 const READ_BYTES: usize = 1 << 20;
+/// No file is shorter once it is prepared: a header and a batch.
+const UNUSED_BYTES_MIN: u64 = SEGMENT_HEADER_BYTES as u64 + SECTOR_BYTES;
 /// Where batches can begin when the header that would say is damaged.
 const SECTOR_BYTES: u64 = 512;
 
@@ -87,14 +95,25 @@ pub struct Cut {
 pub enum Verdict {
     /// Everything that was written is whole.
     Clean,
-    /// The last write did not complete; it was never acknowledged and counts no more.
+    /// The last write is not whole and nothing is behind it: what a crash in the middle of it leaves.
+    /// It counts no more.
     TornTail {
         /// In which segment.
         segment: Sequence,
         /// Where it began, in bytes.
         offset: u64,
-        /// From there to the last byte that is not zero.
-        lost_bytes: u64,
+        /// What is not whole.
+        why: String,
+    },
+    /// A batch is damaged or missing among others, in a segment that was written without syncs: what
+    /// a power failure leaves then. The log counts up to there.
+    Hole {
+        /// In which segment.
+        segment: Sequence,
+        /// Where, in bytes.
+        offset: u64,
+        /// What is there.
+        why: String,
     },
     /// What was durable is damaged.
     Corrupt {
@@ -136,7 +155,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether a server may go on from what was read.
     pub fn is_sound(&self) -> bool {
-        matches!(self, Verdict::Clean | Verdict::TornTail { .. })
+        matches!(self, Verdict::Clean | Verdict::TornTail { .. } | Verdict::Hole { .. })
     }
 }
 
@@ -144,10 +163,15 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Clean => f.write_str("the log is clean"),
-            Verdict::TornTail { segment, offset, lost_bytes } => write!(
+            Verdict::TornTail { segment, offset, why } => write!(
                 f,
-                "the last write did not complete (segment {segment}, offset {offset}, {lost_bytes} bytes): \
-                 cut, it was never acknowledged"
+                "the log's last write, in segment {segment} at offset {offset}, is not whole ({why}), as a \
+                 crash in the middle of it leaves it: cut"
+            ),
+            Verdict::Hole { segment, offset, why } => write!(
+                f,
+                "the log was written without syncs (log.sync=none) and has a hole in segment {segment} at \
+                 offset {offset} ({why}): cut, the transactions behind it are lost"
             ),
             Verdict::Corrupt { segment, offset, why } => {
                 write!(f, "the log is damaged in segment {segment} at offset {offset}: {why}")
@@ -174,12 +198,20 @@ pub struct Recovery {
     /// How many transactions were delivered.
     pub entries: u64,
     tail: Tail,
+    unused: Vec<Sequence>,
 }
 
 impl Recovery {
     /// The end to continue from; the verdict instead where nothing may continue.
     pub fn tail(&self) -> Result<Tail, &Verdict> {
         if self.verdict.is_sound() { Ok(self.tail) } else { Err(&self.verdict) }
+    }
+
+    /// Prepared segments behind the one that a writer begins: each is to be removed, in this order and
+    /// durably, before there is a writer. What it prepares anew would else look like a segment that lost
+    /// its content, with a later one behind it.
+    pub fn unused(&self) -> &[Sequence] {
+        &self.unused
     }
 }
 
@@ -211,13 +243,14 @@ pub fn recover<S: SegmentSource>(
         }
         Ok(())
     });
-    match result {
-        Ok((verdict, tail)) => Ok(Recovery { verdict, entries: count, tail }),
-        Err(Stop::Verdict(verdict)) => {
-            Ok(Recovery { verdict, entries: count, tail: Tail::origin(after, Sequence::FIRST) })
-        }
-        Err(Stop::Io(error)) => Err(error),
-    }
+    let (verdict, tail) = match result {
+        Ok(found) => found,
+        Err(Stop::Verdict(verdict)) => (verdict, Tail::origin(after, Sequence::FIRST)),
+        Err(Stop::Io(error)) => return Err(error),
+    };
+    let files = if verdict.is_sound() { source.segments() } else { Vec::new() };
+    let unused = files.iter().map(|file| file.sequence).filter(|sequence| *sequence > tail.next_sequence);
+    Ok(Recovery { verdict, entries: count, tail, unused: unused.rev().collect() })
 }
 
 /// Where to cut so that `last_kept` is the last transaction that is left; the log is known from `after`
@@ -272,16 +305,20 @@ enum Header {
 enum Beginning {
     /// Header and first batch are whole.
     Written(SegmentHeader, Checksum),
-    /// Neither is: prepared and not yet used, or torn at its first write.
-    Unwritten { lost_bytes: u64 },
+    /// Prepared and not used.
+    Unused,
+    /// Its first write, of header and first batch, is not whole.
+    Torn(String),
 }
 
 /// What lies behind the last whole batch of a segment.
 enum Rest {
     /// A batch that was written to this place.
     Batch(u64),
-    /// None; so many bytes up to the last that is not zero.
-    Nothing { nonzero_bytes: u64 },
+    /// None, but bytes that are not zero.
+    Remains,
+    /// None.
+    Nothing,
 }
 
 #[derive(Clone, Copy)]
@@ -357,28 +394,34 @@ impl<'s, S: SegmentSource> Log<'s, S> {
                 Err(Verdict::Corrupt { segment, offset: 0, why }.into())
             }
             Ok((header, _)) if header.sequence < segment => Ok(Header::Earlier),
+            Ok((header, _)) if file.bytes < header.capacity => {
+                let why = format!("the file ends here and was {} bytes long", header.capacity);
+                Err(Verdict::Corrupt { segment, offset: file.bytes, why }.into())
+            }
             Ok((header, checksum)) => Ok(Header::Own(header, checksum)),
         }
     }
 
-    /// Looks for a batch of this segment at or behind `from`.
+    /// Looks for a batch of this segment at or behind `from`, and for anything at or behind `begin`.
     fn rest(&mut self, file: SegmentFile, from: u64, begin: u64) -> Result<Rest, Stop<S::Error>> {
         let database = self.database;
-        let mut nonzero_end = begin;
+        let mut rest = Rest::Nothing;
         let mut offset = begin;
         while offset < file.bytes {
             let piece = self.read(file, offset, READ_BYTES)?;
             for (index, sector) in piece.chunks(SECTOR_BYTES as usize).enumerate() {
-                let Some(last) = sector.iter().rposition(|&byte| byte != 0) else { continue };
+                if sector.iter().all(|&byte| byte == 0) {
+                    continue;
+                }
+                rest = Rest::Remains;
                 let at = offset + index as u64 * SECTOR_BYTES;
-                nonzero_end = at + last as u64 + 1;
                 if at >= from && header_in_place(database, file.sequence, at, sector).is_some() {
                     return Ok(Rest::Batch(at));
                 }
             }
             offset += piece.len() as u64;
         }
-        Ok(Rest::Nothing { nonzero_bytes: nonzero_end - begin })
+        Ok(rest)
     }
 
     fn corrupt<T>(file: SegmentFile, offset: u64, why: impl fmt::Display) -> Result<T, Stop<S::Error>> {
@@ -387,11 +430,12 @@ impl<'s, S: SegmentSource> Log<'s, S> {
 
     fn beginning(&mut self, file: SegmentFile) -> Result<Beginning, Stop<S::Error>> {
         let first = SEGMENT_HEADER_BYTES as u64;
-        let (why, recycled) = match self.header(file)? {
+        // What a recycled file held before is no trace of a write.
+        let (why, old_content) = match self.header(file)? {
             Header::Own(header, checksum) => match self.batch(file, &Position::begin(&header, checksum))? {
                 Ok(_) => return Ok(Beginning::Written(header, checksum)),
                 Err(fault) if !fault.can_be_torn() => return Self::corrupt(file, first, fault),
-                Err(fault) => (fault.to_string(), header.recycled),
+                Err(fault) => (fault.to_string(), false),
             },
             Header::Earlier => ("the segment's header is an earlier segment's".to_string(), true),
             Header::Damaged(why) => (format!("the segment's header is damaged ({why})"), false),
@@ -400,8 +444,8 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         // durable.
         match self.rest(file, first + SECTOR_BYTES, 0)? {
             Rest::Batch(at) => Self::corrupt(file, 0, format!("{why}, yet a later batch is at offset {at}")),
-            Rest::Nothing { .. } if recycled => Ok(Beginning::Unwritten { lost_bytes: 0 }),
-            Rest::Nothing { nonzero_bytes } => Ok(Beginning::Unwritten { lost_bytes: nonzero_bytes }),
+            Rest::Remains if !old_content => Ok(Beginning::Torn(why)),
+            Rest::Remains | Rest::Nothing => Ok(Beginning::Unused),
         }
     }
 
@@ -431,9 +475,16 @@ impl<'s, S: SegmentSource> Log<'s, S> {
                     self.no_gap_behind(index + 1, header.sequence.next())?;
                     return Ok(Newest { written: Some(Written { file, header, checksum }), torn });
                 }
-                Beginning::Unwritten { lost_bytes: 0 } => {}
-                Beginning::Unwritten { lost_bytes } => {
-                    torn = Some(Verdict::TornTail { segment: file.sequence, offset: 0, lost_bytes });
+                // A segment is prepared in full before it is begun, and the next only then.
+                Beginning::Unused | Beginning::Torn(_)
+                    if file.bytes < UNUSED_BYTES_MIN && index + 1 < self.files.len() =>
+                {
+                    let why = "the file ends here, yet a later segment was prepared";
+                    return Self::corrupt(file, file.bytes, why);
+                }
+                Beginning::Unused => {}
+                Beginning::Torn(why) => {
+                    torn = Some(Verdict::TornTail { segment: file.sequence, offset: 0, why });
                 }
             }
         }
@@ -490,8 +541,10 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         let mut chain = self.chain(newest, after)?;
         while let Some(segment) = chain.pop() {
             let next = chain.last().map(|next| next.header);
-            let (end, verdict) = self.walk_segment(&segment, next, visit)?;
-            if next.is_none() {
+            // A later segment that was synced proves that this one was durable by then.
+            let may_have_holes = segment.header.unsynced && chain.iter().all(|later| later.header.unsynced);
+            let (end, verdict) = self.walk_segment(&segment, next, may_have_holes, visit)?;
+            if next.is_none() || matches!(verdict, Verdict::Hole { .. }) {
                 // A checkpoint that reaches beyond the log came from elsewhere: the log begins anew.
                 let tail = if end.last_zxid < after {
                     Tail::origin(after, next_sequence)
@@ -509,6 +562,7 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         &mut self,
         segment: &Written,
         next: Option<SegmentHeader>,
+        may_have_holes: bool,
         visit: Visit<'_>,
     ) -> Result<(Position, Verdict), Stop<S::Error>> {
         let file = segment.file;
@@ -533,10 +587,14 @@ impl<'s, S: SegmentSource> Log<'s, S> {
                     }
                     position = behind;
                 }
-                Err(fault) if next.is_some() || !fault.can_be_torn() => {
-                    return Self::corrupt(file, position.offset, fault);
+                Err(fault) if fault.can_be_torn() && next.is_none() => {
+                    return Ok((position, self.torn(segment, &position, fault)?));
                 }
-                Err(fault) => return Ok((position, self.torn(segment, &position, fault)?)),
+                Err(fault) if fault.can_be_torn() && may_have_holes => {
+                    let (segment, offset) = (file.sequence, position.offset);
+                    return Ok((position, Verdict::Hole { segment, offset, why: fault.to_string() }));
+                }
+                Err(fault) => return Self::corrupt(file, position.offset, fault),
             }
         }
     }
@@ -549,18 +607,23 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         fault: BatchFault,
     ) -> Result<Verdict, Stop<S::Error>> {
         let (file, offset) = (segment.file, position.offset);
+        let database = self.database;
+        let sector = self.read(file, offset, SECTOR_BYTES as usize)?;
+        // A recycled file's older batches are no trace of a write here.
+        let begun = fault != BatchFault::NoBatch || traces(database, position, sector);
+        let segment_number = file.sequence;
         match self.rest(file, offset + SECTOR_BYTES, offset)? {
             Rest::Batch(at) => {
-                Self::corrupt(file, offset, format!("{fault}, yet a later batch is at offset {at}"))
+                let why = format!("{fault}, yet a later batch is at offset {at}");
+                if segment.header.unsynced {
+                    return Ok(Verdict::Hole { segment: segment_number, offset, why });
+                }
+                Self::corrupt(file, offset, why)
             }
-            Rest::Nothing { nonzero_bytes: 0 } => Ok(Verdict::Clean),
-            // What a recycled file held before is no loss.
-            Rest::Nothing { .. } if segment.header.recycled && fault == BatchFault::NoBatch => {
-                Ok(Verdict::Clean)
+            Rest::Remains if begun || !segment.header.recycled => {
+                Ok(Verdict::TornTail { segment: segment_number, offset, why: fault.to_string() })
             }
-            Rest::Nothing { nonzero_bytes } => {
-                Ok(Verdict::TornTail { segment: file.sequence, offset, lost_bytes: nonzero_bytes })
-            }
+            Rest::Remains | Rest::Nothing => Ok(Verdict::Clean),
         }
     }
 }

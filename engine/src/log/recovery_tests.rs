@@ -6,7 +6,7 @@ use super::format::{Checksum, Link, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader::SegmentReader;
 use super::recovery::{Cut, Tail, Verdict, find_cut, recover};
 use super::simulated_disk::{Fate, Image, SimulatedDisk};
-use super::writer::{IoFailure, LogError, LogWriter, Settings};
+use super::writer::{IoFailure, LogError, LogWriter, Settings, SyncMode};
 use crate::id::Zxid;
 use crate::log::{DatabaseId, Sequence};
 
@@ -24,6 +24,15 @@ fn session(count: u64) -> Session {
         session.settle();
     }
     assert_eq!(session.acknowledged, Zxid(count));
+    session
+}
+
+fn session_of(sync: SyncMode, count: u64) -> Session {
+    let mut session = Session::with(SimulatedDisk::default(), origin(), sync);
+    for zxid in 1..=count {
+        session.append(zxid);
+        session.settle();
+    }
     session
 }
 
@@ -81,8 +90,71 @@ fn row_no_log_and_empty_files() {
     let mut image = Image::default();
     assert_eq!(recovered(&mut image), (Verdict::Clean, vec![], Some(origin())));
     image.files.insert(Sequence(1), vec![]);
-    image.files.insert(Sequence(2), vec![0; 12288]);
     assert_eq!(recovered(&mut image), (Verdict::Clean, vec![], Some(origin())));
+    image.files.insert(Sequence(1), vec![0; 12288]);
+    image.files.insert(Sequence(2), vec![]);
+    assert_eq!(recovered(&mut image), (Verdict::Clean, vec![], Some(origin())));
+    assert!(!image.files.contains_key(&Sequence(2)), "the second is not used");
+}
+
+#[test]
+fn row_empty_segment_with_a_prepared_one_behind_it() {
+    let whole = image(&session(40));
+    let last = newest(&whole);
+    assert!(whole.files.contains_key(&Sequence(last + 1)), "the next one is prepared");
+    for length in [0, 100, 4096] {
+        let mut image = whole.clone();
+        file(&mut image, last).truncate(length);
+        assert_corrupt(&image, last, length);
+    }
+}
+
+#[test]
+fn row_hole_in_a_log_without_syncs_is_cut_and_said() {
+    let session = session_of(SyncMode::None, 40);
+    let whole = image(&session);
+    let last = newest(&whole);
+    for sequence in 1..=last {
+        let offsets = batch_offsets(&whole, sequence);
+        for (number, &at) in offsets[..offsets.len() - 1].iter().enumerate().skip(1) {
+            let mut image = whole.clone();
+            file(&mut image, sequence)[at..at + 512].fill(0);
+            let lost = (sequence, number) == (last, offsets.len() - 2);
+            let (verdict, found, tail) = recovered(&mut image);
+            match verdict {
+                Verdict::Hole { segment: Sequence(found), offset, .. } if !lost => {
+                    assert_eq!((found, offset), (sequence, at as u64));
+                }
+                // Nothing is behind the last one, and of one sector nothing is left.
+                Verdict::Clean | Verdict::TornTail { .. } if lost => {}
+                other => panic!("{sequence} {number}: {other}"),
+            }
+            let last_found = *found.last().unwrap();
+            assert_eq!(found, up_to(last_found));
+            let mut session = Session::new(image.into(), tail.unwrap());
+            session.append(last_found + 1);
+            session.settle();
+            let after = recovered(&mut session.disk.crash(|| Fate::New));
+            assert_eq!((after.0, after.1), (Verdict::Clean, up_to(last_found + 1)), "what was cut stays cut");
+        }
+        // A segment's first write was synced in this mode too.
+        let mut image = whole.clone();
+        file(&mut image, sequence)[8] ^= 1;
+        assert_corrupt(&image, sequence, 0);
+    }
+}
+
+#[test]
+fn row_hole_before_a_segment_with_syncs_is_corruption() {
+    let mut image = image(&session_of(SyncMode::None, 20));
+    let (_, _, tail) = recovered(&mut image);
+    let mut session = Session::new(image.into(), tail.unwrap());
+    session.append(21);
+    session.settle();
+    let mut image = self::image(&session);
+    let at = batch_offsets(&image, 1)[1];
+    file(&mut image, 1)[at] ^= 1;
+    assert_corrupt(&image, 1, at);
 }
 
 #[test]
@@ -214,11 +286,14 @@ fn row_missing_segment() {
 #[test]
 fn row_shortened_segment() {
     let whole = image(&session(40));
-    let offsets = batch_offsets(&whole, 1);
-    for &at in &offsets[1..offsets.len() - 1] {
-        let mut image = whole.clone();
-        file(&mut image, 1).truncate(at);
-        assert_corrupt(&image, 1, at);
+    for sequence in [1, newest(&whole)] {
+        let offsets = batch_offsets(&whole, sequence);
+        let length = whole.files[&Sequence(sequence)].len();
+        for at in offsets.into_iter().filter(|at| *at < length) {
+            let mut image = whole.clone();
+            file(&mut image, sequence).truncate(at);
+            assert_corrupt(&image, sequence, at);
+        }
     }
     let mut image = whole.clone();
     file(&mut image, 1).clear();
@@ -265,6 +340,15 @@ fn row_recycled_segment_with_old_content() {
     *file(&mut image, last) = begun;
     let (verdict, found, _) = recovered(&mut image);
     assert_eq!((verdict, found.last()), (Verdict::Clean, kept.last()));
+
+    // Its only batch is damaged: old content behind it does not make that clean.
+    for damage in [FIRST_BATCH + 3, FIRST_BATCH + 20, FIRST_BATCH + 60] {
+        let mut image = image.clone();
+        file(&mut image, last)[damage] ^= 1;
+        let (verdict, found, _) = recovered(&mut image);
+        assert!(matches!(verdict, Verdict::TornTail { segment: Sequence(s), .. } if s == last), "{verdict}");
+        assert_eq!(found.last().unwrap() + 1, kept[0]);
+    }
 }
 
 #[test]
@@ -309,22 +393,14 @@ fn row_transaction_that_cannot_be_decoded() {
 }
 
 #[test]
-fn every_truncation_is_seen_or_cuts_only_the_last_batch() {
+fn every_truncation_is_seen() {
     let whole = image(&session(9));
     assert_eq!(newest(&whole), 1);
-    let offsets = batch_offsets(&whole, 1);
-    let bytes = whole.files[&Sequence(1)].clone();
-    for length in 0..bytes.len() {
+    for length in 0..whole.files[&Sequence(1)].len() {
         let mut image = whole.clone();
         file(&mut image, 1).truncate(length);
-        let (verdict, found, _) = recovered(&mut image);
-        let batches_left = offsets[1..].iter().filter(|&&end| end <= length).count();
-        match verdict {
-            Verdict::Clean | Verdict::TornTail { .. } => {
-                // Padding is no loss.
-                assert!(found.len() >= batches_left && found == up_to(found.len() as u64), "{length}");
-            }
-            Verdict::Corrupt { .. } => assert!(length < offsets[offsets.len() - 1]),
+        match verdict(&image) {
+            Verdict::Corrupt { offset, .. } => assert_eq!(offset, length as u64),
             other => panic!("{length}: {other}"),
         }
     }

@@ -36,7 +36,8 @@ pub enum SyncMode {
     Dsync,
     /// The file is opened with O_DIRECT and O_DSYNC.
     Direct,
-    /// Not at all: a power failure may lose what was acknowledged (`forceSync=no`).
+    /// Not at all, but for a segment's first write: a power failure may lose what was acknowledged
+    /// (`forceSync=no`).
     None,
 }
 
@@ -141,6 +142,12 @@ impl LogWrite {
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.range.clone()]
     }
+
+    /// Whether this is a segment's first write, which `SyncMode::None` makes durable too: so all that
+    /// a power failure can damage in that mode is batches behind a header that says so.
+    pub fn begins_segment(&self) -> bool {
+        self.offset == 0
+    }
 }
 
 /// Proof that the log is on stable storage up to a zxid. Only the writer makes one.
@@ -209,7 +216,6 @@ impl LogWriter {
     pub fn new(settings: Settings, database: DatabaseId, tail: Tail) -> LogWriter {
         assert!(settings.segment_bytes.is_multiple_of(SEGMENT_HEADER_BYTES as u64));
         assert!(settings.segment_bytes > SEGMENT_HEADER_BYTES as u64);
-        let synced = settings.sync != SyncMode::None;
         LogWriter {
             settings,
             database,
@@ -220,7 +226,7 @@ impl LogWriter {
             durable: tail.zxid,
             current: None,
             marked: false,
-            preparation: Preparation::new(tail.next_sequence, settings.segment_bytes, synced),
+            preparation: Preparation::new(tail.next_sequence, settings.segment_bytes),
             closing: VecDeque::new(),
             spares: VecDeque::new(),
             surplus: VecDeque::new(),
@@ -300,6 +306,8 @@ impl LogWriter {
                 previous: self.link,
                 alignment: self.settings.alignment,
                 recycled: current.recycled,
+                unsynced: self.settings.sync == SyncMode::None,
+                capacity: current.capacity,
             })
         } else {
             self.link.expect("a segment with a batch").checksum
@@ -518,8 +526,7 @@ impl LogWriter {
         let capacity = SEGMENT_HEADER_BYTES as u64 + padded.next_multiple_of(SEGMENT_HEADER_BYTES as u64);
         let prepared = self.preparation.ready_for(capacity)?;
         let sequence = self.preparation.sequence();
-        let synced = self.settings.sync != SyncMode::None;
-        self.preparation = Preparation::new(sequence.next(), self.settings.segment_bytes, synced);
+        self.preparation = Preparation::new(sequence.next(), self.settings.segment_bytes);
         let begun = Current { sequence, offset: 0, capacity: prepared.bytes, recycled: prepared.recycled };
         if let Some(old) = self.current.replace(begun) {
             self.closing.push_back(old.sequence);

@@ -138,6 +138,7 @@ impl SegmentFiles {
         file.write_all_at(write.bytes(), write.offset)?;
         match self.sync {
             SyncMode::Fdatasync => file.sync_data(),
+            SyncMode::None if write.begins_segment() => file.sync_data(),
             SyncMode::Dsync | SyncMode::Direct | SyncMode::None => Ok(()),
         }
     }
