@@ -1,12 +1,12 @@
 //! Work that blocks and that no reply waits for, each kind on a thread of its own: the log's
-//! upkeep (the next segment is prepared there) and checkpoints.
+//! upkeep (the next segment is prepared there), its marks, and checkpoints.
 
 use crate::disk::{CheckpointFile, DataDirectory, DiskError, SegmentFiles};
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::id::{SessionId, Zxid};
-use ringkeeper_engine::log::{IoFailure, SegmentFile, SyncMode, Upkeep};
+use ringkeeper_engine::log::{SegmentFile, SyncMode, Upkeep};
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_quorum::step::Input;
@@ -57,6 +57,34 @@ pub struct CheckpointPolicy {
     pub keep: Option<usize>,
 }
 
+/// Starts the thread that writes the log's marks.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start_marks(
+    directory: Arc<DataDirectory>,
+    sync: SyncMode,
+    results: Results,
+) -> std::io::Result<Sender<Zxid>> {
+    let (jobs, work) = channel::<Zxid>();
+    thread::Builder::new().name("log-mark".into()).spawn(move || {
+        for upto in work {
+            let marked = make_durable(&directory, sync).and_then(|()| directory.write_mark(upto));
+            results.put(Input::Marked(marked.map_err(|error| error.to_failure())));
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Where the log's writes are not made durable one by one, makes them so. What says that the log reaches
+/// up to somewhere, a mark or a checkpoint, must be true after a power failure too.
+fn make_durable(directory: &DataDirectory, sync: SyncMode) -> Result<(), DiskError> {
+    match sync {
+        SyncMode::None => SegmentFiles::new(directory, sync).sync_all(),
+        SyncMode::Fdatasync | SyncMode::Dsync | SyncMode::Direct => Ok(()),
+    }
+}
+
 /// Starts the thread of the log's upkeep.
 ///
 /// # Errors
@@ -80,13 +108,14 @@ pub fn start_checkpoints(
     directory: Arc<DataDirectory>,
     tree: TreeReader,
     policy: CheckpointPolicy,
+    sync: SyncMode,
     results: Results,
 ) -> std::io::Result<Sender<CheckpointJob>> {
     let (jobs, work) = channel::<CheckpointJob>();
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         for job in work {
-            let result = write_checkpoint(&directory, &tree, policy, &job);
-            let result = result.map_err(|error| IoFailure { errno: None, message: error.to_string() });
+            let result = write_checkpoint(&directory, &tree, policy, sync, &job);
+            let result = result.map_err(|error| error.to_failure());
             if result.is_ok() {
                 let spares = remove_obsolete(&directory, policy);
                 spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
@@ -105,6 +134,7 @@ pub fn write_checkpoint(
     directory: &DataDirectory,
     tree: &TreeReader,
     policy: CheckpointPolicy,
+    sync: SyncMode,
     job: &CheckpointJob,
 ) -> Result<Zxid, DiskError> {
     let begun = Instant::now();
@@ -120,6 +150,7 @@ pub fn write_checkpoint(
         }
         Ok::<(), DiskError>(())
     })?;
+    make_durable(directory, sync)?;
     let name = file.finish(writer, newest)?;
     info!("checkpoint {} written in {:?}", name.path.display(), begun.elapsed());
     Ok(job.first)

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
 use crate::ring::{self, Wake};
-use ringkeeper_engine::id::Tick;
+use ringkeeper_engine::id::{Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
 use ringkeeper_quorum::replica::Replica;
 use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
@@ -47,6 +47,8 @@ pub struct Drive {
     pub results: Results,
     /// The log's upkeep.
     pub upkeep: mpsc::Sender<Upkeep>,
+    /// The log's marks.
+    pub marks: mpsc::Sender<Zxid>,
     /// Checkpoints.
     pub checkpoints: mpsc::Sender<CheckpointJob>,
     /// The log's files.
@@ -136,6 +138,7 @@ impl Drive {
                     let job = CheckpointJob { first, sessions };
                     self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
                 }
+                Effect::Mark(upto) => self.marks.send(upto).map_err(|_| thread_gone("log mark"))?,
                 Effect::Notice(text) => warn!("{text}"),
                 Effect::Fatal(error) => return Err(error),
             }
@@ -163,7 +166,9 @@ impl Drive {
             let log = self.replica.log();
             if log.has_pending() && !log.is_writing() && log.disk_is_full() {
                 // Nobody was told that it was done, so nothing is lost.
-                warn!("the disk is full: what waited for the log is dropped");
+                if !self.replica.is_settled() {
+                    warn!("the disk is full: what waited for the log is dropped");
+                }
                 return Ok(());
             }
             if !(marked && self.replica.is_settled()) {

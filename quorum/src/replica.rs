@@ -6,6 +6,7 @@
 
 mod answers;
 mod containers;
+mod marking;
 mod requests;
 
 use crate::broadcast::Broadcast;
@@ -13,11 +14,12 @@ use crate::step::{CloseReason, ConnectionId, Effect, Input, Reply};
 use crate::verifier::Majority;
 use answers::{Outbox, Pending};
 use containers::Containers;
+use marking::Marking;
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::limits::Settings;
-use ringkeeper_engine::log::{LogError, LogWriter};
+use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, LogWriter, Upkeep};
 use ringkeeper_engine::prep::Prep;
 use ringkeeper_engine::session::Sessions;
 use ringkeeper_engine::stats::{CoreReport, Inquiry, ReplicaReport, Report};
@@ -110,6 +112,7 @@ pub struct Replica {
     since_checkpoint: Distance,
     checkpoint_at: Distance,
     checkpointing: bool,
+    marking: Marking,
     /// When a soft quota may be spoken of again.
     next_quota_notice: Tick,
     /// When requests last had to be left where they were.
@@ -151,6 +154,7 @@ impl Replica {
             since_checkpoint: Distance::default(),
             checkpoint_at: Distance::default(),
             checkpointing: false,
+            marking: Marking::new(now.tick),
             next_quota_notice: now.tick,
             deaf_at: now.tick,
             failed: false,
@@ -175,9 +179,9 @@ impl Replica {
         !self.failed && self.bytes.len() < WINDOW_BYTES_MAX
     }
 
-    /// Whether nothing proposed waits for the log.
+    /// Whether nothing proposed waits for the log, and nothing for its mark.
     pub fn is_settled(&self) -> bool {
-        self.window.is_empty() && !self.log.is_writing()
+        self.window.is_empty() && !self.log.is_writing() && !self.marking.is_under_way()
     }
 
     /// The log, for its settings and deadlines.
@@ -195,8 +199,11 @@ impl Replica {
                 self.on_requests(now, batch);
                 Ok(())
             }
-            Input::Written(write, result) => self.on_written(write, result),
-            Input::Upkeep(step, result) => self.log.on_upkeep(step, result, now.us),
+            Input::Written(write, result) => {
+                self.marking.on_written(now.tick);
+                self.on_written(write, result)
+            }
+            Input::Upkeep(step, result) => self.on_upkeep(now, step, result, out),
             Input::Spare(spare) => {
                 self.log.add_spare(spare);
                 Ok(())
@@ -205,8 +212,12 @@ impl Replica {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
             }
+            Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
             Input::Tick { heard_all } => {
                 self.on_tick(now, heard_all);
+                if !self.log.is_writing() {
+                    out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
+                }
                 Ok(())
             }
         };
@@ -236,6 +247,7 @@ impl Replica {
     pub fn mark_end(&mut self, now: Now, out: &mut Vec<Effect>) {
         let marked = self.log.mark(now.us);
         self.note(marked, out);
+        out.extend(self.marking.at_end(self.log.durable()).map(Effect::Mark));
     }
 
     fn note(&mut self, result: Result<(), LogError>, out: &mut Vec<Effect>) {
@@ -263,11 +275,32 @@ impl Replica {
         Ok(())
     }
 
-    fn on_written(
+    /// Says when the disk is full, and when that is over.
+    fn on_upkeep(
         &mut self,
-        write: ringkeeper_engine::log::LogWrite,
-        result: Result<(), ringkeeper_engine::log::IoFailure>,
+        now: Now,
+        step: Upkeep,
+        result: Result<(), IoFailure>,
+        out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
+        let was_full = self.log.disk_is_full();
+        let failure = result.as_ref().err().map(ToString::to_string);
+        self.log.on_upkeep(step, result, now.us)?;
+        match (was_full, self.log.disk_is_full()) {
+            (false, true) => out.push(Effect::Notice(format!(
+                "the disk is full ({}): writes wait when the log's segment is used up, and go on when there \
+                 is space; reads go on",
+                failure.unwrap_or_default()
+            ))),
+            (true, false) => {
+                out.push(Effect::Notice("there is space on the disk again: writes go on".into()))
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_written(&mut self, write: LogWrite, result: Result<(), IoFailure>) -> Result<(), LogError> {
         let Some(durable) = self.log.on_written(write, result)? else { return Ok(()) };
         let committed = self.broadcast.ack(self.server, durable.upto());
         self.apply_until(committed);

@@ -214,6 +214,8 @@ pub enum Input {
     Spare(SegmentFile),
     /// A checkpoint is on stable storage, or could not be written.
     Checkpointed(Result<Zxid, IoFailure>),
+    /// The mark that was asked for is on stable storage, or could not be written.
+    Marked(Result<(), IoFailure>),
     /// Time passed.
     Tick {
         /// Whether every request that came so far was taken.
@@ -242,6 +244,9 @@ pub enum Effect {
         /// Sessions with their timeouts in milliseconds.
         sessions: Vec<(SessionId, u32)>,
     },
+    /// Note beside the log, durably, that it is durable up to here, and say when that is done: recovery
+    /// then takes no damage before this for a crash's. One at a time.
+    Mark(Zxid),
     /// Something for the operator.
     Notice(String),
     /// This server cannot go on.

@@ -369,6 +369,8 @@ mod tests {
                     previous: None,
                     alignment: Alignment::SECTOR,
                     recycled: false,
+                    unsynced: false,
+                    capacity: 0,
                 }
                 .encode(first);
             }

@@ -1,8 +1,7 @@
 //! Checkpoints as files: there whole or not at all. One is written under a temporary name, synced,
 //! renamed, and the directory synced.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::Zxid;
@@ -10,7 +9,7 @@ use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault};
 
 use super::layout::{DataDirectory, checkpoint_name, names, parse_checkpoint_name, temporary_name};
 use super::map::Map;
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, sync_directory};
 
 /// A checkpoint's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +27,7 @@ pub struct CheckpointFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    length: u64,
     finished: bool,
 }
 
@@ -36,8 +36,8 @@ impl CheckpointFile {
     pub fn create(directory: &DataDirectory, first_zxid: Zxid) -> Result<CheckpointFile, DiskError> {
         let temporary = directory.snap().join(temporary_name(first_zxid));
         let path = directory.snap().join(checkpoint_name(first_zxid));
-        let file = File::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
-        Ok(CheckpointFile { file, temporary, path, finished: false })
+        let file = changes::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
+        Ok(CheckpointFile { file, temporary, path, length: 0, finished: false })
     }
 
     /// Appends what the writer has finished, and returns how many bytes that were.
@@ -56,8 +56,8 @@ impl CheckpointFile {
         for bytes in writer.finish(last_zxid) {
             self.append(&bytes)?;
         }
-        self.file.sync_all().map_err(DiskError::io("syncing", &self.temporary))?;
-        fs::rename(&self.temporary, &self.path).map_err(DiskError::io("renaming to", &self.path))?;
+        changes::sync(&self.file, &self.temporary).map_err(DiskError::io("syncing", &self.temporary))?;
+        changes::rename(&self.temporary, &self.path).map_err(DiskError::io("renaming to", &self.path))?;
         self.finished = true;
         sync_directory(self.path.parent().expect("a file in a directory"))?;
         let name = self.path.file_name().and_then(|name| name.to_str()).and_then(parse_checkpoint_name);
@@ -65,7 +65,9 @@ impl CheckpointFile {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file.write_all(bytes).map_err(DiskError::io("writing", &self.temporary))
+        let written = changes::write_at(&self.file, &self.temporary, bytes, self.length);
+        self.length += bytes.len() as u64;
+        written.map_err(DiskError::io("writing", &self.temporary))
     }
 }
 
@@ -73,7 +75,7 @@ impl Drop for CheckpointFile {
     fn drop(&mut self) {
         if !self.finished {
             // What cannot be removed now is removed when the directory is opened next.
-            let _ = fs::remove_file(&self.temporary);
+            let _ = changes::remove(&self.temporary);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Names in a data directory, its lock, and how it is opened or made.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
@@ -11,7 +11,7 @@ use ringkeeper_engine::zookeeper::FileName;
 
 use super::recover::Refusal;
 use super::twin::{read_twin, write_twin};
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, sync_directory};
 
 /// The layout of the directory that this code makes.
 const FORMAT: u32 = 1;
@@ -86,6 +86,8 @@ impl DataDirectory {
         let (path, log_path) = (path.to_path_buf(), log_path.to_path_buf());
         let directory = DataDirectory { path, log_path, database, created, _locks: locks };
         directory.remove_temporaries()?;
+        directory.settle()?;
+        directory.read_epochs()?;
         Ok(directory)
     }
 
@@ -108,7 +110,7 @@ impl DataDirectory {
             return Err(Refusal::NotEmpty { path: path.into() }.into());
         }
         let snap = path.join(SNAP);
-        fs::create_dir_all(&snap).map_err(DiskError::io("creating", &snap))?;
+        make_directory(&snap)?;
         // With segments there is a server that has been at work, and its manifest is lost.
         make_empty(path, &[log_path.join(LOG)])?;
         if let Some(interrupted) = read_imported(path)? {
@@ -116,7 +118,7 @@ impl DataDirectory {
             for name in names(&snap)?.iter().filter(|name| **name == own || name.ends_with(TEMPORARY_SUFFIX))
             {
                 let file = snap.join(name);
-                fs::remove_file(&file).map_err(DiskError::io("removing", &file))?;
+                changes::remove(&file).map_err(DiskError::io("removing", &file))?;
             }
         }
         make_empty(path, &[snap])?;
@@ -165,16 +167,49 @@ impl DataDirectory {
         for name in names(&self.snap())? {
             if name.ends_with(TEMPORARY_SUFFIX) {
                 let path = self.snap().join(name);
-                fs::remove_file(&path).map_err(DiskError::io("removing", &path))?;
+                changes::remove(&path).map_err(DiskError::io("removing", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what a server before this one changed and did not live to sync: names that it gave,
+    /// among them the directories' own. What is built on them must not outlive them.
+    fn settle(&self) -> Result<(), DiskError> {
+        for path in [&self.snap(), &self.log(), &self.path, &self.log_path] {
+            sync_directory(path)?;
+        }
+        for path in [&self.path, &self.log_path] {
+            match sync_parent(path) {
+                // A directory that this server may not list is not one that it made.
+                Err(DiskError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
             }
         }
         Ok(())
     }
 }
 
+fn sync_parent(path: &Path) -> Result<(), DiskError> {
+    let whole = path.canonicalize().map_err(DiskError::io("looking for", path))?;
+    whole.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes a directory and those above it that are missing, durably.
+fn make_directory(path: &Path) -> Result<(), DiskError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_directory(parent)?;
+    }
+    changes::make_directory(path).map_err(DiskError::io("creating", path))?;
+    sync_parent(path)
+}
+
 /// Makes a directory and keeps other servers out of it.
 fn lock(path: &Path) -> Result<File, DiskError> {
-    fs::create_dir_all(path).map_err(DiskError::io("creating", path))?;
+    make_directory(path)?;
     let lock_path = path.join(LOCK);
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
     let lock = lock.map_err(DiskError::io("opening", &lock_path))?;
@@ -191,7 +226,7 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, DiskError> {
         Some(Ok(manifest)) => {
             Err(Refusal::UnknownDirectory { path: path.into(), format: manifest.format }.into())
         }
-        Some(Err(fault)) => Err(Refusal::Manifest { path: path.join(DATABASE), fault }.into()),
+        Some(Err(fault)) => Err(Refusal::Record { path: path.join(DATABASE), fault, cure: None }.into()),
         None => Ok(None),
     }
 }
@@ -199,7 +234,7 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, DiskError> {
 fn read_imported(path: &Path) -> Result<Option<Imported>, DiskError> {
     let path = path.join(IMPORTED);
     match read_twin::<Imported>(&path)? {
-        Some(Err(fault)) => Err(Refusal::Manifest { path, fault }.into()),
+        Some(Err(fault)) => Err(Refusal::Record { path, fault, cure: None }.into()),
         Some(Ok(imported)) => Ok(Some(imported)),
         None => Ok(None),
     }
@@ -227,7 +262,7 @@ fn create(path: &Path, log_path: &Path) -> Result<Manifest, DiskError> {
 /// Makes the directories in which nothing may be yet.
 fn make_empty(path: &Path, directories: &[PathBuf]) -> Result<(), DiskError> {
     for sub in directories {
-        fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
+        make_directory(sub)?;
         // Without its manifest a directory with content is not a new one: it must not get another id.
         if let Some(name) = names(sub)?.into_iter().next() {
             return Err(Refusal::NoManifest { path: path.into(), found: sub.join(name) }.into());
@@ -245,11 +280,7 @@ fn new_manifest() -> Result<Manifest, DiskError> {
 }
 
 fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), DiskError> {
-    write_twin(&path.join(DATABASE), manifest)?;
-    if let Some(parent) = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf)) {
-        sync_directory(&parent)?;
-    }
-    Ok(())
+    write_twin(&path.join(DATABASE), manifest)
 }
 
 /// Names of a directory's files.
@@ -412,10 +443,7 @@ mod tests {
         bytes[13] ^= 1;
         bytes[4096 + 13] ^= 1;
         fs::write(&manifest, &bytes).unwrap();
-        assert!(matches!(
-            DataDirectory::open(&path, &path),
-            Err(DiskError::Refused(Refusal::Manifest { .. }))
-        ));
+        assert!(matches!(DataDirectory::open(&path, &path), Err(DiskError::Refused(Refusal::Record { .. }))));
         write_twin(&manifest, &Manifest { format: 9, database: 1 }).unwrap();
         assert!(matches!(
             DataDirectory::open(&path, &path),

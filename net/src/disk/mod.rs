@@ -4,6 +4,8 @@
 //! DIR/LOCK                       held by the server that runs on it
 //! DIR/database                   the database's id and the directory's format, twice
 //! DIR/imported                   the last transaction that came from ZooKeeper's files, if some did
+//! DIR/mark                       how far the log is known to be durable, twice
+//! DIR/epochs                     what this server promised to its ensemble, twice
 //! DIR/log/000000000001.rklog     segments, by sequence
 //! DIR/log/000000000001.rkspare   old segments' files, to be segments again
 //! DIR/snap/0000000100000005.rksnap  checkpoints, by the zxid that their replay begins behind
@@ -12,7 +14,9 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `layout` | names, the lock, opening and creating the directory |
+//! | `changes` | every call that changes the directory |
 //! | `twin` | a small record kept twice |
+//! | `records` | the records that are: epochs, and the log's mark |
 //! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
 //! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
 //! | `map` | the memory map |
@@ -27,9 +31,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringkeeper_engine::log::IoFailure;
+
+mod changes;
 mod checkpoints;
 mod layout;
 mod map;
+mod records;
 mod recover;
 mod retain;
 mod segments;
@@ -37,10 +45,15 @@ mod twin;
 pub mod zookeeper;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod recorder;
+#[cfg(test)]
 mod tests;
 
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
 pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
+pub use records::Epochs;
 pub use recover::{Recovered, Refusal, Restore};
 pub use retain::Removed;
 pub use segments::SegmentFiles;
@@ -65,6 +78,15 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// What the kernel said, for the engine.
+    pub fn to_failure(&self) -> IoFailure {
+        let errno = match self {
+            DiskError::Io { error, .. } => error.raw_os_error(),
+            DiskError::Locked(_) | DiskError::Refused(_) => None,
+        };
+        IoFailure { errno, message: self.to_string() }
+    }
+
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
         move |error| DiskError::Io { doing, path: path.to_path_buf(), error }
     }
@@ -92,7 +114,10 @@ impl From<Refusal> for DiskError {
 
 /// Makes creations, renames and removals in a directory durable.
 fn sync_directory(path: &Path) -> Result<(), DiskError> {
-    std::fs::File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(DiskError::io("syncing", path))
+    changes::sync_directory(path).map_err(DiskError::io("syncing", path))
+}
+
+/// No space on the device, or over its quota.
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

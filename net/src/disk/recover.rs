@@ -5,10 +5,17 @@
 //! | a damaged checkpoint | the one before serves, and this is said |
 //! | no checkpoint, a log from its beginning | the log alone is replayed |
 //! | no valid checkpoint, a log that begins later | refused: never an empty tree |
-//! | a log that ends before a checkpoint does | refused: transactions are lost |
+//! | a log that ends before a checkpoint or the mark says | refused: transactions are lost |
 //! | a checkpoint of another version or database | refused |
-//! | a torn end of the log | cut, and this is said |
+//! | a torn end of the log, which no checkpoint or mark knows of | cut, and this is said |
+//! | a hole in a log without syncs, of which the same is true | cut, and this is said |
 //! | any other damage of the log | refused |
+//! | one damaged copy of a record that is kept twice | mended from the other one, and this is said |
+//! | both copies damaged, or whole and different | refused |
+//!
+//! The mark (`DIR/mark`) is what tells damage to the log's end from a crash's: it is written when the log
+//! has been idle for a moment, and at an orderly stop. Within that moment after the last write, and only
+//! then, damage to that write is taken for a crash's, said and cut.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +28,7 @@ use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
 use super::layout::DataDirectory;
 use super::segments::SegmentFiles;
 use super::twin::TwinFault;
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, sync_directory};
 
 /// Who takes what recovery reads.
 pub trait Restore {
@@ -58,12 +65,23 @@ pub enum Refusal {
         /// The layout it has.
         format: u32,
     },
-    /// The directory's manifest is unusable.
-    Manifest {
+    /// A record that is kept twice is unusable.
+    Record {
         /// Its file.
         path: PathBuf,
         /// Why.
         fault: TwinFault,
+        /// What an operator may do about it.
+        cure: Option<&'static str>,
+    },
+    /// The epochs say what no server does.
+    EpochsContradict {
+        /// Their file.
+        path: PathBuf,
+        /// The epoch promised.
+        accepted: u32,
+        /// The epoch lived in.
+        current: u32,
     },
     /// The directory has content and no manifest.
     NoManifest {
@@ -117,10 +135,12 @@ pub enum Refusal {
     LogEndsEarly {
         /// Its last transaction.
         last: Zxid,
-        /// The checkpoint that knows more.
+        /// The checkpoint or mark that knows more.
         path: PathBuf,
         /// Up to where.
         known: Zxid,
+        /// What was found at its end.
+        log: Verdict,
     },
 }
 
@@ -130,7 +150,17 @@ impl fmt::Display for Refusal {
             Refusal::UnknownDirectory { path, format } => {
                 write!(f, "{} has format {format}, which this release does not know", path.display())
             }
-            Refusal::Manifest { path, fault } => write!(f, "{}: {fault}", path.display()),
+            Refusal::Record { path, fault, cure } => {
+                write!(f, "{}: {fault}", path.display())?;
+                cure.map_or(Ok(()), |cure| write!(f, "; {cure}"))
+            }
+            Refusal::EpochsContradict { path, accepted, current } => {
+                write!(
+                    f,
+                    "{}: epoch {current} is current, though only {accepted} was accepted",
+                    path.display()
+                )
+            }
             Refusal::NoManifest { path, found } => write!(
                 f,
                 "{} has no file `database`, and yet there is {}: its database is unknown",
@@ -164,11 +194,20 @@ impl fmt::Display for Refusal {
                 }
                 Ok(())
             }
-            Refusal::LogEndsEarly { last, path, known } => write!(
-                f,
-                "the log ends at {last}, but {} knows of {known}: transactions are lost",
-                path.display()
-            ),
+            Refusal::LogEndsEarly { last, path, known, log } => {
+                write!(
+                    f,
+                    "the log ends at {last}, but {} knows that it was durable up to {known}: transactions \
+                     are lost",
+                    path.display()
+                )?;
+                match log {
+                    Verdict::TornTail { segment, offset, why } | Verdict::Hole { segment, offset, why } => {
+                        write!(f, "; it is damaged in segment {segment} at offset {offset}: {why}")
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
     }
 }
@@ -188,7 +227,7 @@ impl DataDirectory {
         let mut served = None;
         // What the log has to reach: a checkpoint holds parts of its last transactions, and its name
         // alone says that there was a log up to there.
-        let mut known: Option<(Zxid, PathBuf)> = None;
+        let mut known = self.read_mark()?.map(|zxid| (zxid, self.mark_path()));
         for name in checkpoints::list(self)?.into_iter().rev() {
             if known.as_ref().is_none_or(|(zxid, _)| *zxid < name.first_zxid) {
                 known = Some((name.first_zxid, name.path.clone()));
@@ -215,8 +254,10 @@ impl DataDirectory {
         if let Some((known, path)) = known
             && tail.zxid() < known
         {
-            return Err(Refusal::LogEndsEarly { last: tail.zxid(), path, known }.into());
+            let (last, log) = (tail.zxid(), found.verdict);
+            return Err(Refusal::LogEndsEarly { last, path, known, log }.into());
         }
+        files.settle(found.unused())?;
         Ok(Recovered { checkpoint: served, damaged, log: found.verdict, transactions: found.entries, tail })
     }
 
@@ -251,15 +292,17 @@ impl DataDirectory {
         Ok(restore.checkpoint(&checkpoint).map(|()| checkpoint.last_zxid()))
     }
 
-    /// Removes the checkpoints that have seen anything behind `last_kept`, damaged ones too, durably. To
-    /// be done before the log is cut there.
-    pub fn remove_checkpoints_behind(&self, last_kept: Zxid) -> Result<(), DiskError> {
+    /// Makes checkpoints and mark forget what is behind `last_kept`, durably: removes the checkpoints
+    /// that have seen anything of it, damaged ones too. To be done before the log is cut there, while no
+    /// checkpoint or mark is being written.
+    pub fn forget_behind(&self, last_kept: Zxid) -> Result<(), DiskError> {
+        self.lower_mark(last_kept)?;
         for name in checkpoints::list(self)? {
             let map = MappedCheckpoint::open(&name.path)?;
             if map.checkpoint().is_ok_and(|checkpoint| checkpoint.last_zxid() <= last_kept) {
                 continue;
             }
-            std::fs::remove_file(&name.path).map_err(DiskError::io("removing", &name.path))?;
+            changes::remove(&name.path).map_err(DiskError::io("removing", &name.path))?;
         }
         sync_directory(&self.snap())
     }

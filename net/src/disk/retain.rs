@@ -1,7 +1,5 @@
 //! Retention: gathers the facts, lets the engine decide, removes.
 
-use std::fs;
-
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringkeeper_engine::log::retention::{CheckpointFacts, Obsolete, SegmentFacts, obsolete};
@@ -10,7 +8,7 @@ use ringkeeper_engine::log::{SegmentFile, SegmentSource};
 use super::checkpoints::{self, MappedCheckpoint};
 use super::layout::DataDirectory;
 use super::segments::SegmentFiles;
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, sync_directory};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +32,7 @@ impl DataDirectory {
         }
         let Obsolete { checkpoints, segments } = obsolete(&facts, &self.segment_facts(files)?, keep);
         for name in names.iter().filter(|name| checkpoints.contains(&name.first_zxid)) {
-            fs::remove_file(&name.path).map_err(DiskError::io("removing", &name.path))?;
+            changes::remove(&name.path).map_err(DiskError::io("removing", &name.path))?;
         }
         if !checkpoints.is_empty() {
             sync_directory(&self.snap())?;

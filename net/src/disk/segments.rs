@@ -14,7 +14,7 @@ use ringkeeper_engine::log::{
 };
 
 use super::layout::{DataDirectory, names, parse_segment_name, parse_spare_name, segment_name, spare_name};
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, is_disk_full, sync_directory};
 
 /// The file that finds out what the file system takes.
 const PROBE: &str = "direct.probe";
@@ -110,10 +110,10 @@ impl SegmentFiles {
         let result = match step {
             Upkeep::Create { sequence } => self.create(sequence),
             Upkeep::Rename { spare, sequence } => self.recycle(spare, sequence),
-            Upkeep::Remove { spare } => fs::remove_file(self.spare_path(spare)),
+            Upkeep::Remove { spare } => changes::remove(&self.spare_path(spare)),
             Upkeep::Zero { sequence, offset, bytes } => self.zero(sequence, offset, bytes),
-            Upkeep::Sync { sequence } => self.prepared(sequence).and_then(File::sync_all),
-            Upkeep::SyncDirectory => File::open(&self.directory).and_then(|directory| directory.sync_all()),
+            Upkeep::Sync { sequence } => self.prepared(sequence).and_then(|file| changes::sync(file, &path)),
+            Upkeep::SyncDirectory => changes::sync_directory(&self.directory),
             Upkeep::Close { sequence } => {
                 self.writing.remove(&sequence);
                 Ok(())
@@ -135,33 +135,40 @@ impl SegmentFiles {
             self.writing.insert(write.segment, file);
         }
         let file = &self.writing[&write.segment];
-        file.write_all_at(write.bytes(), write.offset)?;
+        let path = self.path(write.segment);
+        changes::write_at(file, &path, write.bytes(), write.offset)?;
         match self.sync {
-            SyncMode::Fdatasync => file.sync_data(),
-            SyncMode::None if write.begins_segment() => file.sync_data(),
+            SyncMode::Fdatasync => changes::sync_data(file, &path),
+            SyncMode::None if write.begins_segment() => changes::sync_data(file, &path),
             SyncMode::Dsync | SyncMode::Direct | SyncMode::None => Ok(()),
         }
     }
 
     fn create(&mut self, sequence: Sequence) -> io::Result<()> {
         let path = self.path(sequence);
-        File::options().create(true).truncate(true).write(true).open(&path)?;
+        changes::create(&path)?;
         self.preparing = Some((sequence, open_past_cache(&path)?));
         Ok(())
     }
 
     fn recycle(&mut self, spare: Sequence, sequence: Sequence) -> io::Result<()> {
         let path = self.path(sequence);
-        fs::rename(self.spare_path(spare), &path)?;
+        changes::rename(&self.spare_path(spare), &path)?;
         self.preparing = Some((sequence, open_past_cache(&path)?));
         Ok(())
     }
 
     fn zero(&mut self, sequence: Sequence, offset: u64, bytes: u64) -> io::Result<()> {
         let mut zeros = std::mem::take(&mut self.zeros);
-        let written =
-            self.prepared(sequence).and_then(|file| file.write_all_at(zeros.take(bytes as usize), offset));
+        let path = self.path(sequence);
+        let written = self
+            .prepared(sequence)
+            .and_then(|file| changes::write_at(file, &path, zeros.take(bytes as usize), offset));
         self.zeros = zeros;
+        if written.as_ref().is_err_and(is_disk_full) {
+            // It begins anew later: what it has taken by now is for others, a checkpoint perhaps.
+            self.prepared(sequence).and_then(|file| changes::empty(file, &path))?;
+        }
         written
     }
 
@@ -180,7 +187,7 @@ impl SegmentFiles {
         for &sequence in segments {
             let path = self.path(sequence);
             let bytes = fs::metadata(&path).map_err(DiskError::io("reading", &path))?.len();
-            fs::rename(&path, self.spare_path(sequence)).map_err(DiskError::io("renaming", &path))?;
+            changes::rename(&path, &self.spare_path(sequence)).map_err(DiskError::io("renaming", &path))?;
             spares.push(SegmentFile { sequence, bytes });
         }
         sync_directory(&self.directory)?;
@@ -198,7 +205,7 @@ impl SegmentFiles {
         {
             // Its number as a spare: nothing newer is in it.
             let (from, to) = (self.path(next), self.spare_path(Sequence(next.0 - 1)));
-            fs::rename(&from, to).map_err(DiskError::io("renaming", &from))?;
+            changes::rename(&from, &to).map_err(DiskError::io("renaming", &from))?;
         }
         self.files_named(parse_spare_name)
     }
@@ -209,6 +216,37 @@ impl SegmentFiles {
         let read = File::open(&path).and_then(|file| file.read_exact_at(&mut beginning, 0));
         read.map_err(DiskError::io("reading", &path))?;
         Ok(may_become(file.sequence, database, &beginning))
+    }
+
+    /// What recovery does before there is a writer: makes durable what it read, since a server before
+    /// this one may not have lived to sync it, and removes the segments that are not used.
+    pub(super) fn settle(&mut self, unused: &[Sequence]) -> Result<(), DiskError> {
+        self.reading = None;
+        for file in self.list()? {
+            let path = self.path(file.sequence);
+            let synced = File::open(&path).and_then(|file| changes::sync(&file, &path));
+            synced.map_err(DiskError::io("syncing", &path))?;
+        }
+        sync_directory(&self.directory)?;
+        for &sequence in unused {
+            let path = self.path(sequence);
+            changes::remove(&path).map_err(DiskError::io("removing", &path))?;
+            sync_directory(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the whole log durable, for the sync mode that does not.
+    pub fn sync_all(&self) -> Result<(), DiskError> {
+        for file in self.list()? {
+            let path = self.path(file.sequence);
+            match File::open(&path).and_then(|file| changes::sync_data(&file, &path)) {
+                // It became a spare, so nobody needs it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(DiskError::io("syncing", &path))?,
+            }
+        }
+        Ok(())
     }
 
     /// All segments, in order.

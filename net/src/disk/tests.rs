@@ -225,7 +225,8 @@ fn a_log_that_lost_its_end_is_refused_even_if_the_checkpoint_that_knows_is_damag
     for name in fs::read_dir(directory.path().join("log")).unwrap() {
         fs::remove_file(name.unwrap().path()).unwrap();
     }
-    let ends_early = Refusal::LogEndsEarly { last: Zxid(40), path: newer.path.clone(), known: Zxid(45) };
+    let (path, log) = (newer.path.clone(), Verdict::Clean);
+    let ends_early = Refusal::LogEndsEarly { last: Zxid(40), path, known: Zxid(45), log };
     assert_eq!(refusal(directory.path()), ends_early);
     flip(&newer.path, 100);
     assert!(matches!(refusal(directory.path()), Refusal::LogEndsEarly { known: Zxid(40), .. }));
@@ -312,7 +313,7 @@ fn an_interrupted_checkpoint_leaves_nothing() {
 fn checkpoints_behind_a_cut_are_removed() {
     let (directory, [older, newer]) = filled();
     let (server, _, _) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
-    server.directory.remove_checkpoints_behind(Zxid(44)).unwrap();
+    server.directory.forget_behind(Zxid(44)).unwrap();
     assert!(older.path.exists() && !newer.path.exists(), "the newer has seen up to 45");
 }
 

@@ -7,13 +7,12 @@
 //! ```
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
 
-use super::{DiskError, sync_directory};
+use super::{DiskError, changes, is_disk_full, sync_directory};
 
 const MAGIC: [u8; 4] = *b"RKTW";
 const LENGTH_AT: usize = MAGIC.len();
@@ -100,8 +99,17 @@ pub fn read_twin<T: Encode + Decode<()> + PartialEq>(
     Ok(Some(match decode::<T>(&bytes) {
         Ok((record, damaged)) => {
             if damaged {
-                tracing::warn!(file = %path.display(), "one copy of the record was damaged; mended");
-                write_twin(path, &record)?;
+                match write_twin(path, &record) {
+                    Ok(()) => {
+                        tracing::warn!("one of the two copies in {} was damaged: mended", path.display());
+                    }
+                    // The other copy serves; the next reading mends.
+                    Err(DiskError::Io { error, .. }) if is_disk_full(&error) => tracing::warn!(
+                        "one of the two copies in {} is damaged, and not mended: {error}",
+                        path.display()
+                    ),
+                    Err(error) => return Err(error),
+                }
             }
             Ok(record)
         }
@@ -112,12 +120,16 @@ pub fn read_twin<T: Encode + Decode<()> + PartialEq>(
 /// Puts a record in the place of what was there: after a crash the file holds one or the other.
 pub fn write_twin<T: Encode>(path: &Path, record: &T) -> Result<(), DiskError> {
     let beside = path.with_extension("tmp");
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(&encode(record))?;
-        file.sync_all()
+    let written = changes::create(&beside).and_then(|file| {
+        changes::write_at(&file, &beside, &encode(record), 0)?;
+        changes::sync(&file, &beside)
     });
+    if written.is_err() {
+        // On a full disk its space is missed; what cannot be removed is overwritten the next time.
+        let _ = changes::remove(&beside);
+    }
     written.map_err(DiskError::io("writing", &beside))?;
-    fs::rename(&beside, path).map_err(DiskError::io("renaming to", path))?;
+    changes::rename(&beside, path).map_err(DiskError::io("renaming to", path))?;
     sync_directory(path.parent().expect("a file in a directory"))
 }
 

@@ -1,0 +1,55 @@
+//! What `changes` did, in order, for tests. While a thread records, its syncs are noted and not done: a
+//! test that simulates the disk has no use for the real one's.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A file is there, empty.
+    Create(PathBuf),
+    /// Bytes at an offset.
+    Write {
+        /// Of which file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// The file is durable, without its name.
+    Sync(PathBuf),
+    /// From, to.
+    Rename(PathBuf, PathBuf),
+    /// The name is gone.
+    Remove(PathBuf),
+    /// A directory is there.
+    MakeDirectory(PathBuf),
+    /// A directory's names are durable.
+    SyncDirectory(PathBuf),
+}
+
+thread_local! {
+    static CALLS: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) };
+}
+
+/// Notes a call if this thread records, and returns whether it does.
+pub fn record(call: impl FnOnce() -> Call) -> bool {
+    CALLS.with_borrow_mut(|calls| calls.as_mut().map(|calls| calls.push(call())).is_some())
+}
+
+/// Records from now on.
+pub fn begin() {
+    CALLS.set(Some(Vec::new()));
+}
+
+/// What was recorded since the last look.
+pub fn take() -> Vec<Call> {
+    CALLS.with_borrow_mut(|calls| calls.as_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// Records no more.
+pub fn end() {
+    CALLS.set(None);
+}
