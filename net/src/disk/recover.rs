@@ -128,6 +128,8 @@ pub enum Refusal {
     Log {
         /// What is wrong with it.
         verdict: Verdict,
+        /// The checkpoint behind which it is needed; `None`: there is none, so all of it is.
+        checkpoint: Option<PathBuf>,
         /// Damaged checkpoints, which would have needed less of it.
         damaged: Vec<(PathBuf, String)>,
     },
@@ -187,8 +189,11 @@ impl fmt::Display for Refusal {
             Refusal::ForeignCheckpoint { path, found } => {
                 write!(f, "{} belongs to another database, {found}", path.display())
             }
-            Refusal::Log { verdict, damaged } => {
+            Refusal::Log { verdict, checkpoint, damaged } => {
                 verdict.fmt(f)?;
+                if checkpoint.is_none() {
+                    f.write_str("; without a valid checkpoint the whole log is needed")?;
+                }
                 for (path, why) in damaged {
                     write!(f, "; {} would have served, but is {why}", path.display())?;
                 }
@@ -249,6 +254,7 @@ impl DataDirectory {
         })?;
         let tail = found.tail().map_err(|verdict| Refusal::Log {
             verdict: verdict.clone(),
+            checkpoint: served.as_ref().map(|name| name.path.clone()),
             damaged: damaged.iter().map(|(name, why)| (name.path.clone(), why.clone())).collect(),
         })?;
         if let Some((known, path)) = known

@@ -1,0 +1,13 @@
+//! Recovery on real files: what the server does with each damage, and what it says.
+//!
+//! - `run`: the binary as a child, until it serves or refuses.
+//! - `data`: a data directory that a real server filled, and ways to damage a copy of it.
+//! - `table`: the decision table, a row a case.
+//! - `corruptions`: a thousand targeted damages, none of which may lose a transaction in silence.
+//! - `failures`: a failed write or sync ends the server.
+
+mod corruptions;
+mod data;
+mod failures;
+mod run;
+mod table;
