@@ -14,12 +14,12 @@ use super::*;
 
 /// A state that can be compared: each transaction sets one key.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct State {
+pub(super) struct State {
     nodes: BTreeMap<String, Vec<u8>>,
 }
 
 impl State {
-    fn up_to(last: u64) -> State {
+    pub fn up_to(last: u64) -> State {
         let mut state = State::default();
         (1..=last).for_each(|zxid| state.apply(zxid));
         state
@@ -62,15 +62,15 @@ fn settings(sync: SyncMode) -> Settings {
 }
 
 /// A server's disk half.
-struct Server {
-    directory: DataDirectory,
-    files: SegmentFiles,
-    writer: LogWriter,
-    last: u64,
+pub(super) struct Server {
+    pub directory: DataDirectory,
+    pub files: SegmentFiles,
+    pub writer: LogWriter,
+    pub last: u64,
 }
 
 impl Server {
-    fn start(path: &Path, sync: SyncMode) -> Result<(Server, State, Recovered), DiskError> {
+    pub fn start(path: &Path, sync: SyncMode) -> Result<(Server, State, Recovered), DiskError> {
         let directory = DataDirectory::open(path, path)?;
         let mut files = SegmentFiles::new(&directory, sync);
         let mut state = State::default();
@@ -80,32 +80,43 @@ impl Server {
         Ok((Server { directory, files, writer, last }, state, recovered))
     }
 
-    fn settle(&mut self) {
-        loop {
-            if let Some(write) = self.writer.take_write(0).unwrap() {
-                let result = self.files.write(&write);
-                let _ = self.writer.on_written(write, result).unwrap();
-            } else if let Some(step) = self.writer.take_upkeep(0).unwrap() {
-                let result = self.files.upkeep(step);
-                self.writer.on_upkeep(step, result, 0).unwrap();
-            } else {
-                return;
-            }
+    /// Does one step of one lane, `false` if there is none.
+    pub fn step(&mut self) -> bool {
+        if let Some(write) = self.writer.take_write(0).unwrap() {
+            let result = self.files.write(&write);
+            let _ = self.writer.on_written(write, result).unwrap();
+        } else if let Some(step) = self.writer.take_upkeep(0).unwrap() {
+            let result = self.files.upkeep(step);
+            self.writer.on_upkeep(step, result, 0).unwrap();
+        } else {
+            return false;
         }
+        true
+    }
+
+    fn settle(&mut self) {
+        while self.step() {}
+    }
+
+    pub fn append(&mut self) {
+        self.last += 1;
+        self.writer.append(Zxid(self.last), &transaction(self.last), 0).unwrap();
     }
 
     fn write(&mut self, count: u64) {
         for _ in 0..count {
-            self.last += 1;
-            self.writer.append(Zxid(self.last), &transaction(self.last), 0).unwrap();
+            self.append();
             self.settle();
         }
         assert_eq!(self.writer.durable(), Zxid(self.last));
     }
 
     fn checkpoint(&self, first: u64) -> CheckpointName {
+        self.finish_checkpoint(CheckpointFile::create(&self.directory, Zxid(first)).unwrap(), first)
+    }
+
+    pub fn finish_checkpoint(&self, mut file: CheckpointFile, first: u64) -> CheckpointName {
         let mut writer = CheckpointWriter::new(self.directory.database(), Zxid(first));
-        let mut file = CheckpointFile::create(&self.directory, Zxid(first)).unwrap();
         let acl = writer.intern_acl(b"open");
         for (path, data) in &State::up_to(self.last).nodes {
             writer.node(&record(path, data, acl));
@@ -214,7 +225,9 @@ fn without_a_valid_checkpoint_the_whole_log_serves_and_half_of_it_never() {
     assert_eq!((recovered.checkpoint, recovered.damaged.len()), (None, 2));
     assert_eq!(state, State::up_to(60));
     fs::remove_file(segment(directory.path(), 1)).unwrap();
-    let Refusal::Log { verdict, checkpoint: None, damaged } = refusal(directory.path()) else { panic!("another refusal") };
+    let Refusal::Log { verdict, checkpoint: None, damaged } = refusal(directory.path()) else {
+        panic!("another refusal")
+    };
     assert_eq!(verdict, Verdict::Gap { missing: Sequence(1) });
     assert_eq!(damaged.len(), 2);
 }

@@ -1,1 +1,73 @@
+//! A failed write or sync is fatal at once: what the disk holds is unknown then, so nobody is told anything
+//! more, and the reason is said. (Space that is missing is another matter: see `disk_full.rs`.)
 
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::thread;
+
+use ringkeeper_tests::server::ringkeeper_binary;
+use rustix::process::{Resource, Rlimit, prlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::data::{Data, End, get, put, shown};
+use crate::run::{Started, start, start_command};
+
+const EIO: u32 = 5;
+
+#[test]
+fn a_failed_log_write_ends_the_server_with_its_reason_and_loses_nothing() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    // A write behind the limit of a file's size fails, if the signal that comes with it is ignored.
+    let mut command = Command::new("sh");
+    let serve = "trap '' XFSZ; exec setpriv --pdeathsig=KILL -- \"$@\"";
+    command.args(["-c", serve, "sh"]).arg(ringkeeper_binary().expect("the binary"));
+    command.args(["serve", "--client-port", "0", "--data-dir"]).arg(&data);
+    let server = start_command(command).serves();
+    let mut session = server.session().expect("a session");
+    put(&mut session, "/kept", b"before", false).expect("a reply");
+    let limit = Rlimit { current: Some(4096), maximum: Some(4096) };
+    prlimit(Some(server.id()), Resource::Fsize, limit).expect("one's own process may be limited");
+    let unanswered = put(&mut session, "/kept", b"after", true);
+    assert!(unanswered.is_err(), "a write that is not on disk was acknowledged");
+    let (code, said) = server.ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("error: the log failed: writing ") && said.contains(".rklog: File too large"),
+        "{said}"
+    );
+
+    let server = start(&data, &[]).serves();
+    let found = get(&mut server.session().expect("a session"), "/kept").expect("the node");
+    assert!(found == b"before" || found == b"after", "{found:?}");
+}
+
+#[test]
+fn a_failed_sync_at_the_start_ends_the_server_with_its_reason() {
+    let data = Data::fill("fdatasync", End::Killed);
+    let path = data.path.clone();
+    // The filter stays with the thread that sets it, and goes to the children of that thread.
+    let started = thread::spawn(move || {
+        let filter = SeccompFilter::new(
+            BTreeMap::from([(libc_fsync(), Vec::new())]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(EIO),
+            std::env::consts::ARCH.try_into().expect("an architecture that seccomp knows"),
+        );
+        let program: BpfProgram = filter.and_then(TryInto::try_into).expect("a filter of one rule");
+        seccompiler::apply_filter(&program).expect("a process may restrict itself");
+        start(&path, &[])
+    });
+    let Started::Ended { code, said } = started.join().expect("the thread ends") else {
+        panic!("it serves what it does not know to be durable");
+    };
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("error: syncing ") && said.contains("Input/output error"), "{said}");
+    let server = start(&data.path, &[]).serves();
+    assert_eq!(shown(&server, &data.nodes(0)), data.nodes(0));
+}
+
+/// The number of fsync.
+fn libc_fsync() -> i64 {
+    if cfg!(target_arch = "x86_64") { 74 } else { 82 }
+}
