@@ -509,6 +509,67 @@ mod tests {
         Replica::new(config, database, log, at(0))
     }
 
+    /// Asks for a session, and does what that calls for up to its write.
+    fn write_of_a_session(replica: &mut Replica) -> LogWrite {
+        let connection = ConnectionId { core: 0, number: 1 };
+        let open = Request::Open { connection, timeout_ms: 5000, last_seen: Zxid::ZERO };
+        let batch = RequestBatch { items: vec![open], ..RequestBatch::default() };
+        replica.step(at(1), Input::Requests(batch), &mut Vec::new());
+        for ms in 2.. {
+            let mut out = Vec::new();
+            replica.flush(at(ms), &mut out);
+            for effect in out {
+                match effect {
+                    Effect::Upkeep(step) => {
+                        replica.step(at(ms), Input::Upkeep(step, Ok(())), &mut Vec::new())
+                    }
+                    Effect::Write(write) => return write,
+                    other => panic!("{other:?} before the transaction is durable"),
+                }
+            }
+        }
+        unreachable!("the range has no end")
+    }
+
+    #[test]
+    fn a_failed_write_or_sync_is_fatal_at_once_and_nobody_is_told_that_it_was_done() {
+        let mut replica = replica(1);
+        let write = write_of_a_session(&mut replica);
+        let failure = IoFailure { errno: Some(5), message: "writing segment 1: Input/output error".into() };
+        let mut out = Vec::new();
+        replica.step(at(500), Input::Written(write, Err(failure.clone())), &mut out);
+        replica.flush(at(501), &mut out);
+        replica.step(at(9000), Input::Tick { heard_all: true }, &mut out);
+        assert!(matches!(&out[..], [Effect::Fatal(LogError::Failed(why))] if *why == failure), "{out:?}");
+        assert_eq!(replica.applied(), Zxid::ZERO);
+        assert!(!replica.can_take());
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_its_end_too() {
+        let mut replica = replica(1);
+        let full = || IoFailure { errno: Some(28), message: "preparing segment 1: No space".into() };
+        let (mut notices, mut attempts) = (Vec::new(), 0);
+        for ms in (0..60_000).step_by(10) {
+            let mut out = Vec::new();
+            replica.flush(at(ms), &mut out);
+            for effect in std::mem::take(&mut out) {
+                let Effect::Upkeep(step) = effect else { continue };
+                let is_zeros = matches!(step, Upkeep::Zero { .. });
+                attempts += u64::from(is_zeros);
+                let result = if is_zeros && attempts <= 5 { Err(full()) } else { Ok(()) };
+                replica.step(at(ms), Input::Upkeep(step, result), &mut out);
+            }
+            notices.extend(out.into_iter().filter_map(|effect| match effect {
+                Effect::Notice(text) => Some(text),
+                _ => None,
+            }));
+        }
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        assert!(notices[0].starts_with("the disk is full (preparing segment 1: No space)"), "{notices:?}");
+        assert!(notices[1].starts_with("there is space on the disk again"), "{notices:?}");
+    }
+
     #[test]
     fn nobody_expires_while_signs_of_life_cannot_be_heard() {
         let mut replica = replica(1);

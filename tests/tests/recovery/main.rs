@@ -4,10 +4,12 @@
 //! - `data`: a data directory that a real server filled, and ways to damage a copy of it.
 //! - `table`: the decision table, a row a case.
 //! - `corruptions`: a thousand targeted damages, none of which may lose a transaction in silence.
+//! - `disk_full`: a disk without space, in each phase.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
 mod data;
+mod disk_full;
 mod failures;
 mod run;
 mod table;
