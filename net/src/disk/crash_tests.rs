@@ -25,7 +25,7 @@ const SECTOR_BYTES: usize = 512;
 const IMAGES_A_MOMENT: [u64; 2] = [9, 2];
 /// One in so many images is gone on from, so that a crash after a crash is covered.
 const GONE_ON_FROM: u64 = 499;
-const STEPS: [u64; 2] = [120, 6];
+const STEPS: [u64; 2] = [200, 6];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
@@ -344,14 +344,13 @@ impl Exploration {
                     Some((file, first)) => {
                         let name = server.finish_checkpoint(file, first);
                         assert_eq!(name.first_zxid, Zxid(first));
+                        self.explore();
+                        let removed = server.directory.remove_obsolete(&mut server.files, 2).unwrap();
+                        removed.segments.into_iter().for_each(|spare| server.writer.add_spare(spare));
                     }
                 },
-                30..33 => {
-                    let removed = server.directory.remove_obsolete(&mut server.files, 2).unwrap();
-                    removed.segments.into_iter().for_each(|spare| server.writer.add_spare(spare));
-                }
-                33..36 => server.directory.write_mark(Zxid(server.last)).unwrap(),
-                36..39 => self.write_epochs(&server),
+                30..34 => server.directory.write_mark(Zxid(server.last)).unwrap(),
+                34..39 => self.write_epochs(&server),
                 _ => {
                     drop(checkpoint.take());
                     drop(server);
