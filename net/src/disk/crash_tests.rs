@@ -24,7 +24,7 @@ const SECTOR_BYTES: usize = 512;
 /// So many images of one moment are made, all of them if there are no more; fewer after a crash.
 const IMAGES_A_MOMENT: [u64; 2] = [9, 2];
 /// One in so many images is gone on from, so that a crash after a crash is covered.
-const GONE_ON_FROM: u64 = 499;
+const GONE_ON_FROM: u64 = 797;
 const STEPS: [u64; 2] = [200, 6];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -76,7 +76,7 @@ impl Naming {
     }
 }
 
-/// The disk under a directory: what is durable, and what is on its way.
+/// The disk under a directory: what is durable, and what is on its way. Paths are relative to it.
 #[derive(Clone, Debug, Default)]
 struct Disk {
     inodes: Vec<Inode>,
@@ -93,12 +93,13 @@ impl Disk {
         while let Some(directory) = waiting.pop() {
             for entry in fs::read_dir(&directory).unwrap() {
                 let path = entry.unwrap().path();
+                let name = path.strip_prefix(root).unwrap().to_path_buf();
                 if path.is_dir() {
-                    disk.live.insert(path.clone(), Entry::Directory);
+                    disk.live.insert(name, Entry::Directory);
                     waiting.push(path);
                 } else {
                     let bytes = fs::read(&path).unwrap();
-                    disk.live.insert(path, Entry::File(disk.inodes.len()));
+                    disk.live.insert(name, Entry::File(disk.inodes.len()));
                     disk.inodes.push(Inode { synced: bytes.clone(), current: bytes });
                 }
             }
@@ -164,7 +165,7 @@ impl Disk {
     }
 
     /// What a crash at this moment leaves.
-    fn crash(&self, fate: &mut dyn FnMut() -> Fate) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    fn crash(&self, fate: &mut dyn FnMut() -> Fate) -> Image {
         let mut names = self.durable.clone();
         for naming in &self.pending {
             if fate() != Fate::Old {
@@ -205,10 +206,13 @@ impl Inode {
     }
 }
 
+/// Files and directories by their paths.
+type Image = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
 /// Writes an image to files, without those whose directory was lost.
-fn materialise(image: &BTreeMap<PathBuf, Option<Vec<u8>>>, from: &Path, to: &Path) {
+fn materialise(image: &Image, to: &Path) {
     for (path, content) in image {
-        let target = to.join(path.strip_prefix(from).unwrap());
+        let target = to.join(path);
         match content {
             _ if !target.parent().unwrap().is_dir() => {}
             None => fs::create_dir(&target).unwrap(),
@@ -271,7 +275,7 @@ impl Exploration {
                 Call::SyncDirectory(_) => "sync directory",
             };
             *self.kinds.entry(kind).or_default() += 1;
-            self.disk.apply(call);
+            self.disk.apply(call.relative_to(self.home.path()));
             self.crash_here();
         }
     }
@@ -293,13 +297,11 @@ impl Exploration {
         }
     }
 
-    fn check(&mut self, image: &BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    fn check(&mut self, image: &Image) {
         let home = home();
-        materialise(image, self.home.path(), home.path());
+        materialise(image, home.path());
         let path = home.path().join("data");
         let promised = self.promised;
-        let goes_on = self.depth == 0 && self.images.is_multiple_of(GONE_ON_FROM);
-        let before = goes_on.then(|| Disk::of(home.path()));
         let (server, state, recovered) = Server::start(&path, SyncMode::Fdatasync)
             .unwrap_or_else(|error| panic!("a crash is not corruption: {error} ({promised:?})"));
         let last = server.last;
@@ -309,14 +311,24 @@ impl Exploration {
         assert!(promised.epochs.contains(&epochs), "epoch {epochs}, {promised:?}");
         drop(server);
         recorder::take();
-        let Some(disk) = before else { return };
-        // The start above has changed the files: the image again.
-        fs::remove_dir_all(&path).ok();
-        materialise(image, self.home.path(), home.path());
+        if self.depth == 0 && self.images.is_multiple_of(GONE_ON_FROM) {
+            let promised = Promised { acknowledged: last, epochs: [epochs; 2], ..promised };
+            self.go_on(image, None, promised);
+            // The process alone dies: its files are as it left them, synced or not.
+            let left = self.disk.crash(&mut || Fate::New);
+            self.go_on(&left, Some(self.disk.clone()), self.promised);
+        }
+    }
+
+    /// Runs a short workload from an image on; what it holds is durable, unless the disk says otherwise.
+    fn go_on(&mut self, image: &Image, disk: Option<Disk>, promised: Promised) {
+        let home = home();
+        materialise(image, home.path());
+        let disk = disk.unwrap_or_else(|| Disk::of(home.path()));
         let mut again = Exploration {
             home,
             disk,
-            promised: Promised { acknowledged: last, epochs: [epochs; 2], ..promised },
+            promised,
             random: Random(self.images),
             depth: 1,
             factor: self.factor,
@@ -324,12 +336,15 @@ impl Exploration {
             kinds: BTreeMap::new(),
         };
         again.run();
+        // What its end gave up.
+        recorder::take();
         self.images += again.images;
     }
 
     /// Runs the workload.
     fn run(&mut self) {
         let mut server = self.start();
+        self.append(&mut server);
         let mut checkpoint = None;
         for _ in 0..STEPS[self.depth] * self.factor {
             match self.random.below(40) {
@@ -366,8 +381,9 @@ impl Exploration {
         let (server, state, _) = Server::start(&self.data(), SyncMode::Fdatasync).unwrap();
         assert_eq!(state, State::up_to(server.last));
         self.explore();
-        // What recovery found is served, so it is acknowledged by now.
-        self.promised = Promised { acknowledged: server.last, proposed: server.last, ..self.promised };
+        // What recovery found is served, so it is a promise by now.
+        let epochs = server.directory.read_epochs().unwrap().map_or(0, |epochs| epochs.accepted.0);
+        self.promised = Promised { acknowledged: server.last, proposed: server.last, epochs: [epochs; 2] };
         server
     }
 

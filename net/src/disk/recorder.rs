@@ -2,7 +2,7 @@
 //! test that simulates the disk has no use for the real one's.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,23 @@ pub enum Call {
     MakeDirectory(PathBuf),
     /// A directory's names are durable.
     SyncDirectory(PathBuf),
+}
+
+impl Call {
+    /// The same, of paths relative to `root`.
+    pub fn relative_to(self, root: &Path) -> Call {
+        let relative = |path: PathBuf| path.strip_prefix(root).expect("a path under the root").to_path_buf();
+        match self {
+            Call::Create(path) => Call::Create(relative(path)),
+            Call::Write { path, offset, bytes } => Call::Write { path: relative(path), offset, bytes },
+            Call::Sync(path) => Call::Sync(relative(path)),
+            Call::Rename(from, to) => Call::Rename(relative(from), relative(to)),
+            Call::Remove(path) => Call::Remove(relative(path)),
+            Call::MakeDirectory(path) => Call::MakeDirectory(relative(path)),
+            Call::SyncDirectory(path) if !path.starts_with(root) => Call::SyncDirectory(PathBuf::new()),
+            Call::SyncDirectory(path) => Call::SyncDirectory(relative(path)),
+        }
+    }
 }
 
 thread_local! {
