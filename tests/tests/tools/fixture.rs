@@ -147,6 +147,8 @@ impl Segment {
             previous,
             alignment: Alignment::SECTOR,
             recycled: false,
+            unsynced: false,
+            capacity: 0,
         };
         let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
         let checksum = header.encode(&mut bytes);
