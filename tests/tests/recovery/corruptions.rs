@@ -285,7 +285,8 @@ fn handle(
     }
     let named = recovered.damaged.iter().any(|(name, _)| name.path == path);
     match parts.iter().max().unwrap_or(&Part::Unneeded) {
-        Part::Unneeded if !named && recovered.log == Verdict::Clean => Ok(Handled::Unharmed),
+        // A prepared segment that is not empty looks begun: its torn beginning is cut, which costs nothing.
+        Part::Unneeded if !named && recovered.log.is_sound() => Ok(Handled::Unharmed),
         Part::LogMark if matches!(recovered.log, Verdict::TornTail { .. } | Verdict::Clean) => {
             Ok(Handled::MarkCut)
         }
