@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::run::{Running, Started, start_command};
+use crate::run::{PAUSE, Running, Started, start_command, until_prepared};
 use ringkeeper_tests::server::ringkeeper_binary;
 use ringkeeper_tests::wire::{Encoder, Session, op};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(10);
 /// Of the file system, in KiB.
 const DISK_KIB: usize = 4096;
 const SEGMENT: &str = "log.segmentBytes=262144";
+const SEGMENT_BYTES: u64 = 262_144;
 /// What becomes a child of this test's binary, in its own namespaces.
 const CHILD: &str = "RINGKEEPER_TEST_DISK";
 
@@ -203,7 +203,7 @@ fn a_checkpoint_or_mark_that_finds_no_space_costs_nothing_but_itself() {
         let server = start(disk, &["--set", "snapCount=60"]).serves();
         let mut session = server.session().expect("a session");
         create(&mut session, "/n");
-        until_prepared(disk);
+        until_prepared(&disk.join("data"), SEGMENT_BYTES);
         let ballast = Ballast::fill(disk);
         for number in 0..70 {
             let body = set("/n", format!("{number:03}").as_bytes());
@@ -232,14 +232,4 @@ fn a_checkpoint_or_mark_that_finds_no_space_costs_nothing_but_itself() {
         let server = start(disk, &[]).serves();
         until(&server, "was damaged: mended");
     });
-}
-
-/// Waits until the next segment has its whole length.
-fn until_prepared(disk: &Path) {
-    let deadline = Instant::now() + PATIENCE;
-    let next = disk.join("data/log/000000000002.rklog");
-    while !fs::metadata(&next).is_ok_and(|file| file.len() == 262_144) {
-        assert!(Instant::now() < deadline, "no segment was prepared");
-        std::thread::sleep(PAUSE);
-    }
 }

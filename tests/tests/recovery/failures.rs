@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::data::{Data, End, get, put, shown};
-use crate::run::{Started, start, start_command};
+use crate::run::{Started, start, start_command, until_prepared};
 
 const EIO: u32 = 5;
 
@@ -23,9 +23,12 @@ fn a_failed_log_write_ends_the_server_with_its_reason_and_loses_nothing() {
     let serve = "trap '' XFSZ; exec setpriv --pdeathsig=KILL -- \"$@\"";
     command.args(["-c", serve, "sh"]).arg(ringkeeper_binary().expect("the binary"));
     command.args(["serve", "--client-port", "0", "--data-dir"]).arg(&data);
+    command.args(["--set", "log.segmentBytes=65536"]);
     let server = start_command(command).serves();
     let mut session = server.session().expect("a session");
     put(&mut session, "/kept", b"before", false).expect("a reply");
+    // Else the preparation of the next segment may meet the limit first.
+    until_prepared(&data, 65_536);
     let limit = Rlimit { current: Some(4096), maximum: Some(4096) };
     prlimit(Some(server.id()), Resource::Fsize, limit).expect("one's own process may be limited");
     let unanswered = put(&mut session, "/kept", b"after", true);

@@ -5,11 +5,26 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ringkeeper_tests::server::ringkeeper_binary;
 use ringkeeper_tests::wire::{ConnectRequest, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
+
+/// Between two looks at what nothing announces.
+pub const PAUSE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a new server's second segment has its whole length.
+pub fn until_prepared(data: &Path, bytes: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    let next = data.join("log/000000000002.rklog");
+    while !fs::metadata(&next).is_ok_and(|file| file.len() == bytes) {
+        assert!(Instant::now() < deadline, "no segment was prepared");
+        std::thread::sleep(PAUSE);
+    }
+}
 
 /// A server that runs. It is killed when this is dropped.
 pub struct Running {
