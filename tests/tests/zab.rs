@@ -33,6 +33,7 @@ fn calm() -> Settings {
         write_ms: 5,
         fault_ms: 1,
         hasty: false,
+        wild_ms: 0,
         ambush: 0,
     }
 }

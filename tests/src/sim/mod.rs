@@ -9,8 +9,8 @@
 //! | `world` | servers, time, clients, and what happens next |
 //! | `faults` | what goes wrong, and when |
 //!
-//! A run first does its worst while clients write, with safety checked at every step; then it heals
-//! everything, and demands that all servers serve and agree.
+//! A run first does its worst while clients write, with safety checked at every step. Then a quorum
+//! no larger than need be heals, and must serve and agree; then all the others.
 
 pub mod disk;
 pub mod faults;
@@ -29,6 +29,8 @@ pub fn play(seed: u64) -> String {
 pub fn play_with(seed: u64, settings: Settings) -> String {
     let mut world = World::new(seed, settings);
     faults::rage(&mut world);
+    world.heal_core();
+    world.demand_progress();
     world.heal();
     world.demand_progress();
     world.summary()

@@ -1,18 +1,20 @@
 //! Servers, time, clients, and what happens next.
 
-use super::disk::{Disk, LogOp};
+use super::disk::Disk;
 use super::network::{Frame, Life, Network, TO_LEADER, TO_LEARNER};
-use super::oracle::{Oracle, Tree, value};
+use super::oracle::{Oracle, Tree};
 use bytes::Bytes;
 use fastrand::Rng;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::{Notification, PeerState, QuorumPacket, ToLeader, ToLearner, Transaction};
-use ringkeeper_quorum::zab::{Attempt, Config, Effect, Input, Link, Serving, Timing, Zab};
+use ringkeeper_quorum::zab::{Attempt, Config, Input, Link, Serving, Timing, Zab};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fmt::Write;
+
+mod effects;
 
 /// How often servers are told that time passes, in milliseconds.
 const TICK_MS: u64 = 10;
@@ -42,6 +44,9 @@ pub struct Settings {
     pub fault_ms: u64,
     /// Whether an election ends as soon as a quorum agrees, heedless of who may know more.
     pub hasty: bool,
+    /// How long a candidate is everybody's whatever it knows, until the next is; 0 for elections by
+    /// the book. What elections are for is safe whoever wins them.
+    pub wild_ms: u64,
     /// One in so many moments at which a server's role or log changes is its last; 0 for none.
     pub ambush: u32,
 }
@@ -62,6 +67,7 @@ impl Settings {
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
             hasty: rng.u8(0..4) == 0,
+            wild_ms: *rng.choice(&[0, 0, 0, 150, 600, 2500]).expect("choices"),
             ambush: *rng.choice(&[0, 8, 30, 100]).expect("choices"),
         }
     }
@@ -108,6 +114,8 @@ pub struct Server {
     pub disk: Disk,
     /// What it applied.
     pub tree: Tree,
+    /// Whether it stays down.
+    pub away: bool,
     /// How many times slower than usual its disk is.
     pub slow: u64,
     staged: Option<Tree>,
@@ -165,6 +173,7 @@ impl World {
             zab: None,
             disk: Disk::default(),
             tree: Tree::new(),
+            away: false,
             slow: 1,
             staged: None,
             contacts: BTreeSet::new(),
@@ -343,13 +352,40 @@ impl World {
         }
     }
 
+    /// A quorum, no larger than need be, works from now on; the others are down, for good or until
+    /// everything heals.
+    pub fn heal_core(&mut self) {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        self.rng.shuffle(&mut order);
+        let verifier = self.members.verifier();
+        let mut core: BTreeSet<ServerId> = BTreeSet::new();
+        for index in order {
+            let id = self.servers[index].id;
+            if !verifier.is_quorum(|voter| core.contains(&voter)) && verifier.weight(id) > 0 {
+                core.insert(id);
+            }
+        }
+        self.log(|| format!("{core:?} heal"));
+        self.settings.ambush = 0;
+        self.settings.wild_ms = 0;
+        self.heal_network();
+        for index in 0..self.servers.len() {
+            let server = &mut self.servers[index];
+            server.slow = 1;
+            server.away = !core.contains(&server.id);
+            if server.away {
+                self.crash(index, false);
+            } else if server.zab.is_none() {
+                self.start(index);
+            }
+        }
+    }
+
     /// Everything works from now on.
     pub fn heal(&mut self) {
         self.log(|| "everything heals".to_owned());
-        self.settings.ambush = 0;
-        self.heal_network();
         for index in 0..self.servers.len() {
-            self.servers[index].slow = 1;
+            self.servers[index].away = false;
             if self.servers[index].zab.is_none() {
                 self.start(index);
             }
@@ -398,7 +434,7 @@ impl World {
             Event::Ambush(life) => self.ambush(life),
             Event::HealNetwork => self.heal_network(),
             Event::Restart(index) => {
-                if self.servers[index].zab.is_none() {
+                if self.servers[index].zab.is_none() && !self.servers[index].away {
                     self.start(index);
                 }
             }
@@ -556,179 +592,6 @@ impl World {
         }
     }
 
-    fn input(&mut self, life: Life, input: Input) {
-        if !self.is_alive(life) {
-            return;
-        }
-        if !matches!(input, Input::Tick) {
-            self.log(|| format!("{}: {input:?}", life.server + 1));
-        }
-        self.steps += 1;
-        let now = Tick(self.now_ms());
-        let mut out = Vec::new();
-        self.servers[life.server].zab.as_mut().expect("alive").step(now, input, &mut out);
-        self.effects(life.server, out);
-    }
-
-    fn effects(&mut self, index: usize, out: Vec<Effect>) {
-        for effect in out {
-            self.log(|| format!("{}:     {effect:?}", index + 1));
-            self.effect(index, effect);
-        }
-        self.schedule_disk(index);
-    }
-
-    /// A moment at which a crash hurts.
-    fn is_delicate(effect: &Effect) -> bool {
-        match effect {
-            Effect::PersistEpochs(_) | Effect::Rewind(..) | Effect::Install(..) | Effect::Serve(_) => true,
-            Effect::ToLeader(_, ToLeader::AckEpoch { .. }) => true,
-            Effect::ToLeader(_, ToLeader::Ack(zxid)) => zxid.counter() == 0,
-            Effect::ToLearner(_, ToLearner::NewLeader { .. } | ToLearner::UpToDate) => true,
-            _ => false,
-        }
-    }
-
-    /// Ends the server, or everything, and lets it come back soon.
-    fn ambush(&mut self, life: Life) {
-        if !self.is_alive(life) || self.settings.ambush == 0 {
-            return;
-        }
-        let silent = self.rng.bool();
-        let all = self.rng.u8(0..3) == 0;
-        for index in (0..self.servers.len()).filter(|index| all || *index == life.server) {
-            self.crash(index, silent);
-            self.restart_within_ms(index, 200);
-        }
-    }
-
-    fn effect(&mut self, index: usize, effect: Effect) {
-        let life = self.life(index);
-        if self.settings.ambush > 0
-            && Self::is_delicate(&effect)
-            && self.rng.u32(0..self.settings.ambush) == 0
-        {
-            let delay = self.rng.u64(0..4000);
-            self.after_us(delay, Event::Ambush(life));
-        }
-        match effect {
-            Effect::Notify(to, notification) => self.send_notification(life, to, &notification),
-            Effect::Connect(attempt, to) => {
-                let delay = self.latency_us();
-                self.after_us(delay, Event::Connect { from: life, attempt, to: usize::from(to.0) - 1 });
-            }
-            Effect::ToLeader(attempt, message) => self.send_to_leader(life, attempt, message),
-            Effect::CloseLeader(attempt) => self.close_leader(life, attempt),
-            Effect::ToLearner(link, message) => {
-                let mut bytes = Vec::new();
-                message.encode(&mut bytes);
-                self.send(link, TO_LEARNER, Frame::Packet(bytes.into()));
-            }
-            Effect::SendTree(link, zxid) => {
-                let tree = self.servers[index].tree.clone();
-                assert_eq!(tree.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid), zxid);
-                self.send(link, TO_LEARNER, Frame::Tree(tree));
-            }
-            Effect::CloseLearner(link) => {
-                if let Some(connection) = self.network.connections.get_mut(&link) {
-                    connection.open[TO_LEADER] = false;
-                }
-                self.send(link, TO_LEARNER, Frame::End);
-            }
-            Effect::FromLeader(ToLearner::Ping(zxid), _) => {
-                let attempt = self.attempt_of(life);
-                let message = ToLeader::Ping { zxid, touched: Vec::new() };
-                attempt.into_iter().for_each(|attempt| self.send_to_leader(life, attempt, message.clone()));
-            }
-            Effect::PersistEpochs(epochs) => self.servers[index].disk.epoch_ops.push_back(epochs),
-            Effect::Append(generation, transaction) => {
-                let server = &mut self.servers[index];
-                let committed = server.zab.as_ref().expect("it runs").committed();
-                server.disk.log_ops.push_back(LogOp::Append(generation, transaction, committed));
-            }
-            Effect::Rewind(generation, zxid) => {
-                let server = &mut self.servers[index];
-                server.tree.retain(|(applied, _)| *applied <= zxid);
-                server.disk.log_ops.push_back(LogOp::Rewind(generation, zxid));
-            }
-            Effect::Install(generation, zxid) => {
-                let server = &mut self.servers[index];
-                server.tree = server.staged.take().expect("a tree was staged");
-                self.oracle.on_tree(server.id, &server.tree);
-                server.disk.log_ops.push_back(LogOp::Install(generation, zxid, server.tree.clone()));
-            }
-            Effect::Deliver(transactions) => self.deliver(index, &transactions),
-            Effect::Serve(serving) => self.serve(index, serving),
-            Effect::FromLearner(..) | Effect::FromLeader(..) | Effect::Notice(_) => {}
-        }
-    }
-
-    fn send_notification(&mut self, from: Life, to: ServerId, notification: &Notification) {
-        let to = usize::from(to.0) - 1;
-        let mut bytes = Vec::new();
-        notification.encode(&mut bytes);
-        let earliest = self.notified.get(&(from.server, to)).map_or(0, |(_, at)| *at);
-        let at = (self.now_us + self.latency_us()).max(earliest);
-        let number = self.next_event + 1;
-        // A newer notification replaces one that has not left yet; one under way arrives before it.
-        self.notified.insert((from.server, to), (number, at));
-        self.after_us(at - self.now_us, Event::Notify { from, to, number, bytes: bytes.into() });
-    }
-
-    fn attempt_of(&self, life: Life) -> Option<Attempt> {
-        let mut own = self.network.connections.values().filter(|c| c.learner == life && c.open[TO_LEARNER]);
-        own.next_back().map(|connection| connection.attempt)
-    }
-
-    fn send_to_leader(&mut self, life: Life, attempt: Attempt, mut message: ToLeader) {
-        if self.settings.plain
-            && let ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } = &mut message
-        {
-            info.extended = false;
-        }
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        let mut connections = self.network.connections.iter();
-        let link =
-            connections.find(|(_, c)| (c.learner, c.attempt) == (life, attempt)).map(|(link, _)| *link);
-        link.into_iter().for_each(|link| self.send(link, TO_LEADER, Frame::Packet(bytes.clone().into())));
-    }
-
-    fn close_leader(&mut self, life: Life, attempt: Attempt) {
-        let mut connections = self.network.connections.iter_mut();
-        let found = connections.find(|(_, c)| (c.learner, c.attempt) == (life, attempt));
-        if let Some((link, connection)) = found {
-            connection.open[TO_LEARNER] = false;
-            let link = *link;
-            self.send(link, TO_LEADER, Frame::End);
-        }
-    }
-
-    fn deliver(&mut self, index: usize, transactions: &[Transaction]) {
-        let server = &mut self.servers[index];
-        for transaction in transactions {
-            self.oracle.on_deliver(server.id, &mut server.tree, transaction);
-            if server.pending.remove(&transaction.zxid) == Some(value(transaction)) {
-                self.oracle.acked.insert(value(transaction));
-            }
-        }
-    }
-
-    fn serve(&mut self, index: usize, serving: Serving) {
-        let server = &mut self.servers[index];
-        let committed = server.zab.as_ref().expect("it runs").committed();
-        match serving {
-            Serving::No => {
-                server.pending.clear();
-                self.interruptions += 1;
-            }
-            Serving::Leader(epoch) => self.oracle.on_established(server.id, epoch, committed),
-            Serving::Learner { leader, epoch, .. } => {
-                self.oracle.on_serving(server.id, leader, epoch, committed);
-            }
-        }
-    }
-
     fn leader(&self) -> Option<(ServerId, Epoch)> {
         let leaders = self.servers.iter().filter_map(|server| match server.zab.as_ref()?.serving() {
             Serving::Leader(epoch) => Some((server.id, epoch)),
@@ -741,7 +604,7 @@ impl World {
     /// Whether all serve with one leader, and have applied all that was decided.
     pub fn is_settled(&self) -> bool {
         let Some((leader, epoch)) = self.leader() else { return false };
-        self.servers.iter().all(|server| {
+        self.servers.iter().filter(|server| !server.away).all(|server| {
             let Some(zab) = &server.zab else { return false };
             let follows = match zab.serving() {
                 Serving::Leader(_) => true,
