@@ -1,7 +1,11 @@
 //! Whole ensembles under the simulator. `ZAB_SEEDS` sets how many seeds are played, `ZAB_SEED` plays
 //! one, `ZAB_TRACE` prints every step of it.
 
+#[path = "zab/planted.rs"]
+mod planted;
+
 use ringkeeper_tests::sim::{self, Settings, World};
+use std::path::Path;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -45,4 +49,24 @@ fn zxids_roll_over_without_an_election() {
     world.demand_progress();
     assert_eq!(world.interruptions, 0);
     assert!(world.oracle.epochs() > 20, "{}", world.summary());
+}
+
+/// Every script in `testdata/zab/stories` ends as it stands there; `ZAB_STORIES=write` writes them anew.
+#[test]
+fn stories_go_as_they_are_told() {
+    let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/zab/stories");
+    let mut told = 0;
+    for entry in std::fs::read_dir(stories).expect("the stories") {
+        let path = entry.expect("an entry").path();
+        let script = std::fs::read_to_string(&path).expect("a story");
+        println!("{}", path.display());
+        let retold = sim::story::retell(&script);
+        if std::env::var("ZAB_STORIES").is_ok_and(|what| what == "write") {
+            std::fs::write(&path, retold).expect("a story");
+        } else {
+            assert_eq!(retold, script, "{}", path.display());
+        }
+        told += 1;
+    }
+    assert!(told > 20);
 }

@@ -8,6 +8,7 @@
 //! | `oracle` | what must hold between servers, checked at every step |
 //! | `world` | servers, time, clients, and what happens next |
 //! | `faults` | what goes wrong, and when |
+//! | `story` | scripts in which one server hears what the script says |
 //!
 //! A run first does its worst while clients write, with safety checked at every step. Then a quorum
 //! no larger than need be heals, and must serve and agree; then all the others.
@@ -16,6 +17,7 @@ pub mod disk;
 pub mod faults;
 pub mod network;
 pub mod oracle;
+pub mod story;
 pub mod world;
 
 pub use world::{Settings, World};
