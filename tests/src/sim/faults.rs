@@ -1,6 +1,8 @@
 //! What goes wrong, and when.
 
-use super::world::World;
+use super::world::{Server, World};
+use ringkeeper_engine::id::ServerId;
+use ringkeeper_quorum::message::PeerState;
 
 /// Lets faults and clients loose.
 pub fn rage(world: &mut World) {
@@ -49,6 +51,27 @@ fn fault(world: &mut World) {
             }
         }
         _ => {}
+    }
+}
+
+/// Somebody is to lead, most likely one who tries to already: some who look for a leader hear that all
+/// the others vote for it. Some lose the one that they have.
+pub fn decree(world: &mut World) {
+    let leads = |server: &Server| server.zab.as_ref().is_some_and(|zab| zab.state() == PeerState::Leading);
+    let voters = &world.servers[..usize::from(world.settings.voters)];
+    let mut candidates: Vec<ServerId> = voters.iter().filter(|one| leads(one)).map(|one| one.id).collect();
+    if candidates.len() < 2 {
+        candidates.extend(voters.iter().map(|one| one.id));
+    }
+    let leader = *world.rng.choice(&candidates).expect("a voter");
+    for index in 0..world.servers.len() {
+        if world.is_looking(index) && world.rng.bool() {
+            world.elect(index, leader);
+        }
+    }
+    let links: Vec<_> = world.network.connections.keys().copied().collect();
+    if let Some(link) = world.rng.choice(&links).copied().filter(|_| world.rng.u8(0..4) == 0) {
+        world.break_connection(link);
     }
 }
 

@@ -8,7 +8,9 @@ use fastrand::Rng;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::Members;
-use ringkeeper_quorum::message::{Notification, PeerState, QuorumPacket, ToLeader, ToLearner, Transaction};
+use ringkeeper_quorum::message::{
+    Notification, PeerState, QuorumPacket, Round, ToLeader, ToLearner, Transaction, Vote,
+};
 use ringkeeper_quorum::zab::{Attempt, Config, Input, Link, Serving, Timing, Zab};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -44,8 +46,8 @@ pub struct Settings {
     pub fault_ms: u64,
     /// Whether an election ends as soon as a quorum agrees, heedless of who may know more.
     pub hasty: bool,
-    /// How long a candidate is everybody's whatever it knows, until the next is; 0 for elections by
-    /// the book. What elections are for is safe whoever wins them.
+    /// Between two decrees that name a leader, whatever it knows; 0 for elections by the book alone. An
+    /// election only proposes a leader: nothing is lost or kept by what it says.
     pub wild_ms: u64,
     /// One in so many moments at which a server's role or log changes is its last; 0 for none.
     pub ambush: u32,
@@ -67,7 +69,7 @@ impl Settings {
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
             hasty: rng.u8(0..4) == 0,
-            wild_ms: *rng.choice(&[0, 0, 0, 150, 600, 2500]).expect("choices"),
+            wild_ms: *rng.choice(&[0, 0, 0, 20, 60, 200]).expect("choices"),
             ambush: *rng.choice(&[0, 8, 30, 100]).expect("choices"),
         }
     }
@@ -98,6 +100,7 @@ enum Event {
     LogSync(Life),
     EpochSync(Life),
     Ambush(Life),
+    Decree,
     Restart(usize),
     HealNetwork,
 }
@@ -119,6 +122,8 @@ pub struct Server {
     /// How many times slower than usual its disk is.
     pub slow: u64,
     staged: Option<Tree>,
+    /// Of its election.
+    round: Round,
     contacts: BTreeSet<usize>,
     /// Its own proposals, which clients wait for.
     pending: BTreeMap<Zxid, u64>,
@@ -176,6 +181,7 @@ impl World {
             away: false,
             slow: 1,
             staged: None,
+            round: Round(0),
             contacts: BTreeSet::new(),
             pending: BTreeMap::new(),
             log_syncing: false,
@@ -202,6 +208,7 @@ impl World {
         (0..world.servers.len()).for_each(|server| world.start(server));
         world.after_us(TICK_MS * 1000, Event::Tick);
         world.after_us(0, Event::Client);
+        world.after_us(0, Event::Decree);
         world
     }
 
@@ -432,6 +439,12 @@ impl World {
             Event::EpochSync(life) if self.is_alive(life) => self.epoch_sync(life),
             Event::LogSync(_) | Event::EpochSync(_) => {}
             Event::Ambush(life) => self.ambush(life),
+            Event::Decree if self.settings.wild_ms > 0 => {
+                super::faults::decree(self);
+                let delay = self.rng.u64(0..self.settings.wild_ms * 2000);
+                self.after_us(delay, Event::Decree);
+            }
+            Event::Decree => {}
             Event::HealNetwork => self.heal_network(),
             Event::Restart(index) => {
                 if self.servers[index].zab.is_none() && !self.servers[index].away {
@@ -664,6 +677,19 @@ impl World {
             self.oracle.acked.len(),
             self.now_ms(),
         )
+    }
+
+    /// All others tell a server that looks for a leader that they vote for this one.
+    pub fn elect(&mut self, index: usize, leader: ServerId) {
+        let vote = Vote { epoch: Epoch(u32::MAX), zxid: Zxid::ZERO, leader: Some(leader) };
+        for voter in (0..usize::from(self.settings.voters)).filter(|voter| *voter != index) {
+            if self.is_looking(index) {
+                let (round, state) = (self.servers[index].round, PeerState::Looking);
+                let notification = Notification { vote, round, state, version: 2, members: None };
+                let from = self.servers[voter].id;
+                self.input(self.life(index), Input::Notification { from, notification });
+            }
+        }
     }
 
     /// Whether a server looks for a leader.

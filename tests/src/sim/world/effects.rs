@@ -5,12 +5,9 @@ use super::World;
 use crate::sim::disk::LogOp;
 use crate::sim::network::{Connection, Frame, Life, TO_LEADER, TO_LEARNER};
 use crate::sim::oracle::value;
-use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
-use ringkeeper_quorum::message::{Notification, PeerState, ToLeader, ToLearner, Transaction, Vote};
+use ringkeeper_engine::id::{ServerId, Tick, Zxid};
+use ringkeeper_quorum::message::{Notification, ToLeader, ToLearner, Transaction};
 use ringkeeper_quorum::zab::{Attempt, Effect, Input, Serving};
-
-/// No honest vote is of so late an epoch.
-const WILD_EPOCH: u32 = 1 << 30;
 
 impl World {
     pub(super) fn input(&mut self, life: Life, input: Input) {
@@ -75,7 +72,10 @@ impl World {
             self.after_us(delay, Event::Ambush(life));
         }
         match effect {
-            Effect::Notify(to, notification) => self.send_notification(life, to, notification),
+            Effect::Notify(to, notification) => {
+                self.servers[index].round = notification.round;
+                self.send_notification(life, to, &notification);
+            }
             Effect::Connect(attempt, to) => {
                 let delay = self.latency_us();
                 self.after_us(delay, Event::Connect { from: life, attempt, to: usize::from(to.0) - 1 });
@@ -126,11 +126,8 @@ impl World {
         }
     }
 
-    fn send_notification(&mut self, from: Life, to: ServerId, mut notification: Notification) {
+    fn send_notification(&mut self, from: Life, to: ServerId, notification: &Notification) {
         let to = usize::from(to.0) - 1;
-        if let Some(vote) = self.wild_vote(notification.state) {
-            notification.vote = vote;
-        }
         let mut bytes = Vec::new();
         notification.encode(&mut bytes);
         let earliest = self.notified.get(&(from.server, to)).map_or(0, |(_, at)| *at);
@@ -139,18 +136,6 @@ impl World {
         // A newer notification replaces one that has not left yet; one under way arrives before it.
         self.notified.insert((from.server, to), (number, at));
         self.after_us(at - self.now_us, Event::Notify { from, to, number, bytes: bytes.into() });
-    }
-
-    /// In a wild election, the candidate of the hour, whoever that is. An election only proposes a
-    /// leader: what it says must never matter to what is lost or kept.
-    fn wild_vote(&mut self, state: PeerState) -> Option<Vote> {
-        let voters = u64::from(self.settings.voters);
-        let hour = self.now_ms().checked_div(self.settings.wild_ms)? + 1;
-        (state == PeerState::Looking && self.rng.u8(0..8) > 0).then(|| {
-            let candidate = hour.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-            let leader = Some(ServerId((candidate % voters) as u8 + 1));
-            Vote { epoch: Epoch(WILD_EPOCH + hour as u32), zxid: Zxid::ZERO, leader }
-        })
     }
 
     fn attempt_of(&self, life: Life) -> Option<Attempt> {
