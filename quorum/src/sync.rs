@@ -7,7 +7,6 @@
 //! *e*. Therefore the newest of the leader's transactions that is not newer than the learner's last
 //! is in the learner's log, and what the learner has after it is in no leader's.
 
-use crate::history::History;
 use ringkeeper_engine::id::Zxid;
 
 /// What a leader tells a learner to do with its log.
@@ -27,14 +26,15 @@ pub enum Plan {
     Snap,
 }
 
-/// The plan for a learner whose log ends at `last`, by a leader with this history of which all up
-/// to `committed` is committed, or will be with the epoch that begins.
+/// The plan for a learner whose log ends at `last`, by a leader of whose log all up to `committed` is
+/// committed, or will be with the epoch that begins. `common` is the newest of the leader's
+/// transactions that is not newer than `last`, if the leader still has what follows it.
 ///
 /// A learner that is no Ringkeeper gets what a Java leader would send: it is never left with a
 /// transaction that is not committed yet, and is not made to cut its log in an earlier epoch than
 /// where it ends, unless all of its epoch goes.
-pub fn plan(history: &History, committed: Zxid, last: Zxid, extended: bool) -> Plan {
-    let Some(common) = history.newest_upto(last) else { return Plan::Snap };
+pub fn plan(common: Option<Zxid>, committed: Zxid, last: Zxid, extended: bool) -> Plan {
+    let Some(common) = common else { return Plan::Snap };
     // A Java server names an epoch's beginning where it has everything before it, and nothing in it.
     let has_common = common == last || last.counter() == 0;
     match (extended, has_common) {
@@ -50,11 +50,16 @@ pub fn plan(history: &History, committed: Zxid, last: Zxid, extended: bool) -> P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::History;
     use crate::message::Transaction;
     use bytes::Bytes;
 
     const fn z(epoch: u64, counter: u64) -> Zxid {
         Zxid(epoch << 32 | counter)
+    }
+
+    fn plan(history: &History, committed: Zxid, last: Zxid, extended: bool) -> Plan {
+        super::plan(history.newest_upto(last), committed, last, extended)
     }
 
     fn history(floor: Zxid, zxids: &[Zxid]) -> History {

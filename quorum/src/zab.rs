@@ -135,10 +135,17 @@ pub enum Input {
     FromLeader(Attempt, ToLearner),
     /// The whole tree that SNAP announced has come, and is ready to be installed.
     SnapshotStaged(Attempt),
+    /// More of that tree has come: it is long, but the leader is not silent.
+    SnapshotProgress(Attempt),
     /// A learner said something. The first message on a link introduces it.
     FromLearner(Link, ToLeader),
     /// A learner's connection broke.
     LearnerLost(Link),
+    /// More of the tree, or of the log on disk, was sent to a learner, which says nothing meanwhile.
+    TransferProgress(Link),
+    /// What [`Effect::SeekLog`] asked for: the newest transaction of the log on disk that is not newer
+    /// than the learner's last, if everything after it is there, and is worth less than a whole tree.
+    LogSought(Link, Option<Zxid>),
     /// The log of this generation is on disk up to here. After [`Effect::Rewind`] and
     /// [`Effect::Install`] the first one says that they are done.
     Durable(Generation, Zxid),
@@ -183,6 +190,22 @@ pub enum Effect {
     /// Send the learner a whole tree that has everything up to here, and may have more: it follows
     /// SNAP, and what follows it are all transactions after this zxid.
     SendTree(Link, Zxid),
+    /// Find the transaction in the log on disk, or the newest before it: a learner's log ends there. The
+    /// answer is [`Input::LogSought`]. ZooKeeper takes a tree instead when the log would be longer than
+    /// a third of it (`snapshotSizeFactor`); how much is read to find out is for the driver to bound.
+    SeekLog(Link, Zxid),
+    /// Send the learner what the log on disk has after the first of these zxids, up to the second: each
+    /// transaction in PROPOSAL, and if `commits`, COMMIT behind it.
+    SendLog {
+        /// To whom.
+        link: Link,
+        /// What the learner has.
+        after: Zxid,
+        /// The last one to send.
+        upto: Zxid,
+        /// Whether each is followed by COMMIT.
+        commits: bool,
+    },
     /// End a learner's connection.
     CloseLearner(Link),
     /// Something that a learner asks of the replica: REQUEST, REVALIDATE, or an answered PING.
@@ -289,6 +312,13 @@ impl Zab {
             (Input::SnapshotStaged(attempt), Phase::Learning(learning)) => {
                 return learning.on_staged(core, attempt, out);
             }
+            (Input::SnapshotProgress(attempt), Phase::Learning(learning)) => {
+                learning.on_progress(core, attempt);
+            }
+            (Input::TransferProgress(link), Phase::Leading(leading)) => leading.on_progress(core, link),
+            (Input::LogSought(link, common), Phase::Leading(leading)) => {
+                leading.on_sought(core, link, common, out);
+            }
             (Input::FromLearner(link, message), Phase::Leading(leading)) => {
                 return leading.receive(core, link, message, out);
             }
@@ -312,7 +342,13 @@ impl Zab {
             (Input::Propose(transaction), _) => panic!("{} proposed by no leader", transaction.zxid),
             // Of a role that is over.
             (
-                Input::Connected(_) | Input::LeaderLost(_) | Input::FromLeader(..) | Input::SnapshotStaged(_),
+                Input::Connected(_)
+                | Input::LeaderLost(_)
+                | Input::FromLeader(..)
+                | Input::SnapshotStaged(_)
+                | Input::SnapshotProgress(_)
+                | Input::TransferProgress(_)
+                | Input::LogSought(..),
                 _,
             ) => {}
         }

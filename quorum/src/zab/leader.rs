@@ -33,6 +33,8 @@ enum LearnerStage {
     Accepting,
     /// ACKEPOCH came; the leader does not know yet that it has the newest log.
     Ready,
+    /// The log on disk is searched for where the learner's ends.
+    Seeking,
     /// The log was sent, and NEWLEADER; proposals follow.
     Syncing,
     /// NEWLEADER was acked; the epoch is not established.
@@ -326,14 +328,41 @@ impl Leading {
         Ok(())
     }
 
-    /// Queues for a learner what makes its log this leader's, and NEWLEADER; proposals follow.
+    /// More of a tree or of the log was sent to a learner. While that goes on, a quorum may yet follow.
+    pub(super) fn on_progress(&mut self, core: &Core, link: Link) {
+        if let Some(learner) = self.learners.get_mut(&link) {
+            learner.heard = core.now;
+            self.started = core.now;
+        }
+    }
+
+    /// The log on disk was searched.
+    pub(super) fn on_sought(&mut self, core: &Core, link: Link, common: Option<Zxid>, out: &mut Vec<Effect>) {
+        if self.learners.get(&link).is_some_and(|learner| learner.stage == LearnerStage::Seeking) {
+            self.queue_log(core, link, common, out);
+        }
+    }
+
+    /// Makes a learner's log this leader's: from memory, or from disk, or by a whole tree.
     fn sync_follower(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let common = core.history.newest_upto(learner.last);
+        if common.is_none() {
+            learner.stage = LearnerStage::Seeking;
+            out.push(Effect::SeekLog(link, learner.last));
+        } else {
+            self.queue_log(core, link, common, out);
+        }
+    }
+
+    /// Queues for a learner what its log lacks, and NEWLEADER; proposals follow.
+    fn queue_log(&mut self, core: &Core, link: Link, common: Option<Zxid>, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let history = &core.history;
         // What an epoch begins with is committed with it.
         let committed = if self.stage == Stage::Broadcast { core.committed } else { history.last() };
         let mut send = |message| out.push(Effect::ToLearner(link, message));
-        let after = match plan(history, committed, learner.last, learner.extended) {
+        let after = match plan(common, committed, learner.last, learner.extended) {
             Plan::Diff { after } => {
                 send(ToLearner::Diff(committed));
                 after
@@ -348,6 +377,10 @@ impl Leading {
                 core.delivered
             }
         };
+        if after < history.floor() {
+            let (upto, commits) = (history.floor(), !learner.extended);
+            out.push(Effect::SendLog { link, after, upto, commits });
+        }
         let mut send = |message| out.push(Effect::ToLearner(link, message));
         for transaction in history.range(after, committed) {
             send(ToLearner::Proposal(transaction.clone()));

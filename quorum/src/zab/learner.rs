@@ -305,17 +305,30 @@ impl Learning {
 
     fn truncate(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let last = core.history.last();
-        let known = zxid < core.history.floor() || core.history.newest_upto(zxid) == Some(zxid);
-        if zxid > last || !known {
-            return Err(Quit("the leader cuts the log after a transaction that is not in it"));
+        // What was applied is committed, and every leader has it.
+        let kept = core.history.newest_upto(zxid).filter(|kept| *kept >= core.delivered && zxid <= last);
+        let Some(kept) = kept else {
+            return Err(Quit("the leader cuts the log where it cannot be cut"));
+        };
+        if kept < last {
+            core.rewind(kept, out);
         }
-        if zxid < last {
-            core.rewind(zxid, out);
+        // A Java leader does not look whether the learner has what it is to keep. What comes before
+        // stays, and the leader that hears so sends the rest, or a whole tree.
+        if kept != zxid {
+            return Err(Quit("the leader cuts the log after a transaction that is not in it"));
         }
         // A Java leader cuts after its newest committed transaction or an older one. A Ringkeeper
         // may keep what is only proposed, and says what is committed.
         self.receive_log(core, if self.extended { core.committed } else { zxid });
         Ok(())
+    }
+
+    /// More of the tree has come.
+    pub(super) fn on_progress(&mut self, core: &Core, attempt: Attempt) {
+        if (attempt, Stage::Staging) == (self.attempt, self.stage) {
+            self.heard = core.now;
+        }
     }
 
     /// The whole tree has come.

@@ -103,6 +103,23 @@ impl Disk {
         self.epoch_ops.clear();
     }
 
+    /// The newest transaction of the log that is not newer than `last`, if all after it is there and is
+    /// shorter than the tree.
+    pub fn seek(&self, last: Zxid) -> Option<Zxid> {
+        let found = self.log.iter().rposition(|transaction| transaction.zxid <= last);
+        let common = found.map_or(self.checkpoint.0, |at| self.log[at].zxid);
+        let short = self.log.len() - found.map_or(0, |at| at + 1) <= self.checkpoint.1.len();
+        (common <= last && short).then_some(common)
+    }
+
+    /// The transactions of the log after `after`, up to `upto`.
+    pub fn read(&self, after: Zxid, upto: Zxid) -> Vec<Transaction> {
+        let within = |entry: &&Transaction| entry.zxid > after && entry.zxid <= upto;
+        let found: Vec<Transaction> = self.log.iter().filter(within).cloned().collect();
+        assert_eq!(found.last().map(|last| last.zxid), Some(upto), "what is to be sent is on disk");
+        found
+    }
+
     /// What a server that starts finds: its state, and its tree.
     pub fn recover(&self) -> (Recovered, Tree) {
         let (floor, mut tree) = self.checkpoint.clone();

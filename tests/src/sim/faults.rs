@@ -54,23 +54,29 @@ fn fault(world: &mut World) {
     }
 }
 
-/// Somebody is to lead, most likely one who tries to already: some who look for a leader hear that all
-/// the others vote for it. Some lose the one that they have.
+/// Some who look for a leader are told one by all the others: a server that tries to lead already, or
+/// themselves, or anybody. Some lose the one that they have. So rivals meet in discovery, again and
+/// again, with followers that go from one to the other.
 pub fn decree(world: &mut World) {
-    let leads = |server: &Server| server.zab.as_ref().is_some_and(|zab| zab.state() == PeerState::Leading);
-    let voters = &world.servers[..usize::from(world.settings.voters)];
-    let mut candidates: Vec<ServerId> = voters.iter().filter(|one| leads(one)).map(|one| one.id).collect();
-    if candidates.len() < 2 {
-        candidates.extend(voters.iter().map(|one| one.id));
-    }
-    let leader = *world.rng.choice(&candidates).expect("a voter");
+    let leads = |server: &&Server| server.zab.as_ref().is_some_and(|zab| zab.state() == PeerState::Leading);
+    let voters = usize::from(world.settings.voters);
     for index in 0..world.servers.len() {
-        if world.is_looking(index) && world.rng.bool() {
-            world.elect(index, leader);
+        if !world.is_looking(index) || world.rng.u8(0..4) == 0 {
+            continue;
         }
+        let mut candidates: Vec<ServerId> =
+            world.servers[..voters].iter().filter(leads).map(|server| server.id).collect();
+        if index < voters && candidates.len() < 2 {
+            candidates.push(world.servers[index].id);
+        }
+        if candidates.is_empty() || world.rng.u8(0..8) == 0 {
+            candidates = world.servers[..voters].iter().map(|server| server.id).collect();
+        }
+        let leader = *world.rng.choice(&candidates).expect("a voter");
+        world.elect(index, leader);
     }
     let links: Vec<_> = world.network.connections.keys().copied().collect();
-    if let Some(link) = world.rng.choice(&links).copied().filter(|_| world.rng.u8(0..4) == 0) {
+    if let Some(link) = world.rng.choice(&links).copied().filter(|_| world.rng.u8(0..3) == 0) {
         world.break_connection(link);
     }
 }

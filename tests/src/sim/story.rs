@@ -12,7 +12,9 @@
 //! | `hear 2 LOOKING round 1 vote 3 epoch 1 zxid 1:3` | an election notification |
 //! | `unreachable 2` | an election port cannot be reached |
 //! | `leader connects`, `leader breaks`, `leader PROPOSAL 2:1` | the connection to its leader, and what that says |
-//! | `tree comes` | the tree that SNAP announced |
+//! | `tree flows`, `tree comes` | some, or all of the tree that SNAP announced |
+//! | `tree flows to 2` | some of the tree was sent to a learner |
+//! | `found 1:1 for 2`, `nothing found for 2` | where a learner's log ends in the log on disk |
 //! | `from 2 ACK 2:1`, `from 2 breaks` | a learner; FOLLOWERINFO and OBSERVERINFO connect it |
 //! | `log synced [2]`, `epochs synced` | the disk has everything, or the oldest so many writes |
 //! | `late completion 0 1:3` | the disk's word for a log of an earlier generation |
@@ -119,6 +121,19 @@ impl Story {
                 self.input(Input::FromLeader(self.attempt(), message));
             }
             ["tree", "comes"] => self.input(Input::SnapshotStaged(self.attempt())),
+            ["tree", "flows"] => self.input(Input::SnapshotProgress(self.attempt())),
+            ["tree", "flows", "to", learner] => {
+                let link = self.link(number(learner));
+                self.input(Input::TransferProgress(link));
+            }
+            ["found", common, "for", learner] => {
+                let link = self.link(number(learner));
+                self.input(Input::LogSought(link, Some(zxid(common))));
+            }
+            ["nothing", "found", "for", learner] => {
+                let link = self.link(number(learner));
+                self.input(Input::LogSought(link, None));
+            }
             ["from", learner, rest @ ..] => self.from_learner(number(learner), rest),
             ["log", "synced"] => self.log_synced(usize::MAX),
             ["log", "synced", writes] => self.log_synced(number(writes)),
@@ -305,9 +320,13 @@ impl Story {
             let number = self.links.last_key_value().map_or(1, |(number, _)| number + 1);
             self.links.insert(number, learner);
         }
-        let newest = self.links.iter().rev().find(|(_, server)| **server == learner);
-        let link = Link(*newest.unwrap_or_else(|| panic!("{learner} is not connected")).0);
+        let link = self.link(learner);
         self.input(message.map_or(Input::LearnerLost(link), |message| Input::FromLearner(link, message)));
+    }
+
+    fn link(&self, learner: u8) -> Link {
+        let newest = self.links.iter().rev().find(|(_, server)| **server == learner);
+        Link(*newest.unwrap_or_else(|| panic!("{learner} is not connected")).0)
     }
 
     fn log_synced(&mut self, writes: usize) {
@@ -364,6 +383,17 @@ impl Story {
             }
             Effect::SendTree(link, upto) => {
                 format!("to {}: the tree, up to {}", self.server_of(link), show(upto))
+            }
+            Effect::SeekLog(link, last) => {
+                format!("searches the log on disk for {}, of {}", show(last), self.server_of(link))
+            }
+            Effect::SendLog { link, after, upto, .. } => {
+                format!(
+                    "to {}: the log on disk after {}, up to {}",
+                    self.server_of(link),
+                    show(after),
+                    show(upto)
+                )
             }
             Effect::CloseLearner(link) => format!("ends the connection of {}", self.server_of(link)),
             Effect::FromLearner(link, _, message) => {

@@ -58,6 +58,7 @@ impl Settings {
     pub fn of_seed(seed: u64) -> Settings {
         let mut rng = Rng::with_seed(seed ^ 0x5e77_1465);
         let voters = *rng.choice(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).expect("choices");
+        let wild_ms = *rng.choice(&[0, 0, 3, 10, 40, 150]).expect("choices");
         Settings {
             voters,
             observers: *rng.choice(&[0, 0, 1, 2]).expect("choices"),
@@ -69,8 +70,10 @@ impl Settings {
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
             hasty: rng.u8(0..4) == 0,
-            wild_ms: *rng.choice(&[0, 0, 0, 20, 60, 200]).expect("choices"),
-            ambush: *rng.choice(&[0, 8, 30, 100]).expect("choices"),
+            wild_ms,
+            ambush: *rng
+                .choice(if wild_ms > 0 { &[3, 6, 20, 60] } else { &[0, 8, 30, 100] })
+                .expect("choices"),
         }
     }
 
@@ -99,6 +102,7 @@ enum Event {
     Pump { link: Link, direction: usize },
     LogSync(Life),
     EpochSync(Life),
+    LogSought { at: Life, link: Link, last: Zxid },
     Ambush(Life),
     Decree,
     Restart(usize),
@@ -263,12 +267,14 @@ impl World {
         server.pending.clear();
         server.log_syncing = false;
         server.epoch_syncing = false;
+        // Rivals are to wait for each other's followers.
+        let init_limit = if self.settings.wild_ms > 0 { 40 } else { 10 };
         let finalize_ms = if self.settings.hasty { 0 } else { 200 };
         let election = ElectionTiming { finalize_ms, ..ElectionTiming::default() };
         let config = Config {
             me: server.id,
             members: self.members.clone(),
-            timing: Timing { tick_ms: 100, init_limit: 10, sync_limit: 5, election, ..Timing::default() },
+            timing: Timing { tick_ms: 100, init_limit, sync_limit: 5, election, ..Timing::default() },
             window_bytes: self.settings.window_bytes,
             epoch_transactions_max: self.settings.epoch_transactions_max,
         };
@@ -438,6 +444,11 @@ impl World {
             Event::LogSync(life) if self.is_alive(life) => self.log_sync(life),
             Event::EpochSync(life) if self.is_alive(life) => self.epoch_sync(life),
             Event::LogSync(_) | Event::EpochSync(_) => {}
+            Event::LogSought { at, link, last } if self.is_alive(at) => {
+                let common = self.servers[at.server].disk.seek(last);
+                self.input(at, Input::LogSought(link, common));
+            }
+            Event::LogSought { .. } => {}
             Event::Ambush(life) => self.ambush(life),
             Event::Decree if self.settings.wild_ms > 0 => {
                 super::faults::decree(self);

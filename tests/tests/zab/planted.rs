@@ -101,8 +101,22 @@ fn copy(from: &Path, to: &Path, changed: &BTreeMap<String, String>) {
     }
 }
 
+/// Plays one of the tests beside with a bug in it; `None` if it passes.
+fn play(copied: &Path, name: &str, test: &str) -> Option<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    for package in ["quorum", "tests"] {
+        cargo.args(["--config", &format!("profile.dev.package.ringkeeper-{package}.opt-level=2")]);
+    }
+    cargo.args(["test", "-q", "-p", "ringkeeper-tests", "--test", "zab", test]);
+    cargo.env("CARGO_TARGET_DIR", copied.join("target")).env("PLANTED", name).current_dir(copied);
+    let output = cargo.output().expect("cargo runs");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("could not compile"), "{text}");
+    (!output.status.success()).then(|| text.into_owned())
+}
+
 /// Plants each bug (or `PLANTED`), and plays up to `ZAB_SEEDS` seeds: each must be found, unless it is
-/// harmless.
+/// harmless. Of some, whose harm takes a schedule that chance does not bring, only a story knows.
 #[test]
 #[ignore = "takes minutes"]
 fn every_planted_bug_is_found() {
@@ -113,19 +127,14 @@ fn every_planted_bug_is_found() {
     let mut wrong = Vec::new();
     for (name, found) in planted.bugs.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
     {
-        let mut cargo = Command::new(env!("CARGO"));
-        for package in ["quorum", "tests"] {
-            cargo.args(["--config", &format!("profile.dev.package.ringkeeper-{package}.opt-level=2")]);
-        }
-        cargo.args(["test", "-q", "-p", "ringkeeper-tests", "--test", "zab", "ensembles_agree"]);
-        cargo.env("CARGO_TARGET_DIR", copied.join("target")).env("PLANTED", name).current_dir(&copied);
-        let output = cargo.output().expect("cargo runs");
-        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(!text.contains("could not compile"), "{text}");
+        let story = play(&copied, name, "stories_go");
+        let history = play(&copied, name, "ensembles_agree");
+        let text = history.as_deref().unwrap_or_default();
         let seed = text.lines().find(|line| line.starts_with("seed ") && line.contains(" at "));
         let law = text.lines().skip_while(|line| !line.contains("panicked at")).nth(1).unwrap_or_default();
-        println!("{name}: {} {law}", seed.and_then(|line| line.split(':').next()).unwrap_or("not found"));
-        if output.status.success() == *found {
+        let seed = seed.and_then(|line| line.split(':').next()).unwrap_or("no seed finds it");
+        println!("{name}: {seed} {law}{}", if story.is_some() { "; and a story" } else { "" });
+        if (history.is_some() || *found && story.is_some()) != *found {
             wrong.push(name);
         }
     }

@@ -7,7 +7,7 @@ use crate::sim::network::{Connection, Frame, Life, TO_LEADER, TO_LEARNER};
 use crate::sim::oracle::value;
 use ringkeeper_engine::id::{ServerId, Tick, Zxid};
 use ringkeeper_quorum::message::{Notification, ToLeader, ToLearner, Transaction};
-use ringkeeper_quorum::zab::{Attempt, Effect, Input, Serving};
+use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link, Serving};
 
 impl World {
     pub(super) fn input(&mut self, life: Life, input: Input) {
@@ -92,6 +92,13 @@ impl World {
                 assert_eq!(tree.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid), zxid);
                 self.send(link, TO_LEARNER, Frame::Tree(tree));
             }
+            Effect::SeekLog(link, last) => {
+                let delay = self.disk_us(index);
+                self.after_us(delay, Event::LogSought { at: life, link, last });
+            }
+            Effect::SendLog { link, after, upto, commits } => {
+                self.send_log(index, link, (after, upto), commits)
+            }
             Effect::CloseLearner(link) => {
                 if let Some(connection) = self.network.connections.get_mut(&link) {
                     connection.open[TO_LEADER] = false;
@@ -136,6 +143,18 @@ impl World {
         // A newer notification replaces one that has not left yet; one under way arrives before it.
         self.notified.insert((from.server, to), (number, at));
         self.after_us(at - self.now_us, Event::Notify { from, to, number, bytes: bytes.into() });
+    }
+
+    fn send_log(&mut self, index: usize, link: Link, (after, upto): (Zxid, Zxid), commits: bool) {
+        for transaction in self.servers[index].disk.read(after, upto) {
+            let zxid = transaction.zxid;
+            let commit = commits.then_some(ToLearner::Commit(zxid));
+            for message in [ToLearner::Proposal(transaction)].into_iter().chain(commit) {
+                let mut bytes = Vec::new();
+                message.encode(&mut bytes);
+                self.send(link, TO_LEARNER, Frame::Packet(bytes.into()));
+            }
+        }
     }
 
     fn attempt_of(&self, life: Life) -> Option<Attempt> {
