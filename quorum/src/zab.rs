@@ -257,6 +257,24 @@ impl Zab {
         Zab { core: Core::new(config, recovered), phase: Phase::Looking, early: BTreeMap::new() }
     }
 
+    /// A standalone server: a quorum of one that leads from the start. It goes on in the epoch of its
+    /// log, as ZooKeeper's does, so it keeps no epochs on disk; all that its log has is committed.
+    ///
+    /// # Panics
+    /// If others have a vote.
+    pub fn standalone(config: Config, recovered: Recovered, out: &mut Vec<Effect>) -> Self {
+        let mut zab = Zab::new(config, recovered);
+        let core = &mut zab.core;
+        let epoch = core.history.last().epoch();
+        core.epochs = Epochs { accepted: epoch, current: epoch };
+        core.persisted = core.epochs;
+        core.commit(core.history.last());
+        core.serve(Serving::Leader(epoch), out);
+        zab.phase = Phase::Leading(Box::new(Leading::standalone(core)));
+        zab.settle(out);
+        zab
+    }
+
     /// Starts to look for a leader.
     pub fn start(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.core.now = now;
@@ -508,5 +526,47 @@ impl Phase {
             Phase::Learning(_) => PeerState::Following,
             Phase::Leading(_) => PeerState::Leading,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn transaction(zxid: u64) -> Transaction {
+        Transaction { zxid: Zxid(zxid), bytes: Bytes::from_static(b"t") }
+    }
+
+    #[test]
+    fn a_standalone_server_goes_on_where_its_log_ends() {
+        let config = Config {
+            me: ServerId(1),
+            members: Members::parse("server.1=localhost:2001:3001").expect("a configuration"),
+            timing: Timing::default(),
+            window_bytes: 0,
+            epoch_transactions_max: u32::MAX,
+        };
+        let log = vec![transaction(1), transaction(2)];
+        let recovered = Recovered { applied: Zxid(1), log, ..Recovered::default() };
+        let mut out = Vec::new();
+        let mut zab = Zab::standalone(config, recovered, &mut out);
+        let delivered = |out: &[Effect]| {
+            let delivers = out.iter().filter_map(|effect| match effect {
+                Effect::Deliver(transactions) => Some(transactions.iter().map(|entry| entry.zxid.0)),
+                _ => None,
+            });
+            delivers.flatten().collect::<Vec<_>>()
+        };
+        assert!(matches!(out[0], Effect::Serve(Serving::Leader(Epoch(0)))));
+        assert_eq!(delivered(&out), [2], "what its log has is committed");
+        out.clear();
+        zab.step(Tick(1), Input::Propose(transaction(3)), &mut out);
+        zab.step(Tick(2), Input::Propose(transaction(4)), &mut out);
+        assert_eq!(delivered(&out), [0; 0]);
+        // There is nobody who could lead instead while the disk is slow.
+        zab.step(Tick(60_000), Input::Tick, &mut out);
+        zab.step(Tick(60_001), Input::Durable(Generation(0), Zxid(3)), &mut out);
+        assert_eq!((delivered(&out), zab.next_zxid()), (vec![3], Some(Zxid(5))));
     }
 }

@@ -32,12 +32,14 @@ fn calm() -> Settings {
         hierarchical: false,
         plain: false,
         window_bytes: 400,
+        whole_trees: false,
         epoch_transactions_max: u32::MAX,
         rage_ms: 0,
         write_ms: 5,
         fault_ms: 1,
         hasty: false,
         wild_ms: 0,
+        deaf: false,
         ambush: 0,
     }
 }

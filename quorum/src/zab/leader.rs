@@ -119,6 +119,24 @@ impl Leading {
         }
     }
 
+    /// Of a quorum of one, which proposes at once.
+    pub(super) fn standalone(core: &Core) -> Self {
+        let verifier = core.config.members.verifier();
+        assert!(Self::is_alone(core), "others have a vote");
+        Leading {
+            stage: Stage::Broadcast,
+            epoch: core.epochs.current,
+            synced: BTreeSet::from([core.config.me]),
+            broadcast: Broadcast::new(verifier.clone(), core.history.last()),
+            ..Leading::new(core)
+        }
+    }
+
+    /// Whether this server is a quorum by itself.
+    fn is_alone(core: &Core) -> bool {
+        core.config.members.verifier().is_quorum(|voter| voter == core.config.me)
+    }
+
     fn epoch_zxid(&self) -> Zxid {
         Zxid(u64::from(self.epoch.0) << 32)
     }
@@ -669,7 +687,9 @@ impl Leading {
         if self.stage < Stage::Broadcast && now.since(self.started) > core.init_ms() {
             return Err(Quit("no quorum followed in time"));
         }
-        if self.owes_since.is_some_and(|since| now.since(since) > core.sync_ms()) {
+        // Another could lead instead, unless nobody can.
+        let owes = self.owes_since.is_some_and(|since| now.since(since) > core.sync_ms());
+        if owes && !Self::is_alone(core) {
             return Err(Quit("this server's disk does not keep up"));
         }
         let silent = |learner: &Learner| {
@@ -724,7 +744,8 @@ impl Leading {
         }
         if self.stage >= Stage::Synchronization {
             assert!(core.epochs.current < self.epoch || core.is_durable(self.initial));
-            assert!(self.initial.epoch() < self.epoch);
+            // A standalone server begins no epoch at its start.
+            assert!(self.initial == Zxid::ZERO || self.initial.epoch() < self.epoch);
         }
         if self.serves() {
             assert!(self.turning || core.committed >= self.initial);

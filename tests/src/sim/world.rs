@@ -36,6 +36,8 @@ pub struct Settings {
     pub plain: bool,
     /// Bytes of applied transactions that a server keeps for learners.
     pub window_bytes: usize,
+    /// Whether a learner that missed more than that gets a whole tree, though the log is on disk.
+    pub whole_trees: bool,
     /// Most transactions in an epoch.
     pub epoch_transactions_max: u32,
     /// How long everything goes wrong, in milliseconds.
@@ -49,6 +51,8 @@ pub struct Settings {
     /// Between two decrees that name a leader, whatever it knows; 0 for elections by the book alone. An
     /// election only proposes a leader: nothing is lost or kept by what it says.
     pub wild_ms: u64,
+    /// Whether servers hear nothing of each other's votes: only decrees end an election.
+    pub deaf: bool,
     /// One in so many moments at which a server's role or log changes is its last; 0 for none.
     pub ambush: u32,
 }
@@ -65,12 +69,14 @@ impl Settings {
             hierarchical: voters >= 3 && rng.u8(0..8) == 0,
             plain: rng.u8(0..3) == 0,
             window_bytes: *rng.choice(&[0, 100, 400, 1 << 20]).expect("choices"),
+            whole_trees: rng.bool(),
             epoch_transactions_max: *rng.choice(&[u32::MAX, u32::MAX, 20, 150]).expect("choices"),
             rage_ms: 10_000,
             write_ms: *rng.choice(&[5, 20, 60]).expect("choices"),
             fault_ms: *rng.choice(&[80, 300, 900]).expect("choices"),
             hasty: rng.u8(0..4) == 0,
             wild_ms,
+            deaf: wild_ms > 0 && rng.bool(),
             ambush: *rng
                 .choice(if wild_ms > 0 { &[3, 6, 20, 60] } else { &[0, 8, 30, 100] })
                 .expect("choices"),
@@ -381,6 +387,7 @@ impl World {
         self.log(|| format!("{core:?} heal"));
         self.settings.ambush = 0;
         self.settings.wild_ms = 0;
+        self.settings.deaf = false;
         self.heal_network();
         for index in 0..self.servers.len() {
             let server = &mut self.servers[index];
@@ -446,6 +453,7 @@ impl World {
             Event::LogSync(_) | Event::EpochSync(_) => {}
             Event::LogSought { at, link, last } if self.is_alive(at) => {
                 let common = self.servers[at.server].disk.seek(last);
+                let common = common.filter(|_| !self.settings.whole_trees);
                 self.input(at, Input::LogSought(link, common));
             }
             Event::LogSought { .. } => {}

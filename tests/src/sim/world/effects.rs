@@ -135,6 +135,9 @@ impl World {
 
     fn send_notification(&mut self, from: Life, to: ServerId, notification: &Notification) {
         let to = usize::from(to.0) - 1;
+        if self.settings.deaf {
+            return;
+        }
         let mut bytes = Vec::new();
         notification.encode(&mut bytes);
         let earliest = self.notified.get(&(from.server, to)).map_or(0, |(_, at)| *at);
