@@ -9,6 +9,17 @@
 //! | `leader` | discovery, synchronisation and broadcast as the leader sees them |
 //! | `learner` | the same as followers and observers see it |
 //!
+//! What is around it owes it this. The log's operations are done in the order in which they were asked
+//! for; so are the epochs' writes, but not between the two. [`Effect::Append`] is the log writer's
+//! `append`; [`Effect::Rewind`] its `find_cut` and `truncate`, and a tree that has more is made anew from
+//! checkpoint and log; [`Effect::Install`] writes a checkpoint and begins a log behind it. What the
+//! writer's durable token says goes in as [`Input::Durable`], with the generation of the effect that
+//! began that log. Transactions are applied by [`Effect::Deliver`] alone: a server that starts applies
+//! what its checkpoint has, and the rest of its log when it hears that it is committed. A checkpoint
+//! that was written while transactions were applied says which was the newest: [`Recovered::applied`]
+//! is not before it. Requests are prepared only between [`Serving::Leader`] and [`Serving::No`], from
+//! [`Zab::next_zxid`] on, and their replies leave with the delivery.
+//!
 //! Laws, each of which ZooKeeper broke once (the numbers are its issues):
 //! - A learner's transactions are on disk before it takes on the epoch; the epoch is on disk before
 //!   it acks NEWLEADER; that ack precedes its acks of proposals (4643, 4646, 4785, 4685, 3911).
@@ -151,8 +162,8 @@ pub enum Input {
     Durable(Generation, Zxid),
     /// The epochs are on disk.
     EpochsPersisted(Epochs),
-    /// The leader's replica prepared the transaction with the zxid [`Zab::next_zxid`].
-    Propose(Transaction),
+    /// The leader's replica prepared these, one after the other from [`Zab::next_zxid`] on, of one epoch.
+    Propose(Vec<Transaction>),
 }
 
 /// What a server does for its clients.
@@ -354,10 +365,12 @@ impl Zab {
             (Input::LearnerLost(link), _) => drop(self.early.remove(&link)),
             (Input::Durable(generation, upto), _) => core.on_durable(generation, upto),
             (Input::EpochsPersisted(epochs), _) => core.persisted = epochs,
-            (Input::Propose(transaction), Phase::Leading(leading)) => {
-                leading.leader_process_request(core, transaction, out);
+            (Input::Propose(transactions), Phase::Leading(leading)) => {
+                for transaction in transactions {
+                    leading.leader_process_request(core, transaction, out);
+                }
             }
-            (Input::Propose(transaction), _) => panic!("{} proposed by no leader", transaction.zxid),
+            (Input::Propose(_), _) => panic!("proposed by no leader"),
             // Of a role that is over.
             (
                 Input::Connected(_)
@@ -561,8 +574,7 @@ mod tests {
         assert!(matches!(out[0], Effect::Serve(Serving::Leader(Epoch(0)))));
         assert_eq!(delivered(&out), [2], "what its log has is committed");
         out.clear();
-        zab.step(Tick(1), Input::Propose(transaction(3)), &mut out);
-        zab.step(Tick(2), Input::Propose(transaction(4)), &mut out);
+        zab.step(Tick(1), Input::Propose(vec![transaction(3), transaction(4)]), &mut out);
         assert_eq!(delivered(&out), [0; 0]);
         // There is nobody who could lead instead while the disk is slow.
         zab.step(Tick(60_000), Input::Tick, &mut out);

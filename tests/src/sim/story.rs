@@ -147,7 +147,7 @@ impl Story {
                 self.input(Input::Durable(generation, zxid(upto)));
             }
             ["propose"] => match self.zab().next_zxid() {
-                Some(zxid) => self.input(Input::Propose(transaction(zxid))),
+                Some(zxid) => self.input(Input::Propose(vec![transaction(zxid)])),
                 None => self.say("may not propose"),
             },
             ["wait", ms] => {

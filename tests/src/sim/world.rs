@@ -613,15 +613,21 @@ impl World {
             .filter(|index| self.servers[*index].zab.as_ref().is_some_and(|zab| zab.next_zxid().is_some()))
             .collect();
         let Some(index) = self.rng.choice(&leaders).copied() else { return };
+        let Some(mut zxid) = self.servers[index].zab.as_ref().and_then(Zab::next_zxid) else { return };
+        let mut batch = Vec::new();
         for _ in 0..self.rng.usize(1..4) {
-            let Some(zxid) = self.servers[index].zab.as_ref().and_then(Zab::next_zxid) else { return };
+            if zxid.counter() > self.settings.epoch_transactions_max {
+                break;
+            }
             self.next_value += 1;
             let value = self.next_value;
             self.oracle.on_propose(zxid, value);
             self.servers[index].pending.insert(zxid, value);
             let bytes = Bytes::copy_from_slice(&value.to_be_bytes());
-            self.input(self.life(index), Input::Propose(Transaction { zxid, bytes }));
+            batch.push(Transaction { zxid, bytes });
+            zxid = zxid.next();
         }
+        self.input(self.life(index), Input::Propose(batch));
     }
 
     fn leader(&self) -> Option<(ServerId, Epoch)> {
