@@ -4,6 +4,7 @@
 #[path = "zab/planted.rs"]
 mod planted;
 
+use ringkeeper_engine::id::ServerId;
 use ringkeeper_tests::sim::{self, Settings, World};
 use std::path::Path;
 
@@ -41,6 +42,35 @@ fn calm() -> Settings {
         wild_ms: 0,
         deaf: false,
         ambush: 0,
+    }
+}
+
+/// Two servers try to lead, both in one epoch, and a third goes from one to the other, at any moment of
+/// discovery and synchronisation. Elections by votes hardly ever come to this.
+#[test]
+fn ensembles_agree_though_rivals_share_a_follower() {
+    for seed in 0..10 * number("ZAB_SEEDS").unwrap_or(100) {
+        let mut world = World::new(seed, Settings { deaf: true, observers: 0, ..calm() });
+        for index in 0..3 {
+            world.servers[index].slow = *world.rng.choice(&[1, 1, 10, 60]).expect("four");
+        }
+        for _ in 0..world.rng.usize(2..12) {
+            world.elect(0, ServerId(1));
+            world.elect(1, ServerId(2));
+            let leader = ServerId(world.rng.u8(1..=2));
+            world.elect(2, leader);
+            let pause = world.rng.u64(1..12);
+            world.run_ms(pause);
+            let links: Vec<_> = world.network.connections.keys().copied().collect();
+            links.into_iter().for_each(|link| world.break_connection(link));
+            if world.rng.u8(0..4) == 0 {
+                world.crash(2, false);
+                world.start(2);
+            }
+            world.run_ms(2);
+        }
+        world.heal_core();
+        world.demand_progress();
     }
 }
 

@@ -117,7 +117,7 @@ impl Story {
             ["leader", "connects"] => self.input(Input::Connected(self.attempt())),
             ["leader", "breaks"] => self.input(Input::LeaderLost(self.attempt())),
             ["leader", message @ ..] => {
-                let message = self.from_leader(message);
+                let message = self.leader_says(message);
                 self.input(Input::FromLeader(self.attempt(), message));
             }
             ["tree", "comes"] => self.input(Input::SnapshotStaged(self.attempt())),
@@ -134,7 +134,7 @@ impl Story {
                 let link = self.link(number(learner));
                 self.input(Input::LogSought(link, None));
             }
-            ["from", learner, rest @ ..] => self.from_learner(number(learner), rest),
+            ["from", learner, rest @ ..] => self.learner_says(number(learner), rest),
             ["log", "synced"] => self.log_synced(usize::MAX),
             ["log", "synced", writes] => self.log_synced(number(writes)),
             ["epochs", "synced"] => {
@@ -276,7 +276,7 @@ impl Story {
         self.notify(from, state, Round(after(words, "round").first().map_or(0, |word| number(word))), vote);
     }
 
-    fn from_leader(&mut self, words: &[&str]) -> ToLearner {
+    fn leader_says(&mut self, words: &[&str]) -> ToLearner {
         match words {
             ["LEADERINFO", epoch] => {
                 ToLearner::LeaderInfo { epoch: Epoch(number(epoch)), extended: !self.java }
@@ -298,7 +298,7 @@ impl Story {
         }
     }
 
-    fn from_learner(&mut self, learner: u8, words: &[&str]) {
+    fn learner_says(&mut self, learner: u8, words: &[&str]) {
         let info = LearnerInfo { server: ServerId(learner), config_version: 0, extended: !self.java };
         let message = match words {
             ["breaks"] => None,
