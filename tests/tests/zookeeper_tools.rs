@@ -118,7 +118,7 @@ fn expected_line(transaction: &Value) -> (String, String, String) {
         "closeSession" => {
             let deleted = transaction["deleted"].as_array().expect("3.6 and later list them");
             let quoted = deleted.iter().map(|path| format!("'{}", path.as_str().expect("a path")));
-            (format!("[{}]", quoted.collect::<Vec<_>>().join(",")), String::new())
+            (quoted.collect::<Vec<_>>().join(","), String::new())
         }
         "multi" => {
             let operations = transaction["operations"].as_array().expect("a multi has some");
@@ -137,16 +137,20 @@ fn logs_are_shown_as_zookeepers_own_tool_shows_them() {
     for path in files(&server.data_dir).0 {
         let file = path.to_str().expect("a temporary directory");
         let printed = zookeepers("org.apache.zookeeper.server.persistence.TxnLogToolkit", &["-d"], &path);
+        // Releases differ in how they write this one (`Request.op2String`).
+        let printed = printed.replace(" createTtl ", " createTTL ");
         let mut rest = printed.split_once('\n').expect("a line of the header").1;
         let dumped = ours(&["log", "dump", "--json", file]);
         let dumped = of_type(&dumped, "transaction");
         let heads: Vec<_> = dumped.iter().map(|transaction| expected_line(transaction)).collect();
         for (number, (head, begin, end)) in heads.iter().enumerate() {
             let found = rest.strip_prefix(head.as_str());
-            let found = found.unwrap_or_else(|| panic!("{head}\n{}", rest.chars().take(300).collect::<String>()));
+            let found =
+                found.unwrap_or_else(|| panic!("{head}\n{}", rest.chars().take(300).collect::<String>()));
             let next = heads.get(number + 1).map_or("EOF reached", |(head, ..)| head);
             let length = found.find(&format!("\n{next}")).unwrap_or_else(|| panic!("{next} after {head}"));
-            let record = &found[..length];
+            // A list has brackets of one kind or another.
+            let record = found[..length].trim_start_matches(['v', '{', '[']);
             assert!(record.starts_with(begin.as_str()), "{head}{record}: {begin}");
             assert!(record.trim_end().ends_with(end.as_str()), "{head}{record}: {end}");
             rest = &found[length + 1..];
@@ -208,7 +212,9 @@ fn snapshots_are_shown_as_zookeepers_own_tool_shows_them() {
         let printed = zookeepers("org.apache.zookeeper.server.SnapshotFormatter", &["-d"], path);
         let dumped = ours(&["snapshot", "dump", "--json", "--data=base64", file]);
         let nodes = of_type(&dumped, "node");
-        assert!(printed.starts_with(&format!("ZNode Details (count={}):", nodes.len())), "{printed}");
+        // ZooKeeper has the root twice, as "" and as "/" (`DataTree`'s constructor).
+        let count = format!("ZNode Details (count={}):", nodes.len() + 1);
+        assert!(printed.starts_with(&count), "{count}\n{printed}");
         let mut blocks: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
         for block in printed.split("----\n").filter(|block| block.starts_with('/')) {
             let (path, fields) = block.split_once('\n').expect("a path, then its fields");

@@ -379,7 +379,8 @@ fn what_is_exported_as_a_log_is_restored_with_its_digests() {
 fn a_close_session_without_a_record_removes_what_the_session_owns() {
     use crate::jute::records::TxnDigest;
     let bare = transaction(11, OpCode::CloseSession, &[]);
-    let with_record = transaction(11, OpCode::CloseSession, &[0, 0, 0, 1, 0, 0, 0, 4, b'/', b'a', b'/', b'e']);
+    let with_record =
+        transaction(11, OpCode::CloseSession, &[0, 0, 0, 1, 0, 0, 0, 4, b'/', b'a', b'/', b'e']);
     let expected = replayed(&[history(), vec![with_record]].concat());
     let mut with_digest = bare.clone();
     let TreeDigest(tree_digest) = expected.digest().unwrap();

@@ -188,7 +188,8 @@ pub fn take_over(place: Place<'_>, seed: u64) -> Result<Option<Imported>, DiskEr
 /// # Errors
 /// The disk's, and a file where none of its kind belongs.
 pub fn bytes(place: Place<'_>) -> Result<u64, DiskError> {
-    let lengths = files(place)?.into_iter().map(|(_, path)| fs::metadata(path).map_or(0, |facts| facts.len()));
+    let lengths =
+        files(place)?.into_iter().map(|(_, path)| fs::metadata(path).map_or(0, |facts| facts.len()));
     Ok(lengths.sum())
 }
 
