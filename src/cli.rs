@@ -162,6 +162,9 @@ pub struct ImportArgs {
     /// The dataLogDir to make, if the log is to have its own.
     #[arg(long, value_name = "D")]
     pub to_log_dir: Option<PathBuf>,
+    /// Print what was done as a JSON value.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `export`.
@@ -182,6 +185,9 @@ pub struct ExportArgs {
     /// How the snapshot is packed; ZooKeeper reads gzip and snappy from 3.6 on.
     #[arg(long, value_enum, default_value_t)]
     pub compression: Packing,
+    /// Print what was done as a JSON value.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How a snapshot is packed.

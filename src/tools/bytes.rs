@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::snap::salvage;
+use ringkeeper_engine::zookeeper::stream::Input;
 
 /// Bytes read at a time, unless more are asked for at once.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -124,6 +125,48 @@ impl FileBytes {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// A file from its beginning to its end. What keeps it from being read is kept.
+#[derive(Debug)]
+pub struct Pieces<'f> {
+    file: &'f mut FileBytes,
+    at: u64,
+    error: Option<io::Error>,
+}
+
+impl FileBytes {
+    /// Its bytes, front to back.
+    pub fn pieces(&mut self) -> Pieces<'_> {
+        Pieces { file: self, at: 0, error: None }
+    }
+}
+
+impl Pieces<'_> {
+    /// To be called at the end.
+    ///
+    /// # Errors
+    /// The kernel's, if that was why it ended.
+    pub fn finish(self) -> io::Result<()> {
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+impl Input for Pieces<'_> {
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        match self.file.read(self.at, WINDOW_BYTES) {
+            Ok(piece) => {
+                self.at += piece.len() as u64;
+                out.extend_from_slice(piece);
+                Ok(())
+            }
+            Err(error) => {
+                let what = format!("it cannot be read: {error}");
+                self.error = Some(error);
+                Err(what)
+            }
+        }
     }
 }
 

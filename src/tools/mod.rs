@@ -21,6 +21,6 @@ pub mod snapshot;
 mod bytes;
 mod find;
 mod live;
-mod out;
-mod show;
+pub(crate) mod out;
+pub(crate) mod show;
 mod transaction;

@@ -136,9 +136,17 @@ impl Progress {
     /// For so many bytes of input. `prints_along`: lines are written while it works, which would tear a
     /// bar on the same terminal apart.
     pub fn new(bytes: u64, prints_along: bool) -> Progress {
+        Progress::with("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left", bytes, prints_along)
+    }
+
+    /// For so many nodes.
+    pub fn of_nodes() -> Progress {
+        Progress::with("{bar:40} {pos} of {len} nodes, {per_sec}, {eta} left", 0, false)
+    }
+
+    fn with(style: &str, total: u64, prints_along: bool) -> Progress {
         let possible = io::stderr().is_terminal() && !(prints_along && io::stdout().is_terminal());
-        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
-        let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -155,6 +163,12 @@ impl Progress {
             self.shown = true;
         }
         self.bar.set_position(self.before + offset);
+    }
+
+    /// So far, of so many in all.
+    pub fn at_of(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.at(done);
     }
 
     /// A file of so many bytes is done.

@@ -10,6 +10,7 @@
 //! if no transaction lies behind it: what a crash tore was the last thing that was written.
 
 use super::format::{Fault, HEADER_BYTES, LOG_DATABASE, LOG_MAGIC, read_header, write_header};
+use super::stream::Input;
 use super::transaction::{self, Transaction};
 use crate::id::Zxid;
 use crate::jute::records::{FileHeader, TxnHeader};
@@ -62,6 +63,8 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     file: &'a [u8],
+    /// Where the bytes in `file` begin in it.
+    base: u64,
     at: usize,
     last: Zxid,
     end: Option<End>,
@@ -90,7 +93,7 @@ impl<'a> LogFile<'a> {
 
     /// Its records, from the first on.
     pub fn entries(&self) -> Entries<'a> {
-        Entries { file: self.file, at: HEADER_BYTES, last: Zxid::ZERO, end: None }
+        Entries { file: self.file, base: 0, at: HEADER_BYTES, last: Zxid::ZERO, end: None }
     }
 }
 
@@ -172,7 +175,7 @@ impl<'a> Entries<'a> {
     }
 
     fn take(&mut self, frame: &Frame<'a>) -> Result<Entry<'a>, Fault> {
-        let offset = self.at as u64;
+        let offset = self.base + self.at as u64;
         self.at += RECORD_HEADER_BYTES + frame.transaction.len() + 1;
         let checksum = adler(frame.transaction);
         if frame.checksum != checksum {
@@ -191,7 +194,7 @@ impl<'a> Entries<'a> {
 
     /// No record begins here: either the log ends, or it is damaged.
     fn stop(&mut self, none: NoFrame) -> Option<Result<Entry<'a>, Fault>> {
-        let (at, offset) = (self.at, self.at as u64);
+        let (at, offset) = (self.at, self.base + self.at as u64);
         let lost = self.file[at..].iter().rposition(|byte| *byte != 0);
         let Some(bytes) = lost.map(|last| last as u64 + 1) else {
             self.end = Some(End::Whole { offset });
@@ -209,7 +212,7 @@ impl<'a> Entries<'a> {
         match find_record(self.file, at + 1, self.last) {
             Behind::Record(next) => {
                 self.at = next;
-                return fault(format!(", yet a transaction follows at offset {next}"));
+                return fault(format!(", yet a transaction follows at offset {}", self.base + next as u64));
             }
             Behind::Unknown => {
                 self.end = Some(torn);
@@ -234,6 +237,84 @@ impl<'a> Iterator for Entries<'a> {
         match frame(&self.file[self.at..]) {
             Ok(frame) => Some(self.take(&frame)),
             Err(none) => self.stop(none),
+        }
+    }
+}
+
+/// A log that comes piece by piece. Held is the piece that is read, and from the place on where no record
+/// begins the rest of the file: whether the log ends there can only be told from all that follows.
+pub struct LogPieces<'i> {
+    input: &'i mut dyn Input,
+    held: Vec<u8>,
+    base: u64,
+    at: usize,
+    last: Zxid,
+    end: Option<End>,
+    /// The file's last byte is held.
+    whole: bool,
+}
+
+impl<'i> LogPieces<'i> {
+    /// Begins a log.
+    pub fn new(input: &'i mut dyn Input) -> LogPieces<'i> {
+        let (at, last) = (HEADER_BYTES, Zxid::ZERO);
+        LogPieces { input, held: Vec::new(), base: 0, at, last, end: None, whole: false }
+    }
+
+    /// Reads the header; `None` if the log was created and the header never reached the disk.
+    ///
+    /// # Errors
+    /// What is wrong with it. The records can be read in spite of that.
+    pub fn header(&mut self) -> Result<Option<FileHeader>, Fault> {
+        while !self.whole && (self.held.len() < HEADER_BYTES || is_unwritten(&self.held)) {
+            self.more()?;
+        }
+        if is_unwritten(&self.held) { Ok(None) } else { read_header(&self.held, LOG_MAGIC).map(Some) }
+    }
+
+    /// The next record; `None` at the end.
+    pub fn next_entry(&mut self) -> Option<Result<Entry<'_>, Fault>> {
+        while !self.whole && self.held.get(self.at..).is_none_or(|rest| frame(rest).is_err()) {
+            if let Err(fault) = self.more() {
+                self.whole = true;
+                return Some(Err(fault));
+            }
+        }
+        let (file, base, at, last, end) = (&self.held[..], self.base, self.at, self.last, self.end);
+        let mut entries = Entries { file, base, at: at.min(file.len()), last, end };
+        let next = entries.next();
+        (self.at, self.last, self.end) = (entries.at, entries.last, entries.end);
+        next
+    }
+
+    /// How the log ends; `None` while there are more records.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The bytes from an offset on, as far as they are held; of the last record and all behind it, they are.
+    pub fn held_from(&self, offset: u64) -> &[u8] {
+        let within = offset.checked_sub(self.base).and_then(|within| usize::try_from(within).ok());
+        within.and_then(|within| self.held.get(within..)).unwrap_or_default()
+    }
+
+    /// Reads as much again as is held, so that a record is not looked at once a piece.
+    fn more(&mut self) -> Result<(), Fault> {
+        let taken = self.at.min(self.held.len());
+        // What is in front of the first record is looked at once more.
+        if self.base > 0 || taken > HEADER_BYTES {
+            self.held.drain(..taken);
+            (self.base, self.at) = (self.base + taken as u64, self.at - taken);
+        }
+        let wanted = 2 * self.held.len();
+        loop {
+            let before = self.held.len();
+            let reached = self.base + before as u64;
+            self.input.append_piece(&mut self.held).map_err(|what| Fault::new(reached, what))?;
+            self.whole = self.held.len() == before;
+            if self.whole || self.held.len() >= wanted {
+                return Ok(());
+            }
         }
     }
 }

@@ -22,9 +22,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::format::{Fault, FileName};
-use super::log::{End, Entry, LogFile, is_unwritten};
+use super::log::{End, Entry, LogPieces};
 use super::replay::Replay;
 use super::snapshot::{Item, OPEN_ACL, Snapshot, SnapshotNode, TreeDigestAt};
+use super::stream::Input;
 use crate::database::Database;
 use crate::id::Zxid;
 use crate::jute::records::TxnDigest;
@@ -149,15 +150,16 @@ impl Refusal {
     }
 }
 
-/// Restores a server from its files. `read` is asked for the bytes of one after the other; `seed` keys
-/// the tree's hashes.
+/// Restores a server from its files. `read` is asked for one after the other, as bytes or piece by piece;
+/// `seed` keys the tree's hashes.
 ///
 /// # Errors
-/// The outer one is the first of `read`; the inner one says why there is no restored server.
-pub fn restore<E>(
+/// The outer one is the first of `read`; the inner one says why there is no restored server. A piece that
+/// cannot be read counts as damage.
+pub fn restore<E, F: Into<Box<dyn Input>>>(
     files: &[FileName],
     seed: u64,
-    mut read: impl FnMut(FileNumber) -> Result<Vec<u8>, E>,
+    mut read: impl FnMut(FileNumber) -> Result<F, E>,
 ) -> Result<Result<Restored, Refusal>, E> {
     let mut numbers: Vec<FileNumber> = (0..files.len()).collect();
     numbers.sort_by_key(|number| files[*number].zxid());
@@ -168,7 +170,7 @@ pub fn restore<E>(
     }
     let (mut found, mut damaged) = (None, Vec::new());
     for number in snapshots.iter().rev() {
-        match load(&read(*number)?, files[*number].zxid(), seed) {
+        match load(&mut *read(*number)?.into(), files[*number].zxid(), seed) {
             Ok(loaded) => {
                 found = Some((*number, loaded));
                 break;
@@ -192,7 +194,7 @@ pub fn restore<E>(
     }
     let mut read_logs = Logs::new(loaded);
     for number in logs {
-        if let Err(refusal) = read_logs.read(*number, &read(*number)?) {
+        if let Err(refusal) = read_logs.read(*number, &mut *read(*number)?.into()) {
             return Ok(Err(refusal));
         }
     }
@@ -288,7 +290,7 @@ struct Places {
 }
 
 /// Reads a snapshot whose name says `zxid`.
-fn load(file: &[u8], zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
+fn load(file: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
     let mut loaded = Loaded::empty(seed);
     let mut places = Places {
         zxid,
@@ -297,7 +299,7 @@ fn load(file: &[u8], zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
         dropped: BTreeSet::new(),
     };
     places.lists.insert(OPEN_ACL, Arc::new(AclList::open()));
-    let mut snapshot = Snapshot::open(file)?;
+    let mut snapshot = Snapshot::open_pieces(file)?;
     loop {
         let offset = snapshot.offset();
         let fault = |what: String| Fault { offset, what };
@@ -360,15 +362,14 @@ impl Logs {
         self.replay.database.last
     }
 
-    fn read(&mut self, number: FileNumber, file: &[u8]) -> Result<(), Refusal> {
-        if is_unwritten(file) {
+    fn read(&mut self, number: FileNumber, file: &mut dyn Input) -> Result<(), Refusal> {
+        let refused = |fault| Refusal::Log { file: number, fault };
+        let mut log = LogPieces::new(file);
+        if log.header().map_err(refused)?.is_none() {
             self.torn.push((number, 0, 0));
             return Ok(());
         }
-        let refused = |fault| Refusal::Log { file: number, fault };
-        let log = LogFile::open(file).map_err(refused)?;
-        let mut entries = log.entries();
-        for entry in &mut entries {
+        while let Some(entry) = log.next_entry() {
             let Entry { offset, transaction, .. } = entry.map_err(refused)?;
             let (found, after) = (Zxid::from_jute(transaction.header.zxid), self.last());
             if found <= after && self.transactions == 0 {
@@ -382,7 +383,7 @@ impl Logs {
             self.transactions += 1;
             self.compare(transaction.digest);
         }
-        if let Some(End::Torn { offset, bytes, .. }) = entries.end() {
+        if let Some(End::Torn { offset, bytes, .. }) = log.end() {
             self.torn.push((number, offset, bytes));
         }
         Ok(())

@@ -15,7 +15,7 @@
 use std::borrow::Cow;
 
 use super::format::{Fault, HEADER_BYTES, SNAPSHOT_DATABASE, SNAPSHOT_MAGIC, read_header, write_header};
-use super::stream::{Compression, Sink, Source};
+use super::stream::{Compression, Input, Raw, Sink, Source};
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::{FileHeader, StatPersisted};
 use crate::jute::{self, Reader, Write};
@@ -101,7 +101,6 @@ enum Stage {
 pub struct Snapshot<'a> {
     source: Source<'a>,
     header: FileHeader,
-    compression: Compression,
     stage: Stage,
     trailer: Trailer,
 }
@@ -112,12 +111,23 @@ impl<'a> Snapshot<'a> {
     /// # Errors
     /// What is wrong with its header.
     pub fn open(file: &'a [u8]) -> Result<Snapshot<'a>, Fault> {
-        let mut source = Source::open(file)?;
+        Snapshot::begin(Raw::of_slice(file))
+    }
+
+    /// Opens a file that comes piece by piece, packed or not.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn open_pieces(input: &'a mut dyn Input) -> Result<Snapshot<'a>, Fault> {
+        Snapshot::begin(Raw::of_input(input))
+    }
+
+    fn begin(raw: Raw<'a>) -> Result<Snapshot<'a>, Fault> {
+        let mut source = Source::open(raw)?;
         let header = read_header(source.peek_up_to(HEADER_BYTES)?, SNAPSHOT_MAGIC)?;
         source.consume(HEADER_BYTES);
         let left = count(&mut source, "sessions")?;
-        let (compression, trailer) = (Compression::of_file(file), Trailer::default());
-        Ok(Snapshot { source, header, compression, stage: Stage::Sessions { left }, trailer })
+        Ok(Snapshot { source, header, stage: Stage::Sessions { left }, trailer: Trailer::default() })
     }
 
     /// Its header.
@@ -127,7 +137,7 @@ impl<'a> Snapshot<'a> {
 
     /// How it is packed.
     pub fn compression(&self) -> Compression {
-        self.compression
+        self.source.compression()
     }
 
     /// Where the next item begins.
@@ -297,8 +307,11 @@ fn digest(reader: &mut Reader<'_>) -> Option<TreeDigestAt> {
     let zxid = Zxid::from_jute(reader.read().ok()?);
     let version: i32 = reader.read().ok()?;
     let digest = if version < BINARY_DIGEST_VERSION {
-        let text: Cow<'_, str> = reader.read().ok()?;
-        i64::from_str_radix(&text, 16).ok()?
+        // Null, if the server had none (`DataTree.ZxidDigest.deserialize`).
+        match reader.read::<Option<&[u8]>>().ok()? {
+            Some(text) => i64::from_str_radix(str::from_utf8(text).ok()?, 16).ok()?,
+            None => 0,
+        }
     } else {
         reader.read().ok()?
     };

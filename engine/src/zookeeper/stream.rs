@@ -5,7 +5,8 @@
 //! 1, compatible down to 1), then blocks, each with its packed length before it.
 //!
 //! A small file can unpack to a large one, so nothing is unpacked before it is asked for: what is held
-//! is one field and one block.
+//! is one field and one block. Nor has a file to be in memory as a whole: [`Input`] hands it over piece
+//! by piece.
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use simd_adler32::Adler32;
@@ -61,17 +62,97 @@ impl Compression {
     }
 }
 
-/// Where unpacked bytes come from.
-enum Packed<'a> {
-    Gzip { inflate: Box<Decompress>, rest: &'a [u8], check: crc32fast::Hasher, bytes: u32, ended: bool },
-    Snappy { decoder: snap::raw::Decoder, rest: &'a [u8] },
+/// A file's bytes, front to back, for who reads it piece by piece.
+pub trait Input {
+    /// Appends the next piece to `out`; nothing at the end.
+    ///
+    /// # Errors
+    /// Why the rest cannot be read.
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String>;
+}
+
+/// Bytes that are in memory, as one piece.
+impl Input for Option<Vec<u8>> {
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        match self.take() {
+            Some(bytes) if out.is_empty() => *out = bytes,
+            Some(bytes) => out.extend_from_slice(&bytes),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl From<Vec<u8>> for Box<dyn Input> {
+    fn from(bytes: Vec<u8>) -> Box<dyn Input> {
+        Box::new(Some(bytes))
+    }
+}
+
+/// What is read of a file and not taken yet.
+pub(super) enum Raw<'a> {
+    /// All of it is in memory.
+    Slice { rest: &'a [u8], taken: &'a [u8] },
+    /// It comes piece by piece; what is held and not taken begins at `begin`.
+    Pieces { input: &'a mut dyn Input, held: Vec<u8>, begin: usize },
+}
+
+impl<'a> Raw<'a> {
+    pub fn of_slice(rest: &'a [u8]) -> Raw<'a> {
+        Raw::Slice { rest, taken: &[] }
+    }
+
+    pub fn of_input(input: &'a mut dyn Input) -> Raw<'a> {
+        Raw::Pieces { input, held: Vec::new(), begin: 0 }
+    }
+
+    /// What is next: `count` bytes at least, fewer where the file ends.
+    pub fn fill(&mut self, count: usize) -> Result<&[u8], String> {
+        match self {
+            Raw::Slice { rest, .. } => Ok(rest),
+            Raw::Pieces { input, held, begin } => {
+                if held.len() - *begin < count && *begin > 0 {
+                    held.drain(..*begin);
+                    *begin = 0;
+                }
+                while held.len() - *begin < count {
+                    let before = held.len();
+                    input.append_piece(held)?;
+                    if held.len() == before {
+                        break;
+                    }
+                }
+                Ok(&held[*begin..])
+            }
+        }
+    }
+
+    /// Takes `count` bytes of those that were there.
+    pub fn take(&mut self, count: usize) -> &[u8] {
+        match self {
+            Raw::Slice { rest, taken } => {
+                (*taken, *rest) = rest.split_at(count);
+                taken
+            }
+            Raw::Pieces { held, begin, .. } => {
+                *begin += count;
+                &held[*begin - count..*begin]
+            }
+        }
+    }
+}
+
+/// How bytes are unpacked.
+enum Packed {
+    Gzip { inflate: Box<Decompress>, check: crc32fast::Hasher, bytes: u32, ended: bool },
+    Snappy { decoder: snap::raw::Decoder },
 }
 
 /// The unpacked bytes of a file, front to back.
 pub(super) struct Source<'a> {
-    /// `None`: the file is not packed, and all of it is in `plain`.
-    packed: Option<Packed<'a>>,
-    plain: &'a [u8],
+    raw: Raw<'a>,
+    /// `None`: the file is not packed, and what is raw is what is wanted.
+    packed: Option<Packed>,
     /// What is unpacked and not consumed begins at `begin`.
     window: Vec<u8>,
     begin: usize,
@@ -80,24 +161,36 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Opens the bytes of a whole file.
-    pub fn open(file: &'a [u8]) -> Result<Source<'a>, Fault> {
-        let (packed, plain) = match Compression::of_file(file) {
-            Compression::None => (None, file),
+    /// Begins a file.
+    pub fn open(mut raw: Raw<'a>) -> Result<Source<'a>, Fault> {
+        let file = raw.fill(CHUNK_BYTES).map_err(|what| Fault::new(0, what))?;
+        let (packed, header_bytes) = match Compression::of_file(file) {
+            Compression::None => (None, 0),
             Compression::Gzip => {
                 let rest = gzip_body(file).ok_or_else(|| Fault::new(0, "a damaged gzip header"))?;
                 let inflate = Box::new(Decompress::new(false));
                 let check = crc32fast::Hasher::new();
-                (Some(Packed::Gzip { inflate, rest, check, bytes: 0, ended: false }), &[][..])
+                let header_bytes = file.len() - rest.len();
+                (Some(Packed::Gzip { inflate, check, bytes: 0, ended: false }), header_bytes)
             }
             Compression::Snappy => {
-                let rest = file.strip_prefix(&SNAPPY_HEADER);
-                let rest = rest.ok_or_else(|| Fault::new(0, "a snappy header of an unknown version"))?;
-                (Some(Packed::Snappy { decoder: snap::raw::Decoder::new(), rest }), &[][..])
+                if !file.starts_with(&SNAPPY_HEADER) {
+                    return Err(Fault::new(0, "a snappy header of an unknown version"));
+                }
+                (Some(Packed::Snappy { decoder: snap::raw::Decoder::new() }), SNAPPY_HEADER.len())
             }
         };
-        let checksum = Adler32::new();
-        Ok(Source { packed, plain, window: Vec::new(), begin: 0, offset: 0, checksum })
+        raw.take(header_bytes);
+        Ok(Source { raw, packed, window: Vec::new(), begin: 0, offset: 0, checksum: Adler32::new() })
+    }
+
+    /// How the file is packed.
+    pub fn compression(&self) -> Compression {
+        match self.packed {
+            None => Compression::None,
+            Some(Packed::Gzip { .. }) => Compression::Gzip,
+            Some(Packed::Snappy { .. }) => Compression::Snappy,
+        }
     }
 
     /// Where the next byte is.
@@ -117,7 +210,10 @@ impl<'a> Source<'a> {
 
     /// The next bytes, `count` of them, or fewer where the file ends. They are not consumed.
     pub fn peek_up_to(&mut self, count: usize) -> Result<&[u8], Fault> {
-        let Some(packed) = &mut self.packed else { return Ok(&self.plain[..count.min(self.plain.len())]) };
+        let Some(packed) = &mut self.packed else {
+            let next = self.raw.fill(count).map_err(|what| Fault::new(self.offset, what))?;
+            return Ok(&next[..count.min(next.len())]);
+        };
         if count > FIELD_BYTES_MAX {
             return Err(Fault::new(self.offset, format!("a field of {count} bytes")));
         }
@@ -127,7 +223,7 @@ impl<'a> Source<'a> {
                 self.begin = 0;
             }
             let reached = self.offset + (self.window.len() - self.begin) as u64;
-            if !packed.unpack(&mut self.window).map_err(|what| Fault::new(reached, what))? {
+            if !packed.unpack(&mut self.raw, &mut self.window).map_err(|what| Fault::new(reached, what))? {
                 break;
             }
         }
@@ -148,11 +244,7 @@ impl<'a> Source<'a> {
     /// The next `count` bytes, which were peeked before.
     pub fn consume(&mut self, count: usize) -> &[u8] {
         let bytes = match &self.packed {
-            None => {
-                let (bytes, rest) = self.plain.split_at(count);
-                self.plain = rest;
-                bytes
-            }
+            None => self.raw.take(count),
             Some(_) => {
                 self.begin += count;
                 &self.window[self.begin - count..self.begin]
@@ -188,19 +280,22 @@ fn gzip_body(file: &[u8]) -> Option<&[u8]> {
     rest.get(if flags & CHECKED != 0 { 2 } else { 0 }..)
 }
 
-impl Packed<'_> {
+impl Packed {
     /// Appends some more bytes; `false` at the end.
-    fn unpack(&mut self, out: &mut Vec<u8>) -> Result<bool, String> {
+    fn unpack(&mut self, raw: &mut Raw<'_>, out: &mut Vec<u8>) -> Result<bool, String> {
         match self {
-            Packed::Snappy { decoder, rest } => {
-                if rest.is_empty() {
-                    return Ok(false);
-                }
+            Packed::Snappy { decoder } => {
+                const LENGTH_BYTES: usize = 4;
                 let cut = "the file ends in a packed block";
-                let (length, behind) = rest.split_first_chunk::<4>().ok_or(cut)?;
-                let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| "a damaged block")?;
-                let (block, behind) = behind.split_at_checked(length).ok_or(cut)?;
-                *rest = behind;
+                let length = match raw.fill(LENGTH_BYTES)? {
+                    [] => return Ok(false),
+                    next => *next.first_chunk::<LENGTH_BYTES>().ok_or(cut)?,
+                };
+                let length = usize::try_from(i32::from_be_bytes(length)).map_err(|_| "a damaged block")?;
+                if raw.fill(LENGTH_BYTES + length)?.len() < LENGTH_BYTES + length {
+                    return Err(cut.into());
+                }
+                let block = &raw.take(LENGTH_BYTES + length)[LENGTH_BYTES..];
                 let unpacked = snap::raw::decompress_len(block).map_err(|error| error.to_string())?;
                 if unpacked > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
                     return Err(format!("a block of {length} bytes cannot unpack to {unpacked}"));
@@ -211,21 +306,21 @@ impl Packed<'_> {
                 Ok(true)
             }
             Packed::Gzip { ended: true, .. } => Ok(false),
-            Packed::Gzip { inflate, rest, check, bytes, ended } => {
+            Packed::Gzip { inflate, check, bytes, ended } => {
                 let (held, before) = (out.len(), (inflate.total_in(), inflate.total_out()));
                 out.resize(held + CHUNK_BYTES, 0);
-                let status = inflate.decompress(rest, &mut out[held..], FlushDecompress::None);
+                let status = inflate.decompress(raw.fill(1)?, &mut out[held..], FlushDecompress::None);
                 let status = status.map_err(|error| format!("damaged gzip: {error}"))?;
                 let read = (inflate.total_in() - before.0) as usize;
                 let unpacked = (inflate.total_out() - before.1) as usize;
                 out.truncate(held + unpacked);
-                *rest = &rest[read..];
+                raw.take(read);
                 check.update(&out[held..]);
                 *bytes = bytes.wrapping_add(unpacked as u32);
                 if status == Status::StreamEnd {
                     *ended = true;
                     let expected = [check.clone().finalize().to_le_bytes(), bytes.to_le_bytes()].concat();
-                    if **rest != *expected {
+                    if raw.fill(expected.len() + 1)? != expected {
                         return Err("gzip's check of what was unpacked is wrong".into());
                     }
                 } else if (read, unpacked) == (0, 0) {

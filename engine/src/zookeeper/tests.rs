@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::FileName;
 use super::export::{write_snapshot, write_transaction};
-use super::log::{End, LogFile, write_log_header, write_record};
+use super::log::{End, LogFile, LogPieces, write_log_header, write_record};
 use super::replay::Replay;
 use super::restore::{Refusal, Restored, restore};
 use super::snapshot::{Item, Snapshot, SnapshotNode, SnapshotWriter, Trailer};
-use super::stream::Compression;
+use super::stream::{Compression, Input};
 use super::transaction::Transaction;
 use crate::database::Database;
 use crate::id::{SessionId, Zxid};
@@ -373,7 +373,131 @@ fn what_is_exported_as_a_log_is_restored_with_its_digests() {
     assert_eq!(digest(&found.database), digest(&replay.database));
 }
 
+/// Before 3.6, and with `closeSessionTxn.enabled=false`, a closeSession has no record; the latter's may
+/// have a digest all the same (`SerializeUtils.deserializeTxn`). What it removes is what the session owns.
+#[test]
+fn a_close_session_without_a_record_removes_what_the_session_owns() {
+    use crate::jute::records::TxnDigest;
+    let bare = transaction(11, OpCode::CloseSession, &[]);
+    let with_record =
+        transaction(11, OpCode::CloseSession, &[0, 0, 0, 1, 0, 0, 0, 4, b'/', b'a', b'/', b'e']);
+    let expected = replayed(&[history(), vec![with_record]].concat());
+    let mut with_digest = bare.clone();
+    let TreeDigest(tree_digest) = expected.digest().unwrap();
+    TxnDigest { version: 2, tree_digest }.write(&mut with_digest);
+    for (close, compared) in [(bare, 0), (with_digest, 1)] {
+        let found = restored(&[log(1, log_of(&[history(), vec![close]].concat(), 0).0)]).unwrap();
+        assert_eq!((found.digests.compared, found.digests.different), (compared, 0));
+        assert_eq!((found.database.sessions.len(), found.orphans), (0, 0));
+        assert!(found.database.tree.get("/a/e", &crate::tree::index::pin()).is_none());
+        assert_eq!(digest(&found.database), digest(&expected.database));
+    }
+}
+
+/// What stands behind the nodes in the releases: nothing, a digest as text or as a number, and from 3.9
+/// on the last zxid (`FileSnap.deserialize`, `DataTree.ZxidDigest.deserialize`).
+#[test]
+fn digests_of_older_releases_are_read() {
+    use super::snapshot::TreeDigestAt;
+    use simd_adler32::adler32;
+    const TRAILER_BYTES: usize = 21 + 13 + 20;
+    let whole = snapshot_of(&history(), Compression::None);
+    let older = whole[..whole.len() - TRAILER_BYTES].to_vec();
+    let with_digest = |version: i32, digest: &[u8]| {
+        let mut file = older.clone();
+        10i64.write(&mut file);
+        version.write(&mut file);
+        file.extend_from_slice(digest);
+        let seal = i64::from(adler32(&file.as_slice()));
+        seal.write(&mut file);
+        "/".write(&mut file);
+        file
+    };
+    let read = |file: &[u8]| {
+        let mut snapshot = Snapshot::open(file)?;
+        while snapshot.next()?.is_some() {}
+        Ok::<_, super::Fault>(snapshot.trailer())
+    };
+    let at = |version, digest| Some(TreeDigestAt { zxid: Zxid(10), version, digest });
+    let text = to_bytes(&std::borrow::Cow::Borrowed("1234abcd"));
+    for (file, digest) in [
+        (older.clone(), None),
+        (with_digest(0, &text), at(0, 0x1234_abcd)),
+        (with_digest(1, &text), at(1, 0x1234_abcd)),
+        (with_digest(1, &[0xff; 4]), at(1, 0)),
+        (with_digest(2, &0x1234_abcdi64.to_be_bytes()), at(2, 0x1234_abcd)),
+    ] {
+        assert_eq!(read(&file).unwrap(), Trailer { digest, last_zxid: None });
+        // One of another version says nothing of the tree here, but that the transaction was seen.
+        let compared = u64::from(digest.is_some_and(|digest| digest.version == 2));
+        let found = restored(&[snapshot(10, file)]).unwrap();
+        assert_eq!((found.database.last, found.digests.compared), (Zxid(10), compared));
+    }
+    let mut damaged = with_digest(1, &text);
+    let at = older.len() + 8 + 4 + 4;
+    damaged[at] ^= 1;
+    assert!(read(&damaged).is_err());
+    assert!(read(&with_digest(1, &to_bytes(&std::borrow::Cow::Borrowed("no number")))).is_err());
+}
+
+/// A file in pieces of so many bytes.
+struct InPieces<'f>(std::slice::Chunks<'f, u8>);
+
+impl Input for InPieces<'_> {
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(self.0.next().unwrap_or_default());
+        Ok(())
+    }
+}
+
+fn said_in_pieces(file: &[u8], piece: usize) -> Option<Vec<String>> {
+    let mut pieces = InPieces(file.chunks(piece));
+    let mut snapshot = Snapshot::open_pieces(&mut pieces).ok()?;
+    let mut said = Vec::new();
+    while let Some(item) = snapshot.next().ok()? {
+        said.push(format!("{item:?}"));
+    }
+    said.push(format!("{:?}", snapshot.trailer()));
+    Some(said)
+}
+
 proptest! {
+    #[test]
+    fn pieces_say_what_the_whole_file_says(
+        piece in 1usize..200,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        padding in 0usize..300,
+    ) {
+        let damaged = |mut file: Vec<u8>| {
+            damage.iter().for_each(|(at, byte)| { let at = at.index(file.len()); file[at] ^= byte });
+            file.truncate(cut.map_or(file.len(), |cut| cut.index(file.len())));
+            file
+        };
+        for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+            let file = damaged(snapshot_of(&history(), compression));
+            prop_assert_eq!(said(&file), said_in_pieces(&file, piece));
+        }
+        let file = damaged(log_of(&history(), padding).0);
+        let mut pieces = InPieces(file.chunks(piece));
+        let mut log = LogPieces::new(&mut pieces);
+        let opened = LogFile::open(&file);
+        let header = log.header();
+        if super::log::is_unwritten(&file) {
+            prop_assert_eq!(header, Ok(None));
+        } else {
+            prop_assert_eq!(header, opened.as_ref().map(|log| Some(log.header())).map_err(Clone::clone));
+        }
+        if let Ok(whole) = opened {
+            let mut entries = whole.entries();
+            for entry in &mut entries {
+                prop_assert_eq!(log.next_entry(), Some(entry));
+            }
+            prop_assert_eq!(log.next_entry(), None);
+            prop_assert_eq!(log.end(), entries.end());
+        }
+    }
+
     #[test]
     fn any_bytes_are_read_to_an_end(
         bytes in prop::collection::vec(any::<u8>(), 0..300),

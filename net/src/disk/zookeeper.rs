@@ -7,8 +7,9 @@
 //! there on two histories differ, and neither server may go on with the other's part unseen.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
@@ -21,7 +22,7 @@ use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
 use ringkeeper_engine::zookeeper::restore::{Digests, restore};
-use ringkeeper_engine::zookeeper::stream::Compression;
+use ringkeeper_engine::zookeeper::stream::{Compression, Input};
 
 use super::checkpoints::CheckpointFile;
 use super::layout::{DataDirectory, Imported as Record, ZOOKEEPER_DATA, names};
@@ -41,6 +42,33 @@ pub struct Place<'p> {
     pub data: &'p Path,
     /// `dataLogDir`.
     pub log: &'p Path,
+}
+
+/// Bytes that are read of a file of ZooKeeper's at a time. (No map: nothing keeps a ZooKeeper from
+/// writing to its files meanwhile.)
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// A file of ZooKeeper's, piece by piece.
+struct Pieces {
+    file: File,
+    progress: Progress,
+}
+
+impl Input for Pieces {
+    fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        let read = Read::by_ref(&mut self.file).take(PIECE_BYTES).read_to_end(out);
+        let read = read.map_err(|error| format!("it cannot be read: {error}"))?;
+        (self.progress)(read as u64);
+        Ok(())
+    }
+}
+
+/// Is told how many bytes more of the files were read.
+pub type Progress = Rc<dyn Fn(u64)>;
+
+/// For whom shows nothing.
+pub fn no_progress() -> Progress {
+    Rc::new(|_| {})
 }
 
 /// What was read from ZooKeeper's files.
@@ -152,15 +180,25 @@ pub fn take_over(place: Place<'_>, seed: u64) -> Result<Option<Imported>, DiskEr
         return Ok(None);
     }
     let empty = files(place)?.is_empty() && epochs(place.data)?.iter().flatten().all(|epoch| *epoch == 0);
-    if empty { Ok(None) } else { import(place, place, seed).map(Some) }
+    if empty { Ok(None) } else { import(place, place, seed, &no_progress()).map(Some) }
+}
+
+/// The bytes of ZooKeeper's files of a place: an import reads so many at most.
+///
+/// # Errors
+/// The disk's, and a file where none of its kind belongs.
+pub fn bytes(place: Place<'_>) -> Result<u64, DiskError> {
+    let lengths =
+        files(place)?.into_iter().map(|(_, path)| fs::metadata(path).map_or(0, |facts| facts.len()));
+    Ok(lengths.sum())
 }
 
 /// Makes a data directory of ours from a ZooKeeper's, which stays as it is. `seed` keys the tree's
-/// hashes.
+/// hashes; `progress` is told what was read.
 ///
 /// # Errors
 /// `Refused` if ZooKeeper's files do not say what it knew, or there is a database in `to`.
-pub fn import(from: Place<'_>, to: Place<'_>, seed: u64) -> Result<Imported, DiskError> {
+pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) -> Result<Imported, DiskError> {
     let (files, epochs) = (files(from)?, epochs(from.data)?);
     let own_place = from.data == to.data && from.log == to.log;
     let mut occupied = if own_place { Vec::new() } else { self::files(to)? };
@@ -180,7 +218,8 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64) -> Result<Imported, Dis
     let path = |number: usize| files[number].1.display().to_string();
     let read = |number: usize| {
         let path: &PathBuf = &files[number].1;
-        fs::read(path).map_err(DiskError::io("reading", path))
+        let file = File::open(path).map_err(DiskError::io("opening", path))?;
+        Ok::<Box<dyn Input>, DiskError>(Box::new(Pieces { file, progress: progress.clone() }))
     };
     let restored = restore(&file_names, seed, read)?
         .map_err(|refusal| Refusal::ZooKeeper(refusal.display(path).to_string()))?;
@@ -254,7 +293,7 @@ fn copy_myid(from: &Path, to: &Path) -> Result<Option<String>, DiskError> {
 }
 
 /// Writes a data directory of ours, on which no server runs, as a ZooKeeper's. `seed` keys the tree's
-/// hashes.
+/// hashes; `progress` is told how many nodes are written, of how many.
 ///
 /// # Errors
 /// `Refused` if the directory cannot be recovered, or ZooKeeper's files are in `to` already.
@@ -263,6 +302,7 @@ pub fn export(
     to: Place<'_>,
     compression: Compression,
     seed: u64,
+    progress: &dyn Fn(u64, u64),
 ) -> Result<Exported, DiskError> {
     if !DataDirectory::is_at(from.data)? {
         let text = format!("{} has no database", from.data.display());
@@ -294,7 +334,12 @@ pub fn export(
     };
     let snapshot = snapshots.join(snapshot_name(database.last, compression));
     let mut file = NewFile::create(&snapshots, "snapshot")?;
-    let written = write_snapshot(&database, compression, |bytes| file.append(bytes))?;
+    let (mut done, all) = (0, database.tree.node_count() as u64);
+    let written = write_snapshot(&database, compression, |bytes| {
+        done += 1;
+        progress(done, all);
+        file.append(bytes)
+    })?;
     file.finish(&snapshot)?;
     copy_myid(from.data, to.data)?;
     let (last, sessions) = (database.last, database.sessions.len());

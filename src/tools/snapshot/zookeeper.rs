@@ -14,25 +14,29 @@ use crate::tools::bytes::FileBytes;
 use crate::tools::out::{Progress, Trouble};
 use crate::tools::show::{AclEntry, Hex, acl_entries};
 
+/// How a file is packed shows in so many bytes.
+const MAGIC_BYTES_MAX: u64 = 16;
+
 /// Delivers a snapshot's items.
 pub(super) fn read(file: &mut FileBytes, progress: &mut Progress, visit: Visit<'_>) -> Result<(), Trouble> {
     let path = file.path().to_path_buf();
     let named = path.file_name().and_then(|name| name.to_str()).and_then(FileName::parse);
     let first_zxid = named.map(|name| Hex(name.zxid().0));
-    let (length, mut tail) = (file.length(), Tail::default());
-    let bytes = file.read(0, length).map_err(Trouble::input(&path))?;
+    let mut tail = Tail::default();
+    let beginning = file.read(0, MAGIC_BYTES_MAX).map_err(Trouble::input(&path))?;
     let head = Head {
         format: "zookeeper",
         database: None,
         first_zxid,
         last_zxid: None,
-        compression: match Compression::of_file(bytes) {
+        compression: match Compression::of_file(beginning) {
             Compression::None => None,
             Compression::Gzip => Some("gzip"),
             Compression::Snappy => Some("snappy"),
         },
     };
-    match Snapshot::open(bytes) {
+    let mut pieces = file.pieces();
+    match Snapshot::open_pieces(&mut pieces) {
         Ok(mut snapshot) => {
             visit(Item::Head(Head { database: Some(snapshot.header().dbid.to_string()), ..head }))?;
             tail = items(&mut snapshot, progress, visit)?;
@@ -42,6 +46,7 @@ pub(super) fn read(file: &mut FileBytes, progress: &mut Progress, visit: Visit<'
             damage(fault, visit)?;
         }
     }
+    pieces.finish().map_err(Trouble::input(&path))?;
     for place in file.unreadable() {
         let what = format!("cannot be read from the disk: {}", place.error);
         visit(Item::Damage(Damage { offset: place.offset, bytes: Some(place.bytes), what }))?;
