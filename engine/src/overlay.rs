@@ -64,15 +64,15 @@ impl Overlay {
             return change.record.clone();
         }
         let node = tree.get(path, guard)?;
-        let data = node.data(guard);
-        let children = node.children(guard);
+        let data = node.data();
+        let children = tree.children(node, guard);
         Some(Record {
             version: data.version,
             cversion: children.map_or(0, |children| children.cversion),
             aversion: data.aversion,
             children: children.map_or(0, |children| children.set.len() as u32),
-            kind: node.kind,
-            acl: Arc::clone(&data.acl),
+            kind: data.kind,
+            acl: Arc::clone(tree.acl(data.acl, guard)),
             data_length: data.data_length(),
         })
     }

@@ -7,19 +7,18 @@ use crate::client::core::{Core, CoreState};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
-use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
+use crate::disk::{DataDirectory, DiskError, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
+use crate::restore::Restored;
 use crate::ring::{self, Listener, Runtime, Wake};
-use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
-use ringkeeper_engine::id::{ServerId, Zxid};
+use ringkeeper_engine::id::ServerId;
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, LogError, LogWriter, SyncMode};
 use ringkeeper_engine::session;
-use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
@@ -251,8 +250,7 @@ fn recover(
     seed: u64,
 ) -> Result<(Database, LogWriter), ServeError> {
     let mut files = SegmentFiles::new(directory, options.log.sync);
-    let extended_types = options.settings.extended_types_enabled;
-    let mut restored = Restored { database: Database::new(seed), seed, extended_types };
+    let mut restored = Restored::new(seed, options.settings.extended_types_enabled);
     let recovered = directory.recover(&mut files, &mut restored)?;
     for (name, why) in &recovered.damaged {
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
@@ -260,8 +258,7 @@ fn recover(
     if recovered.log != log::Verdict::Clean {
         warn!("{}", recovered.log);
     }
-    let mut database = restored.database;
-    database.replayed();
+    let database = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
         directory.path().display(),
@@ -274,28 +271,6 @@ fn recover(
     let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
     spares.into_iter().for_each(|spare| log.add_spare(spare));
     Ok((database, log))
-}
-
-/// Takes what recovery reads.
-struct Restored {
-    database: Database,
-    seed: u64,
-    extended_types: bool,
-}
-
-impl Restore for Restored {
-    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
-        self.database = Database::new(self.seed);
-        let read = checkpoint::read(&mut self.database, checkpoint, self.extended_types);
-        if read.is_err() {
-            self.database = Database::new(self.seed);
-        }
-        read
-    }
-
-    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
-        self.database.replay(bytes).map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
-    }
 }
 
 fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> {

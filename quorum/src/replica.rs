@@ -411,6 +411,7 @@ impl Replica {
     }
 
     fn on_tick(&mut self, now: Now, heard_all: bool) {
+        self.database.tree.reclaim();
         if !heard_all {
             self.deaf_at = now.tick;
         }

@@ -129,6 +129,7 @@ impl Server {
 fn record<'a>(path: &'a str, data: &'a [u8], acl: AclIndex) -> NodeRecord<'a> {
     NodeRecord {
         path,
+        parent: None,
         data: Some(data),
         acl,
         czxid: Zxid(1),
