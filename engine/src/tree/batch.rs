@@ -120,7 +120,7 @@ impl<'t> Batch<'t> {
             return Err(ErrorCode::NoNode);
         }
         let parent_acl = parent.data().acl;
-        let exists = name.is_empty() || self.shared.child(parent_id, name.as_bytes(), &self.guard).is_some();
+        let exists = name.is_empty() || self.shared.get(new.path, &self.guard).is_some();
         let children = self.touch_children(parent_id, zxid);
         let cversion = match new.parent_cversion {
             -1 => children.cversion.saturating_add(1),
@@ -149,7 +149,7 @@ impl<'t> Batch<'t> {
         changes.push(ChangeKind::Created, zxid, new.path, acls.0, Some(acls.1));
         let version =
             NewNodeVersion { parent: Some(parent_id), name: name.as_bytes(), czxid: zxid, ctime: time, data };
-        let id = self.tree.insert(&version, guard);
+        let id = self.tree.insert(new.path, &version, guard);
         let stat = shared.node(id, guard).expect("just created").stat(&data, None);
         let children = self.tree.dirty.get_mut(&parent_id).expect("changed above");
         children.set.insert(id);
@@ -169,7 +169,7 @@ impl<'t> Batch<'t> {
     /// # Errors
     /// `NoNode` without the parent or the node.
     pub fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Changes) -> Result<(), ErrorCode> {
-        let (parent_path, name) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        let (parent_path, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
         if let Some((id, node)) = self.shared.get(path, &self.guard) {
             if node.czxid() > zxid {
                 return Err(ErrorCode::NoNode);
@@ -181,7 +181,7 @@ impl<'t> Batch<'t> {
         let children = self.touch_children(parent_id, zxid);
         children.pzxid = children.pzxid.max(zxid);
         let (shared, guard) = (&*self.shared, &self.guard);
-        let (id, node) = shared.child(parent_id, name.as_bytes(), guard).ok_or(ErrorCode::NoNode)?;
+        let (id, node) = shared.get(path, guard).ok_or(ErrorCode::NoNode)?;
         let data = node.data();
         let bytes = data.data_length() as i64;
         let acls = (shared.acl(data.acl, guard), shared.acl(parent_acl, guard));
@@ -191,7 +191,7 @@ impl<'t> Batch<'t> {
             children.set.remove(id);
         }
         tree.dirty.remove(&id);
-        tree.index.remove(shared.tag(parent_id, name.as_bytes()), id, guard);
+        tree.index.remove(shared.tag(path), id, guard);
         tree.removed.push((id, data.children));
         tree.acls.release(data.acl);
         tree.data_bytes -= path.len() as i64 + bytes;

@@ -90,7 +90,7 @@ impl Fill {
         if let Some((parent, above, _)) = place {
             let parent_id = NodeId(parent.0);
             let same = |other| self.shared.node(other, guard).is_some_and(|node| node.is(parent_id, name));
-            if self.filling.insert(self.shared.tag(parent_id, name), id, same).is_err() {
+            if self.filling.insert(self.shared.tag(record.path), id, same).is_err() {
                 return wrong("it is there twice");
             }
             match part.runs.last_mut() {

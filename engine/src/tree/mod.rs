@@ -242,7 +242,8 @@ impl TreeWriter {
             };
             self.data_bytes += path.len() as i64 + bytes;
             let (name, ctime) = (name.as_bytes(), stat.ctime);
-            let id = self.insert(&NewNodeVersion { parent, name, czxid, ctime, data: version }, &guard);
+            let version = NewNodeVersion { parent, name, czxid, ctime, data: version };
+            let id = self.insert(path, &version, &guard);
             self.note_created(path, kind);
             if let Some(parent) = parent {
                 self.dirty_children(parent, &guard).set.insert(id);
@@ -322,12 +323,12 @@ impl TreeWriter {
         self.garbage += before - self.away();
     }
 
-    fn insert(&mut self, version: &NewNodeVersion<'_>, guard: &Guard) -> NodeId {
+    fn insert(&mut self, path: &str, version: &NewNodeVersion<'_>, guard: &Guard) -> NodeId {
         let id = self.nodes.take();
         self.acls.hold(version.data.acl, 1);
         version.put(self.shared.nodes.cell_or_grow(id), guard);
         match version.parent {
-            Some(parent) => self.index.insert(self.shared.tag(parent, version.name), id, guard),
+            Some(_) => self.index.insert(self.shared.tag(path), id, guard),
             None => assert_eq!(id, ROOT, "the root comes first"),
         }
         id

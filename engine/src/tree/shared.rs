@@ -1,14 +1,13 @@
 //! What writer and readers share: the arenas, the index, and how a path leads to a node through them.
 //!
-//! The index knows a node by its parent's number and its own name, so a lookup walks down from the root,
-//! and a node needs no path. A reader that walks while the writer deletes meets old versions or none;
-//! the numbers on its way stay what they were until its guard ends.
+//! The index knows a node by the hash of its path. The node itself has its own name and its parent's
+//! number; that it is the one of the path shows on the way up, where every node has its part of it.
 
 use super::acl::{AclArena, AclId, AclRef};
 use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
 use super::node::{Children, Node};
 use foldhash::fast::FixedState;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The root's number, in every tree.
@@ -23,22 +22,10 @@ pub(super) struct Shared {
     pub hasher: FixedState,
 }
 
-/// How far a path leads.
-#[derive(Clone, Copy)]
-pub(super) struct Walked<'g> {
-    pub id: NodeId,
-    pub node: Node<'g>,
-    /// Whether this is the node of the path, not only its nearest ancestor.
-    pub whole: bool,
-}
-
 impl Shared {
-    /// The half of the hash that the index keeps.
-    pub fn tag(&self, parent: NodeId, name: &[u8]) -> u32 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u32(parent.0);
-        hasher.write(name);
-        (hasher.finish() >> 32) as u32
+    /// The half of a path's hash that the index keeps.
+    pub fn tag(&self, path: &str) -> u32 {
+        (self.hasher.hash_one(path.as_bytes()) >> 32) as u32
     }
 
     /// The node of that number; none if it is gone.
@@ -46,32 +33,29 @@ impl Shared {
         Node::load(self.nodes.cell(id)?, guard)
     }
 
-    /// The child of that name.
-    pub fn child<'g>(&'g self, parent: NodeId, name: &[u8], guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
-        self.index.find(self.tag(parent, name), guard, |id| {
-            self.node(id, guard).filter(|node| node.is(parent, name)).map(|node| (id, node))
+    /// The node of a path. The empty path is the root's too.
+    pub fn get<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
+        if path.is_empty() || path == "/" {
+            return Some((ROOT, self.node(ROOT, guard)?));
+        }
+        self.index.find(self.tag(path), guard, |id| {
+            let node = self.node(id, guard)?;
+            self.is_at(node, path.as_bytes(), guard).then_some((id, node))
         })
     }
 
-    /// Follows a path as far as it leads; none if it does not begin at the root. The empty path is the
-    /// root's too.
-    pub fn walk<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<Walked<'g>> {
-        let mut at = Walked { id: ROOT, node: self.node(ROOT, guard)?, whole: true };
-        if path.is_empty() || path == "/" {
-            return Some(at);
+    /// Whether the path is the node's: its own name is the last part, its parent's the one before. The
+    /// nodes above are there for as long as a node can be seen.
+    fn is_at(&self, node: Node<'_>, path: &[u8], guard: &Guard) -> bool {
+        let (mut node, mut path) = (node, path);
+        while let Some(parent) = node.parent() {
+            let Some(above) = path.strip_suffix(node.name()).and_then(|path| path.strip_suffix(b"/")) else {
+                return false;
+            };
+            let Some(parent) = self.node(parent, guard) else { return false };
+            (node, path) = (parent, above);
         }
-        for name in path.strip_prefix('/')?.split('/') {
-            match self.child(at.id, name.as_bytes(), guard) {
-                Some((id, node)) => at = Walked { id, node, whole: true },
-                None => return Some(Walked { whole: false, ..at }),
-            }
-        }
-        Some(at)
-    }
-
-    /// The node of a path.
-    pub fn get<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
-        self.walk(path, guard).filter(|walked| walked.whole).map(|walked| (walked.id, walked.node))
+        path.is_empty()
     }
 
     /// A node's children, if it ever had one.

@@ -8,6 +8,7 @@
 use super::acl::{AclId, AclRef};
 use super::index::{Guard, NodeId, pin};
 use super::node::{ChildrenVersion, DataVersion, Node};
+use super::path;
 use super::shared::Shared;
 use crate::id::Zxid;
 use crate::jute::records::Stat;
@@ -62,18 +63,40 @@ impl View<'_> {
     /// # Errors
     /// [`NotYet`] when a newer transaction touched the answer.
     pub fn node(&self, path: &str) -> Result<Result<Node<'_>, Absent>, NotYet> {
-        let Some(walked) = self.shared.walk(path, &self.guard) else { return Ok(Err(Absent)) };
-        self.allow(walked.node.czxid())?;
-        if walked.whole {
-            return Ok(Ok(walked.node));
+        if let Some((_, node)) = self.shared.get(path, &self.guard) {
+            self.allow(node.czxid())?;
+            return Ok(Ok(node));
         }
-        // Loaded anew: a first child, which is gone again, gave the node its children's stamp after the
-        // walk passed it.
-        let nearest = self.shared.node(walked.id, &self.guard).ok_or(NotYet)?;
-        if let Some(children) = self.shared.children(nearest, &self.guard) {
-            self.allow(children.stamp())?;
+        if let Some(ancestor) = self.nearest_ancestor(path) {
+            self.allow(ancestor.czxid())?;
+            if let Some(children) = self.shared.children(ancestor, &self.guard) {
+                self.allow(children.stamp())?;
+            }
         }
         Ok(Err(Absent))
+    }
+
+    /// The nearest ancestor of an absent node. Whoever has a node has all above it, so a bisection
+    /// finds it: a path may have a million ancestors, and each look at one hashes all of it. What
+    /// changes meanwhile shows in the stamp, since the last look was at a child that was absent; the
+    /// ancestor is loaded behind it, as its first child gave it the stamp.
+    fn nearest_ancestor(&self, path: &str) -> Option<Node<'_>> {
+        let find = |ancestor: &str| self.shared.get(ancestor, &self.guard);
+        let parent = path::split(path)?.0;
+        if let Some((_, parent)) = find(parent) {
+            return Some(parent);
+        }
+        let ends: Vec<usize> = parent.match_indices('/').map(|(at, _)| at).collect();
+        let mut nearest = None;
+        let (mut present, mut absent) = (0, ends.len());
+        while present < absent {
+            let middle = present + (absent - present) / 2;
+            match find(&parent[..ends[middle]]) {
+                Some((id, _)) => (nearest, present) = (Some(id), middle + 1),
+                None => absent = middle,
+            }
+        }
+        self.shared.node(nearest?, &self.guard)
     }
 
     /// A node's data and ACL.
