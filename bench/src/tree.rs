@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// After a change of the tree, before its memory is read: allocators give pages back with some delay.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// A million bytes.
+const MB: f64 = 1e6;
+
 /// What is measured.
 struct Experiment {
     /// The servers, in the order in which they take turns; the first is compared with the others.
@@ -191,20 +194,22 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// A figure of a turn.
+type Figure = fn(&Turn) -> f64;
+
 /// The medians, and how many times better the first server is.
 fn print(experiment: &Experiment, turns: &[Turn]) {
-    const MB: f64 = 1e6;
-    let of = |kind: &Kind, figure: &dyn Fn(&Turn) -> f64| {
+    let of = |kind: &Kind, figure: Figure| {
         median(turns.iter().filter(|turn| turn.server == kind.name()).map(figure).collect())
     };
-    let figures: [(&str, bool, &dyn Fn(&Turn) -> f64); 7] = [
-        ("filled, nodes/s", true, &|turn| turn.filled_per_s),
-        ("bytes a node beyond path and value", false, &|turn| turn.bytes_beyond),
-        ("resident when full, MB", false, &|turn| turn.full_bytes as f64 / MB),
-        ("restart to the first read, s", false, &|turn| turn.restart_s),
-        ("resident after it, allocated, MB", false, &|turn| turn.restarted_bytes as f64 / MB),
-        ("resident after it, files, MB", false, &|turn| turn.restarted_file_bytes as f64 / MB),
-        ("resident once all is deleted, MB", false, &|turn| {
+    let figures: [(&str, bool, Figure); 7] = [
+        ("filled, nodes/s", true, |turn| turn.filled_per_s),
+        ("bytes a node beyond path and value", false, |turn| turn.bytes_beyond),
+        ("resident when full, MB", false, |turn| turn.full_bytes as f64 / MB),
+        ("restart to the first read, s", false, |turn| turn.restart_s),
+        ("resident after it, allocated, MB", false, |turn| turn.restarted_bytes as f64 / MB),
+        ("resident after it, files, MB", false, |turn| turn.restarted_file_bytes as f64 / MB),
+        ("resident once all is deleted, MB", false, |turn| {
             turn.deleted_bytes.map_or(f64::NAN, |bytes| bytes as f64 / MB)
         }),
     ];
