@@ -23,19 +23,21 @@ pub struct Restored {
     seed: u64,
     extended_types: bool,
     threads: usize,
+    /// Bytes of transactions that were replayed.
+    log_bytes: u64,
 }
 
 impl Restored {
     /// Nothing yet; `seed` keys the hashes.
     pub fn new(seed: u64, extended_types: bool) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        Restored { database: Database::new(seed), seed, extended_types, threads }
+        Restored { database: Database::new(seed), seed, extended_types, threads, log_bytes: 0 }
     }
 
-    /// All that was read.
-    pub fn finish(mut self) -> Database {
+    /// All that was read, and how many bytes of transactions were replayed for it.
+    pub fn finish(mut self) -> (Database, u64) {
         self.database.replayed();
-        self.database
+        (self.database, self.log_bytes)
     }
 }
 
@@ -54,6 +56,7 @@ impl Restore for Restored {
     }
 
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        self.log_bytes += bytes.len() as u64;
         self.database
             .replay_unseen(bytes)
             .map_err(|error| format!("transaction {zxid} cannot be read: {error}"))

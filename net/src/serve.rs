@@ -111,7 +111,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let options = Options { log: possible(&directory, options.log), ..options };
-    let (database, log) = recover(&directory, &options, seed)?;
+    let Recovery { database, log, replayed } = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();
     let config = ReplicaConfig {
@@ -121,7 +121,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         first_session: session::first_id(options.server.0, now.wall_ms),
         seed,
     };
-    let replica = Replica::new(config, database, log, now);
+    let mut replica = Replica::new(config, database, log, now);
+    replica.replayed(replayed.0, replayed.1);
     let wake = Wake::new();
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop), wake.clone())?;
@@ -243,12 +244,16 @@ fn possible(directory: &DataDirectory, asked: log::Settings) -> log::Settings {
     }
 }
 
+/// What a start begins with.
+struct Recovery {
+    database: Database,
+    log: LogWriter,
+    /// Transactions of the log, and their bytes.
+    replayed: (u64, u64),
+}
+
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
-fn recover(
-    directory: &DataDirectory,
-    options: &Options,
-    seed: u64,
-) -> Result<(Database, LogWriter), ServeError> {
+fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Recovery, ServeError> {
     let mut files = SegmentFiles::new(directory, options.log.sync);
     let mut restored = Restored::new(seed, options.settings.extended_types_enabled);
     let recovered = directory.recover(&mut files, &mut restored)?;
@@ -258,7 +263,7 @@ fn recover(
     if recovered.log != log::Verdict::Clean {
         warn!("{}", recovered.log);
     }
-    let database = restored.finish();
+    let (database, log_bytes) = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
         directory.path().display(),
@@ -270,7 +275,7 @@ fn recover(
     let spares = files.spares(recovered.tail.next_sequence(), directory.database())?;
     let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
     spares.into_iter().for_each(|spare| log.add_spare(spare));
-    Ok((database, log))
+    Ok(Recovery { database, log, replayed: (recovered.transactions, log_bytes) })
 }
 
 fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> {

@@ -459,6 +459,23 @@ mod tests {
     }
 
     #[test]
+    fn a_mass_deletion_gives_memory_back_without_another_change() {
+        let mut tree = TreeWriter::new(1);
+        let many = 5000;
+        (2..many).for_each(|n| create(&mut tree, &format!("/{n}"), n, -1));
+        (2..many).for_each(|n| delete(&mut tree, &format!("/{n}"), n + many));
+        let begun = std::time::Instant::now();
+        while tree.away() > 0 || tree.garbage > 0 {
+            tree.reclaim();
+            // Other tests of this process hold guards, briefly.
+            assert!(begun.elapsed().as_secs() < 60, "{} numbers are still away", tree.away());
+        }
+        let guard = pin();
+        let used = |id: &u32| tree.shared.node(NodeId(*id), &guard).is_some();
+        assert_eq!((0..many as u32 * 2).filter(used).count(), tree.node_count());
+    }
+
+    #[test]
     fn counts_that_a_client_wrote_cannot_overflow() {
         let mut tree = TreeWriter::new(1);
         create(&mut tree, "/a", 1, 1);
