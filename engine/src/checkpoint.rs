@@ -5,7 +5,7 @@ use crate::id::{SessionId, Zxid};
 use crate::snap::{Block, Checkpoint, CheckpointWriter, NodeRecord, SessionRecord};
 use crate::tree::acl::{AclId, RawAcl};
 use crate::tree::fill::{Fill, Part, Run};
-use crate::tree::index::pin;
+use crate::tree::index::{Entry, pin};
 use crate::tree::walk::{Caught, Ordinal};
 use crate::tree::{TreeReader, TreeWriter};
 use std::ops::Range;
@@ -68,15 +68,17 @@ pub fn read(
 ) -> Result<(), String> {
     let reading = Reading::begin(database.tree.seed(), checkpoint, extended_types)?;
     let mut parts = vec![reading.blocks(0..checkpoint.block_count())?];
+    let over = reading.index(&parts, 0..reading.partitions())?;
+    reading.index_rest(over)?;
     let runs = reading.runs(&mut parts);
     reading.children(&runs, 0..runs.len())?;
     *database = reading.finish(parts);
     Ok(())
 }
 
-/// A checkpoint that is being read. Its steps are [`Self::blocks`] for all blocks, [`Self::runs`],
-/// [`Self::children`] for all runs, [`Self::finish`]; any number of threads may share the first and the
-/// third, each taking ranges of its own.
+/// A checkpoint that is being read. Its steps are [`Self::blocks`] for all blocks, [`Self::index`] for all
+/// partitions, [`Self::index_rest`], [`Self::runs`], [`Self::children`] for all runs, [`Self::finish`]. Any
+/// number of threads may share a step that is for all of something, each taking ranges of its own.
 pub struct Reading<'c, 'a> {
     checkpoint: &'c Checkpoint<'a>,
     tree: TreeWriter,
@@ -136,6 +138,31 @@ impl<'c, 'a> Reading<'c, 'a> {
             }
         }
         Ok(taken)
+    }
+
+    /// Into how many parts the index falls.
+    pub fn partitions(&self) -> usize {
+        self.fill.partitions()
+    }
+
+    /// Makes parts of the index, by their numbers. Returns what [`Self::index_rest`] is to be given.
+    ///
+    /// # Errors
+    /// A node that is there twice.
+    pub fn index(&self, blocks: &[Blocks<'a>], partitions: Range<usize>) -> Result<Vec<Entry>, String> {
+        let (mut over, guard) = (Vec::new(), pin());
+        for partition in partitions {
+            self.fill.index(partition, blocks.iter().map(|blocks| &blocks.nodes), &mut over, &guard)?;
+        }
+        Ok(over)
+    }
+
+    /// Adds to the index what ran over its parts.
+    ///
+    /// # Errors
+    /// A node that is there twice.
+    pub fn index_rest(&self, over: Vec<Entry>) -> Result<(), String> {
+        self.fill.index_rest(over, &pin())
     }
 
     /// What is left to do when all blocks are taken.

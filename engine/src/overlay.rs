@@ -84,6 +84,16 @@ impl Overlay {
             _ => None,
         };
         let change = Change { zxid, record };
+        // A multi of many creations under one parent changes the parent with each: what the first of
+        // them put down for the way back and for the order holds for all.
+        if owner.is_none()
+            && let Some(known) = self.changes.get_mut(path)
+            && known.zxid == zxid
+            && !known.record.as_ref().is_some_and(|known| matches!(known.kind, NodeKind::Ephemeral(_)))
+        {
+            *known = change;
+            return;
+        }
         let path = match self.changes.get_key_value(path) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(path),

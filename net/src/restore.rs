@@ -48,6 +48,9 @@ impl Restore for Restored {
         let reading = Reading::begin(self.seed, checkpoint, self.extended_types)?;
         let blocks = |range| reading.blocks(range);
         let mut taken = in_parallel(self.threads, checkpoint.block_count(), BLOCKS, blocks)?;
+        let index = |range| reading.index(&taken, range);
+        let over = in_parallel(self.threads, reading.partitions(), 1, index)?;
+        reading.index_rest(over.concat())?;
         let runs = reading.runs(&mut taken);
         in_parallel(self.threads, runs.len(), RUNS, |range| reading.children(&runs, range))?;
         drop(runs);

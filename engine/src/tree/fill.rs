@@ -1,9 +1,10 @@
 //! A checkpoint's nodes into a new tree, by several threads at once: each fills in the nodes of some blocks,
-//! then, once all are there, each gives some nodes their children. Nobody reads the tree meanwhile.
+//! then, once all are there, some parts of the index, then gives some nodes their children. Nobody reads the
+//! tree meanwhile.
 
 use super::TreeWriter;
 use super::acl::AclId;
-use super::index::{Filling, Guard, NUMBERS_MAX, NodeId, Numbers};
+use super::index::{Entry, Filling, Guard, NUMBERS_MAX, NodeId, Numbers};
 use super::node::{Children, ChildrenId, ChildrenVersion, DataVersion, NewNodeVersion, NodeKind};
 use super::shared::{ROOT, Shared};
 use super::walk::Ordinal;
@@ -41,6 +42,8 @@ pub struct Part<'a> {
     data_bytes: i64,
     /// Nodes that the writer's tables must know.
     noted: Vec<(&'a str, NodeKind)>,
+    /// By partition of the index.
+    entries: Vec<Vec<Entry>>,
 }
 
 impl Fill {
@@ -88,11 +91,11 @@ impl Fill {
         let parent = place.map(|place| NodeId(place.0.0));
         NewNodeVersion { parent, name, czxid, ctime, data }.put(self.shared.nodes.cell_or_grow(id), guard);
         if let Some((parent, above, _)) = place {
-            let parent_id = NodeId(parent.0);
-            let same = |other| self.shared.node(other, guard).is_some_and(|node| node.is(parent_id, name));
-            if self.filling.insert(self.shared.tag(record.path), id, same).is_err() {
-                return wrong("it is there twice");
+            let tag = self.shared.tag(record.path);
+            if part.entries.is_empty() {
+                part.entries.resize_with(self.filling.partitions(), Vec::new);
             }
+            part.entries[self.filling.partition_of(tag)].push((tag, id));
             match part.runs.last_mut() {
                 Some(run)
                     if run.parent == parent && run.parent_path == above && run.children.end == ordinal.0 =>
@@ -128,10 +131,63 @@ impl Fill {
         ChildrenId(number)
     }
 
+    /// How many partitions the index has.
+    pub fn partitions(&self) -> usize {
+        self.filling.partitions()
+    }
+
+    /// Fills in one partition of the index, from all parts; what runs over it is left in `over`.
+    ///
+    /// # Errors
+    /// A node that is there twice.
+    pub fn index<'p, 'a: 'p>(
+        &self,
+        partition: usize,
+        parts: impl Iterator<Item = &'p Part<'a>>,
+        over: &mut Vec<Entry>,
+        guard: &Guard,
+    ) -> Result<(), String> {
+        let entries = parts.filter_map(|part| part.entries.get(partition)).flatten().copied();
+        let inserted = self.filling.insert(partition, entries, |a, b| self.same(a, b, guard), over);
+        inserted.map_err(|id| self.twice(id, guard))
+    }
+
+    /// Fills in what ran over, when all partitions are done.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    pub fn index_rest(&self, over: Vec<Entry>, guard: &Guard) -> Result<(), String> {
+        let inserted = self.filling.insert_rest(over, |a, b| self.same(a, b, guard));
+        inserted.map_err(|id| self.twice(id, guard))
+    }
+
+    /// Whether two nodes are one of their parent.
+    fn same(&self, a: NodeId, b: NodeId, guard: &Guard) -> bool {
+        let place = |id| self.shared.node(id, guard).map(|node| (node.parent(), node.name()));
+        place(a) == place(b)
+    }
+
+    fn twice(&self, id: NodeId, guard: &Guard) -> String {
+        let mut path = String::new();
+        if let Some(node) = self.shared.node(id, guard) {
+            self.shared.write_path(node, guard, &mut path);
+        }
+        format!("{path}: it is there twice")
+    }
+
     /// The runs of all parts, those of one parent together.
     pub fn runs<'p, 'a: 'p>(parts: impl Iterator<Item = &'p mut Part<'a>>) -> Vec<Run<'a>> {
         let mut runs: Vec<Run<'a>> = parts.flat_map(|part| std::mem::take(&mut part.runs)).collect();
         runs.sort_by_key(|run| (run.parent, run.children.start));
+        // One node's children, in blocks that follow each other, are one run again.
+        runs.dedup_by(|next, run| {
+            let goes_on = (run.parent, run.children.end) == (next.parent, next.children.start)
+                && run.parent_path == next.parent_path;
+            if goes_on {
+                run.children.end = next.children.end;
+            }
+            goes_on
+        });
         runs
     }
 

@@ -395,24 +395,6 @@ impl Table {
         }
     }
 
-    /// Any thread, while nothing is removed. Unless `same` says of a number with the tag that it is what
-    /// is to be inserted: then returns that number.
-    fn insert_unless(&self, tag: u32, id: NodeId, same: impl Fn(NodeId) -> bool) -> Result<(), NodeId> {
-        let mask = self.mask();
-        let entry = Table::entry(tag, id);
-        for step in 0..self.entries.len() {
-            let at = &self.entries[(tag as usize + step) & mask];
-            let Err(found) = at.compare_exchange(EMPTY, entry, Ordering::AcqRel, Ordering::Acquire) else {
-                return Ok(());
-            };
-            let other = NodeId(((found & 0xffff_ffff) - ID_BIAS) as u32);
-            if (found >> 32) as u32 == tag && same(other) {
-                return Err(other);
-            }
-        }
-        panic!("more entries than there is room for");
-    }
-
     /// Writer only. Returns whether the number was here.
     fn remove(&self, tag: u32, id: NodeId) -> bool {
         let position = self.candidates(tag).find(|&(_, found)| found == id).map(|(at, _)| at);
@@ -551,7 +533,8 @@ impl IndexWriter {
     /// To be filled by several threads at once; see [`Filling`].
     pub fn filling(&self) -> Filling {
         assert!(self.previous.is_none() && self.used == 0, "an index that was used already");
-        Filling { table: Arc::clone(&self.current) }
+        let entries = (self.current.entries.len() / PARTITIONS).max(1);
+        Filling { table: Arc::clone(&self.current), entries }
     }
 
     /// After all threads are done with [`Self::filling`]: they inserted `len` entries.
@@ -566,21 +549,90 @@ impl Default for IndexWriter {
     }
 }
 
-/// The table of a new index, which has room for all that is to come, while threads fill it together.
+/// A number to be inserted, and its tag.
+pub type Entry = (u32, NodeId);
+
+/// Parts of a table that threads fill, each one of its own: small enough for a core's cache, so that what
+/// comes in any order costs no wait for the memory.
+const PARTITIONS: usize = 64;
+
+/// The table of a new index, which has room for all that is to come, while threads fill it together. Each
+/// partition is one thread's.
 pub struct Filling {
     table: Arc<Table>,
+    /// Entries of a partition.
+    entries: usize,
 }
 
 impl Filling {
-    /// Adds a number under a tag, once what it names is there.
+    /// How many partitions there are.
+    pub fn partitions(&self) -> usize {
+        self.table.entries.len() / self.entries
+    }
+
+    /// Where a tag belongs.
+    pub fn partition_of(&self, tag: u32) -> usize {
+        (tag as usize & self.table.mask()) / self.entries
+    }
+
+    /// Adds entries of one partition, once what they name is there. Those that would go on into the next
+    /// partition are left in `over`, for [`Self::insert_rest`].
     ///
     /// # Errors
-    /// The number that is there already and that `same` says is the same; nothing is added then.
+    /// The first number of which `same` says that it means the same as one before it.
+    pub fn insert(
+        &self,
+        partition: usize,
+        entries: impl IntoIterator<Item = Entry>,
+        same: impl Fn(NodeId, NodeId) -> bool,
+        over: &mut Vec<Entry>,
+    ) -> Result<(), NodeId> {
+        let end = (partition + 1) * self.entries;
+        for (tag, id) in entries {
+            assert_eq!(self.partition_of(tag), partition, "another partition's");
+            let places = (tag as usize & self.table.mask())..end;
+            if !self.insert_in(places, (tag, id), &same)? {
+                over.push((tag, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what all partitions left over, when no thread fills one any more.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
     ///
     /// # Panics
-    /// When more are added than there is room for.
-    pub fn insert(&self, tag: u32, id: NodeId, same: impl Fn(NodeId) -> bool) -> Result<(), NodeId> {
-        self.table.insert_unless(tag, id, same)
+    /// When more were added than there is room for.
+    pub fn insert_rest(&self, rest: Vec<Entry>, same: impl Fn(NodeId, NodeId) -> bool) -> Result<(), NodeId> {
+        for (tag, id) in rest {
+            let (start, len) = (tag as usize & self.table.mask(), self.table.entries.len());
+            let places = (start..len).chain(0..start);
+            assert!(self.insert_in(places, (tag, id), &same)?, "more entries than there is room for");
+        }
+        Ok(())
+    }
+
+    /// Whether one of the places was free.
+    fn insert_in(
+        &self,
+        places: impl IntoIterator<Item = usize>,
+        (tag, id): Entry,
+        same: impl Fn(NodeId, NodeId) -> bool,
+    ) -> Result<bool, NodeId> {
+        for place in places {
+            let found = self.table.entries[place].load(Ordering::Relaxed);
+            if found == EMPTY {
+                self.table.entries[place].store(Table::entry(tag, id), Ordering::Release);
+                return Ok(true);
+            }
+            let other = NodeId(((found & 0xffff_ffff) - ID_BIAS) as u32);
+            if (found >> 32) as u32 == tag && same(other, id) {
+                return Err(id);
+            }
+        }
+        Ok(false)
     }
 }
 

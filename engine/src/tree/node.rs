@@ -316,11 +316,6 @@ impl<'g> Node<'g> {
         &self.0[self.name_range()]
     }
 
-    /// Whether it is the child of that name of that node.
-    pub(super) fn is(self, parent: NodeId, name: &[u8]) -> bool {
-        u32_at(self.0, PARENT_AT) == parent.0 && self.name() == name
-    }
-
     /// Data, list and their versions.
     pub fn data(self) -> DataVersion<'g> {
         let flags = self.0[0];
@@ -429,7 +424,6 @@ mod tests {
             prop_assert_eq!((node.parent(), node.name()), (parent, name.as_bytes()));
             prop_assert_eq!((node.czxid(), node.ctime()), (new.czxid, ctime));
             prop_assert_eq!(node.data(), data);
-            prop_assert_eq!(parent.is_some_and(|parent| node.is(parent, name.as_bytes())), parent.is_some());
         }
     }
 

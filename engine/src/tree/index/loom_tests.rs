@@ -150,15 +150,3 @@ fn a_node_is_found_by_its_number_once_the_number_is_published() {
         reading.join().unwrap();
     });
 }
-
-#[test]
-fn two_threads_that_fill_in_one_name_agree_on_whose_it_is() {
-    explore(|| {
-        let index = IndexWriter::with_capacity(2);
-        let filling = Arc::new(index.filling());
-        let other = Arc::clone(&filling);
-        let filled = thread::spawn(move || other.insert(7, NodeId(0), |_| true).is_ok());
-        let here = filling.insert(7, NodeId(1), |_| true).is_ok();
-        assert!(here != filled.join().unwrap());
-    });
-}
