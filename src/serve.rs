@@ -160,7 +160,7 @@ fn settings(config: &Config) -> Settings {
         global_outstanding_limit: config.limits.outstanding_requests_max,
         max_client_cnxns: config.listen.connections_per_address_max.map_or(0, NonZeroU32::get),
         max_cnxns: config.listen.connections_max.map_or(0, NonZeroU32::get),
-        snap_count: config.checkpoint.transactions_max,
+        snap_count: config.checkpoint.transactions_max.map_or(0, NonZeroU32::get),
         snap_log_bytes: config.checkpoint.log_bytes_max.map_or(0, NonZeroU64::get),
     }
 }

@@ -10,6 +10,7 @@
 
 mod client;
 mod failure;
+mod fill;
 mod generator;
 mod group_commit;
 mod load;
@@ -18,8 +19,10 @@ mod one_write;
 mod raw;
 mod report;
 mod run;
+mod servers;
 #[cfg(test)]
 mod stub;
+mod tree;
 mod wire;
 mod workload;
 
@@ -47,6 +50,8 @@ enum Command {
     GroupCommit(group_commit::Options),
     /// One client, one write at a time, beside a durable append and an echo.
     OneWrite(one_write::Options),
+    /// A large tree: how fast it is filled, the memory it takes, how soon a restart answers.
+    Tree(tree::Options),
 }
 
 #[derive(Args)]
@@ -151,6 +156,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(options),
         Command::GroupCommit(options) => group_commit::run(&options),
         Command::OneWrite(options) => one_write::run(&options),
+        Command::Tree(options) => tree::run(options),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

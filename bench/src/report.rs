@@ -160,6 +160,16 @@ pub fn write_hgrm(recorder: &Recorder, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes the turns of an experiment as JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_turns(turns: &impl Serialize, path: &Path) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(turns).map_err(|error| Failure::system("encoding turns", error))?;
+    write_file(path, &text)
+}
+
 fn with_name(path: &Path, name: &str) -> PathBuf {
     let extension = path.extension().unwrap_or("hgrm".as_ref()).to_string_lossy();
     path.with_extension(format!("{name}.{extension}"))

@@ -14,12 +14,24 @@ pub struct Database {
     pub sessions: BTreeMap<SessionId, u32>,
     /// The newest transaction applied.
     pub last: Zxid,
+    /// What nobody watches; kept for its memory.
+    unwatched: Changes,
+    /// Transactions that were replayed since readers last saw all.
+    unseen: u32,
 }
+
+/// Transactions of a replay that share one publication: each would replace the children of its parent.
+const REPLAYED_AT_ONCE: u32 = 1000;
 
 impl Database {
     /// Of a new server; `seed` keys the hashes.
     pub fn new(seed: u64) -> Self {
-        Database { tree: TreeWriter::new(seed), sessions: BTreeMap::new(), last: Zxid::ZERO }
+        Database::of(TreeWriter::new(seed), BTreeMap::new(), Zxid::ZERO)
+    }
+
+    /// Of what was read.
+    pub fn of(tree: TreeWriter, sessions: BTreeMap<SessionId, u32>, last: Zxid) -> Self {
+        Database { tree, sessions, last, unwatched: Changes::default(), unseen: 0 }
     }
 
     /// Opens a batch of transactions.
@@ -27,18 +39,35 @@ impl Database {
         DatabaseBatch { tree: self.tree.begin(), sessions: &mut self.sessions, last: &mut self.last }
     }
 
-    /// Applies one transaction of the log at a restart, where nobody watches.
+    /// Applies one transaction of the log, where nobody watches.
     ///
     /// # Errors
     /// When the bytes are not a transaction.
     pub fn replay(&mut self, transaction: &[u8]) -> jute::Result<()> {
-        let mut batch = self.begin();
-        let replayed = batch.apply(transaction, &mut Changes::default()).map(|_| ());
-        batch.publish();
+        let replayed = self.replay_unseen(transaction);
+        self.tree.begin().publish();
         replayed
     }
 
-    /// After the last transaction of a restart.
+    /// Applies one transaction of the log at a restart, when nobody reads: all of it can be seen when
+    /// [`Self::replayed`] has been called.
+    ///
+    /// # Errors
+    /// When the bytes are not a transaction.
+    pub fn replay_unseen(&mut self, transaction: &[u8]) -> jute::Result<()> {
+        self.unwatched.clear();
+        let tree = self.tree.begin();
+        let mut batch = DatabaseBatch { tree, sessions: &mut self.sessions, last: &mut self.last };
+        let replayed = batch.apply(transaction, &mut self.unwatched).map(|_| ());
+        self.unseen += 1;
+        if self.unseen == REPLAYED_AT_ONCE {
+            self.unseen = 0;
+            batch.publish();
+        }
+        replayed
+    }
+
+    /// After the last transaction of a restart, or of a part of it.
     pub fn replayed(&mut self) {
         self.tree.recount_quotas();
     }

@@ -45,7 +45,7 @@ pub struct Settings {
     pub max_client_cnxns: u32,
     /// Connections in all; zero is no limit.
     pub max_cnxns: u32,
-    /// Transactions between two checkpoints.
+    /// Transactions between two checkpoints; zero is no bound.
     pub snap_count: u32,
     /// Bytes of transactions between two checkpoints; zero is no bound.
     pub snap_log_bytes: u64,
@@ -71,8 +71,8 @@ impl Default for Settings {
             global_outstanding_limit: 1000,
             max_client_cnxns: 60,
             max_cnxns: 0,
-            snap_count: 100_000,
-            snap_log_bytes: 4 << 30,
+            snap_count: 0,
+            snap_log_bytes: 256 << 20,
         }
     }
 }

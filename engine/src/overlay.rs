@@ -64,15 +64,15 @@ impl Overlay {
             return change.record.clone();
         }
         let node = tree.get(path, guard)?;
-        let data = node.data(guard);
-        let children = node.children(guard);
+        let data = node.data();
+        let children = tree.children(node, guard);
         Some(Record {
             version: data.version,
             cversion: children.map_or(0, |children| children.cversion),
             aversion: data.aversion,
             children: children.map_or(0, |children| children.set.len() as u32),
-            kind: node.kind,
-            acl: Arc::clone(&data.acl),
+            kind: data.kind,
+            acl: Arc::clone(tree.acl(data.acl, guard)),
             data_length: data.data_length(),
         })
     }
@@ -84,6 +84,16 @@ impl Overlay {
             _ => None,
         };
         let change = Change { zxid, record };
+        // A multi of many creations under one parent changes the parent with each: what the first of
+        // them put down for the way back and for the order holds for all.
+        if owner.is_none()
+            && let Some(known) = self.changes.get_mut(path)
+            && known.zxid == zxid
+            && !known.record.as_ref().is_some_and(|known| matches!(known.kind, NodeKind::Ephemeral(_)))
+        {
+            *known = change;
+            return;
+        }
         let path = match self.changes.get_key_value(path) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(path),

@@ -8,8 +8,8 @@ use crate::auth::{self, AuthId};
 use crate::error::ErrorCode;
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::{
-    CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, MultiHeader, PathRecord, PathVersion,
-    ReconfigRequest, SetAclRecord, SetDataRequest, TxnHeader,
+    Acl, CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, Id, MultiHeader, PathRecord,
+    PathVersion, ReconfigRequest, SetAclRecord, SetDataRequest, TxnHeader,
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
@@ -63,6 +63,8 @@ pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
     soft_quota: Option<String>,
+    /// The last list for everyone that a request gave, with its permissions: most nodes have the same.
+    for_everyone: Option<(i32, AclRef)>,
     /// Longest transaction that the log takes, and that a ZooKeeper reads back: one above it would be
     /// the server's end.
     transaction_bytes_max: usize,
@@ -98,7 +100,8 @@ impl Prep {
     /// Prepares under these settings; `seed` keys the overlay's hash.
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
         let transaction_bytes_max = settings.transaction_bytes_max.min(ENTRY_BYTES_MAX);
-        Prep { overlay: Overlay::new(seed), settings, soft_quota: None, transaction_bytes_max }
+        let overlay = Overlay::new(seed);
+        Prep { overlay, settings, soft_quota: None, for_everyone: None, transaction_bytes_max }
     }
 
     /// The tree has every transaction up to `zxid` now.
@@ -146,6 +149,7 @@ impl Prep {
             overlay: &mut self.overlay,
             settings: &self.settings,
             soft_quota: &mut self.soft_quota,
+            for_everyone: &mut self.for_everyone,
             tree,
             guard: pin(),
             session: request.session,
@@ -167,6 +171,7 @@ struct Work<'w> {
     overlay: &'w mut Overlay,
     settings: &'w Settings,
     soft_quota: &'w mut Option<String>,
+    for_everyone: &'w mut Option<(i32, AclRef)>,
     tree: &'w TreeWriter,
     guard: Guard,
     session: SessionId,
@@ -243,6 +248,28 @@ impl Work<'_> {
         if out.len() > self.end_max { Err(ErrorCode::MarshallingError) } else { Ok(()) }
     }
 
+    /// The list of a create or setACL, checked and with what the client has proved.
+    fn fix_up(&mut self, acl: &[Acl<'_>]) -> Result<AclRef, ErrorCode> {
+        let for_everyone = match acl {
+            [Acl { perms, id: Id { scheme: Some(scheme), id: Some(id) } }]
+                if scheme == "world" && id == "anyone" =>
+            {
+                Some(*perms)
+            }
+            _ => None,
+        };
+        if let (Some(perms), Some((known, list))) = (for_everyone, &self.for_everyone)
+            && perms == *known
+        {
+            return Ok(Arc::clone(list));
+        }
+        let list = Arc::new(auth::fix_up(acl, self.auth, self.settings)?);
+        if let Some(perms) = for_everyone {
+            *self.for_everyone = Some((perms, Arc::clone(&list)));
+        }
+        Ok(list)
+    }
+
     fn put(&mut self, path: &str, record: Option<Record>) {
         self.overlay.put(self.stamp.zxid, path, record);
     }
@@ -258,7 +285,7 @@ impl Work<'_> {
             return Err(ErrorCode::BadArguments);
         }
         let (parent_path, _) = split_for_change(&request.path)?;
-        let acl = Arc::new(auth::fix_up(&request.acl, self.auth, self.settings)?);
+        let acl = self.fix_up(&request.acl)?;
         let mut parent = self.record(parent_path)?;
         self.allow(&parent.acl, perms::CREATE)?;
         let sequential;
@@ -369,7 +396,7 @@ impl Work<'_> {
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BadArguments);
         }
-        let acl = Arc::new(auth::fix_up(&request.acl, self.auth, self.settings)?);
+        let acl = self.fix_up(&request.acl)?;
         let mut node = self.record(&request.path)?;
         self.allow(&node.acl, perms::ADMIN)?;
         node.aversion = next_version(node.aversion, request.version)?;
@@ -473,7 +500,7 @@ impl Work<'_> {
         let Some(subject) = self.tree.quota_of(path) else { return Ok(()) };
         let track = |path: &str| {
             let node = self.tree.get(path, &self.guard)?;
-            Some(StatsTrack::parse(node.data(&self.guard).data.as_deref()))
+            Some(StatsTrack::parse(node.data().data))
         };
         let (Some(limits), Some(counts)) =
             (track(&quota::limit_path(subject)), track(&quota::stat_path(subject)))

@@ -58,18 +58,19 @@ pub struct ReadContext<'c> {
 }
 
 impl ReadContext<'_> {
-    fn find(&self, path: &str) -> Answer<&Node> {
+    fn find(&self, path: &str) -> Answer<Node<'_>> {
         Ok(self.view.node(path)?.map_err(|_| ErrorCode::NoNode)?)
     }
 
-    fn readable(&self, path: &str) -> Answer<&Node> {
+    fn readable(&self, path: &str) -> Answer<Node<'_>> {
         let node = self.find(path)?;
         self.allow(node, perms::READ)?;
         Ok(node)
     }
 
-    fn allow(&self, node: &Node, perm: i32) -> Answer<()> {
-        Ok(auth::check(&self.view.data(node)?.acl, perm, self.auth, self.settings)?)
+    fn allow(&self, node: Node<'_>, perm: i32) -> Answer<()> {
+        let acl = self.view.acl(self.view.data(node)?.acl);
+        Ok(auth::check(acl, perm, self.auth, self.settings)?)
     }
 
     /// exists. A node that is absent can be watched: the caller sets that watch on `NoNode`.
@@ -92,8 +93,8 @@ impl ReadContext<'_> {
     pub fn get_data(&self, path: &str, out: &mut Vec<u8>) -> Answer<()> {
         let node = self.readable(path)?;
         let data = self.view.data(node)?;
-        let stat = node.stat(data, self.view.children(node)?);
-        GetDataResponse { data: data.data.as_deref(), stat }.write(out);
+        let stat = node.stat(&data, self.view.children(node)?);
+        GetDataResponse { data: data.data, stat }.write(out);
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl ReadContext<'_> {
         }
         assert!(!gone, "a children set names a node that is gone");
         if with_stat {
-            node.stat(data, children).write(out);
+            node.stat(&data, children).write(out);
         }
         Ok(())
     }
@@ -127,7 +128,7 @@ impl ReadContext<'_> {
     pub fn get_acl(&self, path: &str, out: &mut Vec<u8>) -> Answer<()> {
         let node = self.find(path)?;
         self.allow(node, perms::READ | perms::ADMIN)?;
-        let acl = &self.view.data(node)?.acl;
+        let acl = self.view.acl(self.view.data(node)?.acl);
         match self.allow(node, perms::ADMIN) {
             Ok(()) => out.extend_from_slice(&acl.bytes),
             Err(ReadError::Later) => return Err(ReadError::Later),

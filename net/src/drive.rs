@@ -135,7 +135,7 @@ impl Drive {
                     core.deliver();
                 }
                 Effect::Checkpoint { first, sessions } => {
-                    let job = CheckpointJob { first, sessions };
+                    let job = CheckpointJob { first, sessions, at_stop: false };
                     self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
                 }
                 Effect::Mark(upto) => self.marks.send(upto).map_err(|_| thread_gone("log mark"))?,
@@ -146,7 +146,8 @@ impl Drive {
         Ok(())
     }
 
-    /// Lets what was proposed reach the disk, and marks the end of the log.
+    /// Lets what was proposed reach the disk, marks the end of the log, and writes a checkpoint where the
+    /// next start would have much to replay.
     async fn finish(mut self, mut effects: Vec<Effect>) -> Result<(), LogError> {
         let mut marked = false;
         loop {
@@ -154,7 +155,7 @@ impl Drive {
             let now = self.clock.now();
             if self.replica.is_settled() {
                 if marked {
-                    return Ok(());
+                    return self.last_checkpoint().await;
                 }
                 self.replica.mark_end(now, &mut effects);
                 marked = true;
@@ -175,6 +176,26 @@ impl Drive {
                 self.wake.woken().await;
             }
         }
+    }
+}
+
+impl Drive {
+    async fn last_checkpoint(mut self) -> Result<(), LogError> {
+        if let Some((first, sessions)) = self.replica.checkpoint_at_stop() {
+            let job = CheckpointJob { first, sessions, at_stop: true };
+            self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+            let mut effects = Vec::new();
+            while self.replica.is_checkpointing() {
+                self.wake.woken().await;
+                self.take_results(&mut effects);
+            }
+            for effect in effects {
+                if let Effect::Notice(text) = effect {
+                    warn!("{text}");
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `client` | a core's connections |
 //! | `listen` | listening sockets |
 //! | `disk` | the data directory |
+//! | `restore` | what recovery reads, as a database |
 //! | `background` | the log's upkeep and checkpoints, on threads of their own |
 //! | `log_lane` | the log's writes through the ring |
 //! | `drive` | the replica core |
@@ -21,5 +22,6 @@ pub mod drive;
 pub mod listen;
 pub mod log_lane;
 pub mod mailbox;
+pub mod restore;
 pub mod ring;
 pub mod serve;

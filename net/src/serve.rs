@@ -7,19 +7,18 @@ use crate::client::core::{Core, CoreState};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
-use crate::disk::{DataDirectory, DiskError, Restore, SegmentFiles};
+use crate::disk::{DataDirectory, DiskError, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
+use crate::restore::Restored;
 use crate::ring::{self, Listener, Runtime, Wake};
-use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
-use ringkeeper_engine::id::{ServerId, Zxid};
+use ringkeeper_engine::id::ServerId;
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, LogError, LogWriter, SyncMode};
 use ringkeeper_engine::session;
-use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
@@ -112,7 +111,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let options = Options { log: possible(&directory, options.log), ..options };
-    let (database, log) = recover(&directory, &options, seed)?;
+    let Recovery { database, log, replayed } = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();
     let config = ReplicaConfig {
@@ -122,7 +121,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         first_session: session::first_id(options.server.0, now.wall_ms),
         seed,
     };
-    let replica = Replica::new(config, database, log, now);
+    let mut replica = Replica::new(config, database, log, now);
+    replica.replayed(replayed.0, replayed.1);
     let wake = Wake::new();
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop), wake.clone())?;
@@ -244,15 +244,18 @@ fn possible(directory: &DataDirectory, asked: log::Settings) -> log::Settings {
     }
 }
 
+/// What a start begins with.
+struct Recovery {
+    database: Database,
+    log: LogWriter,
+    /// Transactions of the log, and their bytes.
+    replayed: (u64, u64),
+}
+
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
-fn recover(
-    directory: &DataDirectory,
-    options: &Options,
-    seed: u64,
-) -> Result<(Database, LogWriter), ServeError> {
+fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Recovery, ServeError> {
     let mut files = SegmentFiles::new(directory, options.log.sync);
-    let extended_types = options.settings.extended_types_enabled;
-    let mut restored = Restored { database: Database::new(seed), seed, extended_types };
+    let mut restored = Restored::new(seed, options.settings.extended_types_enabled);
     let recovered = directory.recover(&mut files, &mut restored)?;
     for (name, why) in &recovered.damaged {
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
@@ -260,8 +263,7 @@ fn recover(
     if recovered.log != log::Verdict::Clean {
         warn!("{}", recovered.log);
     }
-    let mut database = restored.database;
-    database.replayed();
+    let (database, log_bytes) = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
         directory.path().display(),
@@ -273,29 +275,7 @@ fn recover(
     let spares = files.spares(recovered.tail.next_sequence(), directory.database())?;
     let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
     spares.into_iter().for_each(|spare| log.add_spare(spare));
-    Ok((database, log))
-}
-
-/// Takes what recovery reads.
-struct Restored {
-    database: Database,
-    seed: u64,
-    extended_types: bool,
-}
-
-impl Restore for Restored {
-    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
-        self.database = Database::new(self.seed);
-        let read = checkpoint::read(&mut self.database, checkpoint, self.extended_types);
-        if read.is_err() {
-            self.database = Database::new(self.seed);
-        }
-        read
-    }
-
-    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
-        self.database.replay(bytes).map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
-    }
+    Ok(Recovery { database, log, replayed: (recovered.transactions, log_bytes) })
 }
 
 fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> {

@@ -35,6 +35,12 @@ const WINDOW_BYTES_MAX: usize = 32 << 20;
 /// this much later than its deadline, so never while one is on its way.
 const TOUCH_LAG_MS: u64 = 200;
 
+/// Log behind the newest checkpoint from which on an orderly stop writes another.
+const STOP_LOG_BYTES_MIN: u64 = 8 << 20;
+
+/// Paths and data up to which an orderly stop does: a larger tree would make it slow.
+const STOP_TREE_BYTES_MAX: i64 = 1 << 30;
+
 /// How often soft quotas may be spoken of.
 const QUOTA_NOTICE_MS: u64 = 1000;
 
@@ -379,10 +385,8 @@ impl Replica {
         }
         self.delivered = zxid;
         if self.since_checkpoint.reaches(self.checkpoint_at) && !self.checkpointing {
-            self.checkpointing = true;
-            self.plan_checkpoint();
-            let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
-            out.push(Effect::Checkpoint { first: zxid, sessions });
+            let (first, sessions) = self.begin_checkpoint();
+            out.push(Effect::Checkpoint { first, sessions });
         }
     }
 
@@ -392,15 +396,39 @@ impl Replica {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let stagger = |all: u64| all / 2 + self.random % (all / 2).max(1);
+        let stagger = |all: u64| match all {
+            0 => u64::MAX,
+            all => (all / 2 + self.random % (all / 2).max(1)).max(1),
+        };
         self.since_checkpoint = Distance::default();
         self.checkpoint_at = Distance {
-            transactions: stagger(u64::from(self.settings.snap_count)).max(1),
-            bytes: match self.settings.snap_log_bytes {
-                0 => u64::MAX,
-                bytes => stagger(bytes),
-            },
+            transactions: stagger(u64::from(self.settings.snap_count)),
+            bytes: stagger(self.settings.snap_log_bytes),
         };
+    }
+
+    /// After a restart: how much log was replayed, which the next checkpoint saves the restart after it.
+    pub fn replayed(&mut self, transactions: u64, bytes: u64) {
+        self.since_checkpoint = Distance { transactions, bytes };
+    }
+
+    /// What a checkpoint at an orderly stop holds, if a restart would be slow without one.
+    pub fn checkpoint_at_stop(&mut self) -> Option<(Zxid, Vec<(SessionId, u32)>)> {
+        let small = self.database.tree.data_bytes() < STOP_TREE_BYTES_MAX;
+        let worth = !self.checkpointing && small && self.since_checkpoint.bytes >= STOP_LOG_BYTES_MIN;
+        worth.then(|| self.begin_checkpoint())
+    }
+
+    /// Whether a checkpoint is being written.
+    pub fn is_checkpointing(&self) -> bool {
+        self.checkpointing
+    }
+
+    fn begin_checkpoint(&mut self) -> (Zxid, Vec<(SessionId, u32)>) {
+        self.checkpointing = true;
+        self.plan_checkpoint();
+        let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
+        (self.applied(), sessions)
     }
 
     fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {
@@ -411,6 +439,7 @@ impl Replica {
     }
 
     fn on_tick(&mut self, now: Now, heard_all: bool) {
+        self.database.tree.reclaim();
         if !heard_all {
             self.deaf_at = now.tick;
         }

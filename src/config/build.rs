@@ -20,14 +20,13 @@ use super::value::{
 use super::values::Values;
 use super::{Input, java};
 
-/// ZooKeeper's defaults.
+/// ZooKeeper's defaults, and where they would not do, our own.
 mod default {
+    pub const SNAPSHOT_LOG_BYTES: u64 = 256 << 20;
     pub const TICK_MS: u32 = 3_000;
     pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
     pub const REQUEST_BYTES_MAX: u32 = 0xf_ffff;
     pub const OUTSTANDING_REQUESTS_MAX: u32 = 1_000;
-    pub const SNAP_COUNT: u32 = 100_000;
-    pub const SNAP_SIZE_LIMIT_KIB: i64 = 4_194_304;
     pub const SLOW_SYNC_MS: u64 = 1_000;
     pub const CONTAINER_CHECK_INTERVAL_MS: u32 = 60_000;
     pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
@@ -305,12 +304,17 @@ impl Builder<'_> {
         bytes
     }
 
+    /// ZooKeeper's defaults, 100,000 transactions or 4 GiB, would be a checkpoint every half second at this
+    /// server's rates, or a long replay of large transactions: its own default is one of bytes.
     fn checkpoint(&mut self) -> Checkpoint {
         self.at_least("snapCount", least::SNAP_COUNT);
-        let kib = self.values.integer("snapSizeLimitInKb").unwrap_or(default::SNAP_SIZE_LIMIT_KIB);
+        let given = self.values.is_given("snapCount");
+        let count = self.values.u32("snapCount", 0).max(least::SNAP_COUNT as u32);
+        let kib = self.values.integer("snapSizeLimitInKb").map(|kib| kib.max(0).unsigned_abs());
+        let limit = kib.map_or(default::SNAPSHOT_LOG_BYTES, |kib| kib * 1_024);
         Checkpoint {
-            transactions_max: self.values.u32("snapCount", default::SNAP_COUNT).max(least::SNAP_COUNT as u32),
-            log_bytes_max: NonZeroU64::new(kib.max(0).unsigned_abs() * 1_024),
+            transactions_max: given.then_some(count).and_then(NonZeroU32::new),
+            log_bytes_max: NonZeroU64::new(self.values.u64("snapshot.logBytes", limit)),
             bytes_per_second_max: NonZeroU64::new(self.values.u64("snapshot.bytesPerSecondMax", 0)),
         }
     }

@@ -95,8 +95,8 @@ fn defaults_are_zookeepers() {
     assert_eq!(config.limits.request_bytes_max, 1_048_575);
     assert_eq!(config.limits.transaction_extra_bytes_max, 1_048_575);
     assert_eq!(config.limits.outstanding_requests_max, 1_000);
-    assert_eq!(config.checkpoint.transactions_max, 100_000);
-    assert_eq!(config.checkpoint.log_bytes_max, NonZeroU64::new(4 << 30));
+    assert_eq!(config.checkpoint.transactions_max, None);
+    assert_eq!(config.checkpoint.log_bytes_max, NonZeroU64::new(256 << 20));
     assert_eq!(config.retention, Retention { checkpoints_kept: 3, purge: Purge::Default });
     assert_eq!(config.log.segment_bytes, 64 << 20);
     assert_eq!(config.nodes.container_check_interval_ms, 60_000);
@@ -207,7 +207,7 @@ fn options_override_the_file_and_the_flags() {
         .set("--data-dir", "dataDir", "/elsewhere")
         .set("--cores", "cores", "2");
     let config = case.config();
-    assert_eq!(config.checkpoint.transactions_max, 7);
+    assert_eq!(config.checkpoint.transactions_max, NonZeroU32::new(7));
     assert_eq!(config.listen.address.to_string(), "[::1]:0");
     assert_eq!(config.storage.data_dir, Path::new("/elsewhere"));
     assert_eq!(config.cores.get(), 2);
@@ -241,7 +241,7 @@ fn what_zookeeper_corrects_is_corrected_and_said() {
     let lines = "snapCount=1\nautopurge.snapRetainCount=1\njute.maxbuffer.extrasize=7\nsnapSizeLimitInKb=-1\n\
         commitLogCount=3\nautopurge.purgeInterval=24\nmaxCnxns=-5";
     let (config, notices) = minimal(lines).load().expect("it is sound");
-    assert_eq!(config.checkpoint.transactions_max, 2);
+    assert_eq!(config.checkpoint.transactions_max, NonZeroU32::new(2));
     assert_eq!(config.checkpoint.log_bytes_max, None);
     assert_eq!(config.retention.checkpoints_kept, 3);
     assert_eq!(config.retention.purge, Purge::EveryHours(NonZeroU32::new(24).expect("24 is not 0")));
@@ -268,6 +268,14 @@ fn the_log_settings_are_read() {
     };
     assert_eq!(config.log, expected);
     assert_eq!(config.checkpoint.bytes_per_second_max, NonZeroU64::new(50_000_000));
+    for (lines, bytes) in [
+        ("snapshot.logBytes=7\nsnapSizeLimitInKb=1", Some(7)),
+        ("snapSizeLimitInKb=1", Some(1024)),
+        ("snapshot.logBytes=0", None),
+    ] {
+        let checkpoint = minimal(lines).config().checkpoint;
+        assert_eq!(checkpoint.log_bytes_max, bytes.and_then(NonZeroU64::new), "{lines}");
+    }
     let prefixed = lines.replace("log.", "zookeeper.log.");
     assert_eq!(minimal(&prefixed).config().log, expected);
     assert_eq!(minimal("forceSync=no").config().log.sync, LogSync::None);

@@ -139,9 +139,9 @@ pub struct Log {
 /// When checkpoints are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// `snapCount`: transactions from one to the next; 2 at least.
-    pub transactions_max: u32,
-    /// `snapSizeLimitInKb`, in bytes: log from one to the next; `None` is no limit.
+    /// `snapCount`: transactions from one to the next, 2 at least; `None` is no limit.
+    pub transactions_max: Option<NonZeroU32>,
+    /// `snapshot.logBytes` or `snapSizeLimitInKb`: bytes of log from one to the next; `None` is no limit.
     pub log_bytes_max: Option<NonZeroU64>,
     /// `snapshot.bytesPerSecondMax`; `None` is no limit.
     pub bytes_per_second_max: Option<NonZeroU64>,

@@ -11,16 +11,20 @@
 //! file passes for this one's. Access control lists are written once and named by their number; the
 //! blocks that hold them come in any order among the others.
 //!
+//! A znode has a number by its place among all of the file, from zero, and names its parent's, which is
+//! smaller: so each block can be read without the others, and a node's number in memory is that in the file.
+//!
 //! A change of layout is a new `VERSION`; what every version keeps is the header's length, its first eight
 //! bytes and its checksum.
 
 use crate::id::{SessionId, Zxid};
 use crate::log::DatabaseId;
+use crate::tree::walk::Ordinal;
 
 /// First bytes of a checkpoint.
 pub const MAGIC: [u8; 4] = *b"RKSN";
 /// The version that this code writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A block is finished when it has this many bytes of records; one record may exceed it.
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Bytes of the file's header.
@@ -72,6 +76,11 @@ const FLAG_OWNED: u8 = 8;
 const FLAG_DATA: u8 = 16;
 const FLAGS: u8 = FLAG_CHANGED | FLAG_CHILDREN | FLAG_ACL_CHANGED | FLAG_OWNED | FLAG_DATA;
 
+/// The parent of the root.
+const NO_PARENT: u32 = u32::MAX;
+/// No record of a znode is shorter: flags, length of the path, list, parent, czxid, ctime.
+pub(super) const NODE_BYTES_MIN: u64 = 1 + 4 + 4 + 4 + 8 + 8;
+
 /// An access control list's number within one checkpoint, in the order of first use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AclIndex(pub u32);
@@ -81,6 +90,8 @@ pub struct AclIndex(pub u32);
 pub struct NodeRecord<'a> {
     /// Its full path.
     pub path: &'a str,
+    /// Its parent's place in the file; none for the root.
+    pub parent: Option<Ordinal>,
     /// Its data; null and empty are different.
     pub data: Option<&'a [u8]>,
     /// Its access control list.
@@ -386,6 +397,7 @@ pub(super) fn encode_node(node: &NodeRecord<'_>, out: &mut Vec<u8>) {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a transaction bounds it").to_le_bytes();
     out.extend_from_slice(&length(node.path.as_bytes()));
     out.extend_from_slice(&node.acl.0.to_le_bytes());
+    out.extend_from_slice(&node.parent.map_or(NO_PARENT, |parent| parent.0).to_le_bytes());
     out.extend_from_slice(&node.czxid.0.to_le_bytes());
     out.extend_from_slice(&node.ctime.to_le_bytes());
     if changed {
@@ -451,10 +463,12 @@ pub(super) fn decode_node<'a>(cursor: &mut Cursor<'a>) -> Option<NodeRecord<'a>>
     }
     let path_bytes = cursor.u32()? as usize;
     let acl = AclIndex(cursor.u32()?);
+    let parent = Some(cursor.u32()?).filter(|&parent| parent != NO_PARENT).map(Ordinal);
     let czxid = cursor.zxid()?;
     let ctime = cursor.i64()?;
     let mut node = NodeRecord {
         path: "",
+        parent,
         data: None,
         acl,
         czxid,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::format::{
     AclIndex, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Cursor, FOOTER_BYTES, Footer, HEADER_BYTES, Header,
-    HeaderFault, NodeRecord, Seed, SessionRecord, decode_node, decode_session,
+    HeaderFault, NODE_BYTES_MIN, NodeRecord, Seed, SessionRecord, decode_node, decode_session,
 };
 use crate::id::Zxid;
 use crate::log::DatabaseId;
@@ -168,6 +168,13 @@ impl<'a> Checkpoint<'a> {
 
     fn count(&self, kind: BlockKind, expected: u64) -> Result<(), Fault> {
         let blocks = self.index.iter().filter(|(block, _)| block.kind == kind);
+        let too_many = |block: &BlockHeader| {
+            kind == BlockKind::Nodes && u64::from(block.records) * NODE_BYTES_MIN > u64::from(block.bytes)
+        };
+        if let Some((block, _)) = blocks.clone().find(|(block, _)| too_many(block)) {
+            let what = "the block claims more records than it has bytes for";
+            return Err(Fault::Damaged { offset: block.offset, what });
+        }
         if blocks.map(|(block, _)| block.records as u64).sum::<u64>() != expected {
             let what = "the footer's counts contradict the index";
             return Err(Fault::Damaged { offset: self.footer.index_at, what });
@@ -239,6 +246,17 @@ impl<'a> Checkpoint<'a> {
     /// How many blocks there are.
     pub fn block_count(&self) -> usize {
         self.index.len()
+    }
+
+    /// By block: how many znodes come before it.
+    pub fn nodes_before(&self) -> Vec<u64> {
+        let nodes = |block: &BlockHeader| if block.kind == BlockKind::Nodes { block.records } else { 0 };
+        let count = |before: &mut u64, (block, _): &(BlockHeader, u32)| {
+            let own = *before;
+            *before += u64::from(nodes(block));
+            Some(own)
+        };
+        self.index.iter().scan(0, count).collect()
     }
 
     /// Verifies a block and gives its records. Blocks of one kind hold them in the order in which they

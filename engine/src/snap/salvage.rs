@@ -433,6 +433,7 @@ mod tests {
             let data = vec![number as u8; 60_000];
             writer.node(&NodeRecord {
                 path: &format!("/{number}"),
+                parent: None,
                 data: Some(&data),
                 acl: acls[number as usize % 2],
                 czxid: Zxid(number),

@@ -7,6 +7,7 @@ use super::reader::{Checkpoint, Fault, Record};
 use super::writer::CheckpointWriter;
 use crate::id::{SessionId, Zxid};
 use crate::log::DatabaseId;
+use crate::tree::walk::Ordinal;
 
 const DATABASE: DatabaseId = DatabaseId(0x1122_3344_5566_7788);
 
@@ -14,6 +15,7 @@ const DATABASE: DatabaseId = DatabaseId(0x1122_3344_5566_7788);
 #[derive(Clone, Debug, PartialEq)]
 struct Owned {
     path: String,
+    parent: Option<Ordinal>,
     data: Option<Vec<u8>>,
     acl: Vec<u8>,
     zxids: [u64; 3],
@@ -26,6 +28,7 @@ impl Owned {
     fn record(&self, acl: AclIndex) -> NodeRecord<'_> {
         NodeRecord {
             path: &self.path,
+            parent: self.parent,
             data: self.data.as_deref(),
             acl,
             czxid: Zxid(self.zxids[0]),
@@ -43,6 +46,7 @@ impl Owned {
     fn from_record(node: &NodeRecord<'_>, checkpoint: &Checkpoint<'_>) -> Owned {
         Owned {
             path: node.path.into(),
+            parent: node.parent,
             data: node.data.map(Into::into),
             acl: checkpoint.acl(node.acl).into(),
             zxids: [node.czxid.0, node.mzxid.0, node.pzxid.0],
@@ -85,9 +89,11 @@ fn owned() -> impl Strategy<Value = Owned> {
     let owner = prop_oneof![Just(0), any::<i64>()];
     let data = prop::option::of(prop::collection::vec(any::<u8>(), 0..300));
     let acl = prop::sample::select(vec![b"".to_vec(), b"one".to_vec(), vec![7; 90]]);
-    ("(/[a-zé]{1,9}){1,4}", data, acl, zxids, times, versions, owner).prop_map(
-        |(path, data, acl, zxids, times, versions, owner)| Owned {
+    let place = ("(/[a-zé]{1,9}){1,4}", prop::option::of(0u32..1000));
+    (place, data, acl, zxids, times, versions, owner).prop_map(
+        |((path, parent), data, acl, zxids, times, versions, owner)| Owned {
             path,
+            parent: parent.map(Ordinal),
             data,
             acl,
             zxids,
@@ -101,6 +107,7 @@ fn owned() -> impl Strategy<Value = Owned> {
 fn sample() -> (Vec<Owned>, Vec<SessionRecord>) {
     let node = |path: &str| Owned {
         path: path.into(),
+        parent: None,
         data: None,
         acl: b"open".to_vec(),
         zxids: [0x1_0000_0001; 3],
@@ -110,9 +117,10 @@ fn sample() -> (Vec<Owned>, Vec<SessionRecord>) {
     };
     let nodes = vec![
         Owned { versions: [0, 2, 0], zxids: [0, 0, 3], times: [0; 2], ..node("/") },
-        Owned { data: Some(b"value".to_vec()), ..node("/a") },
+        Owned { data: Some(b"value".to_vec()), parent: Some(Ordinal(0)), ..node("/a") },
         Owned {
             data: Some(vec![]),
+            parent: Some(Ordinal(1)),
             acl: b"mine".to_vec(),
             zxids: [1, 2, 1],
             times: [5, 6],
@@ -187,38 +195,38 @@ fn a_checkpoint_keeps_its_golden_bytes() {
     assert_eq!(
         hex(&file),
         concat!(
-            "524b534e01000000",                                 // magic, version
+            "524b534e02000000",                                 // magic, version
             "88776655443322110500000001000000",                 // database, first zxid
-            "00000000ea28333c",                                 // nothing, checksum
-            "62015fb58b00000001000000030000002000000000000000", // block: checksum, 139 bytes, nodes, 3 records, offset 32
-            "020100000000000000",                               // "/": children; 1 byte of path, list 0
-            "00000000000000000000000000000000",                 // czxid, ctime
-            "030000000000000002000000",                         // pzxid, cversion
+            "0000000089190ff7",                                 // nothing, checksum
+            "bb6ad59a9700000001000000030000002000000000000000", // block: checksum, 151 bytes, nodes, 3 records, offset 32
+            "020100000000000000ffffffff", // "/": children; 1 byte of path, list 0, no parent
+            "00000000000000000000000000000000", // czxid, ctime
+            "030000000000000002000000",   // pzxid, cversion
             "2f",
-            "100200000000000000",               // "/a": data; 2 bytes of path, list 0
+            "10020000000000000000000000", // "/a": data; 2 bytes of path, list 0, parent 0
             "01000000010000000403020100000000", // czxid, ctime
-            "05000000",                         // 5 bytes of data
+            "05000000",                   // 5 bytes of data
             "2f6176616c7565",
-            "1d0400000001000000", // "/a/b": changed, ACL changed, owned, data
+            "1d040000000100000001000000", // "/a/b": changed, ACL changed, owned, data; list 1, parent 1
             "01000000000000000500000000000000", // czxid, ctime
             "0200000000000000060000000000000001000000", // mzxid, mtime, version
-            "04000000",           // aversion
-            "4d00000000000000",   // owner
-            "00000000",           // 0 bytes of data
+            "04000000",                   // aversion
+            "4d00000000000000",           // owner
+            "00000000",                   // 0 bytes of data
             "2f612f62",
-            "be91442d0c0000000200000001000000c300000000000000", // block: sessions
+            "aa948be80c0000000200000001000000cf00000000000000", // block: sessions
             "010000000000007730750000",                         // id, timeout
-            "4559d926100000000300000002000000e700000000000000", // block: access control lists
+            "095659df100000000300000002000000f300000000000000", // block: access control lists
             "040000006f70656e",                                 // "open"
             "040000006d696e65",                                 // "mine"
-            "20000000000000008b00000062015fb50100000003000000", // index: offset, bytes, checksum, kind, records
-            "c3000000000000000c000000be91442d0200000001000000",
-            "e700000000000000100000004559d9260300000002000000",
-            "09000000010000000f01000000000000", // footer: last zxid, offset of the index
+            "200000000000000097000000bb6ad59a0100000003000000", // index: offset, bytes, checksum, kind, records
+            "cf000000000000000c000000aa948be80200000001000000",
+            "f30000000000000010000000095659df0300000002000000",
+            "09000000010000001b01000000000000", // footer: last zxid, offset of the index
             "0300000000000000",                 // blocks
             "030000000000000001000000000000000200000000000000", // nodes, sessions, lists
             "0500000000000000",                 // bytes of data
-            "46a04246524b5345",                 // checksum, magic
+            "26247de2524b5345",                 // checksum, magic
         )
     );
 }
@@ -272,8 +280,8 @@ fn a_block_of_another_checkpoint_is_refused() {
 fn an_undamaged_file_of_another_version_is_named_as_such() {
     let (nodes, sessions) = sample();
     let mut file = write(&nodes, &sessions);
-    file[4] = 2;
+    file[4] = 3;
     let checksum = crc32c::crc32c(&file[..28]);
     file[28..32].copy_from_slice(&checksum.to_le_bytes());
-    assert_eq!(read(&file), Err(Fault::UnknownVersion(2)));
+    assert_eq!(read(&file), Err(Fault::UnknownVersion(3)));
 }

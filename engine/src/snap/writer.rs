@@ -88,7 +88,8 @@ impl CheckpointWriter {
         index
     }
 
-    /// Adds a znode, a parent before its children. `node.acl` comes from `intern_acl`.
+    /// Adds a znode, a parent before its children, best the children of one node together. `node.acl` comes
+    /// from `intern_acl`, `node.parent` counts the calls of this.
     pub fn node(&mut self, node: &NodeRecord<'_>) {
         assert!((node.acl.0 as u64) < self.counts.acls, "an access control list that was not interned");
         encode_node(node, &mut self.nodes.bytes);

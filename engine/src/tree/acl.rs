@@ -1,5 +1,6 @@
-//! Access control lists: interned once, shared by every node that has the same one.
+//! Access control lists: interned once, named by their number in every node that has the same one.
 
+use super::index::{Arena, Guard, NodeId, Numbers, Slot, pin};
 use crate::jute::{self, Read, Reader, Write, records};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
@@ -98,10 +99,21 @@ impl RawAcl<'_> {
     }
 }
 
-/// Lists in use, by their jute bytes.
+/// A list's number in its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AclId(pub u32);
+
+/// Lists by their numbers, for readers.
+pub type AclArena = Arena<Slot<AclRef>>;
+
+/// Lists in use, by their jute bytes; the writer's.
 pub struct AclTable {
-    lists: HashMap<Box<[u8]>, AclRef, FixedState>,
-    /// Size at which lists that no node uses any more are dropped.
+    ids: HashMap<Box<[u8]>, AclId, FixedState>,
+    /// By number: the nodes that have the list.
+    uses: Vec<u32>,
+    arena: Arc<AclArena>,
+    numbers: Numbers,
+    /// Size at which lists that no node has any more are dropped.
     purge_at: usize,
 }
 
@@ -110,34 +122,90 @@ const PURGE_FIRST: usize = 1024;
 impl AclTable {
     /// An empty table; `seed` keys its hash.
     pub fn new(seed: u64) -> Self {
-        AclTable { lists: HashMap::with_hasher(FixedState::with_seed(seed)), purge_at: PURGE_FIRST }
+        AclTable {
+            ids: HashMap::with_hasher(FixedState::with_seed(seed)),
+            uses: Vec::new(),
+            arena: Arc::default(),
+            numbers: Numbers::from(0),
+            purge_at: PURGE_FIRST,
+        }
     }
 
-    /// The shared list of those bytes.
+    /// The readers' half.
+    pub fn arena(&self) -> Arc<AclArena> {
+        Arc::clone(&self.arena)
+    }
+
+    /// The number of the list of those bytes. Until a node has it, the next call may forget it.
     ///
     /// # Errors
     /// When the bytes are not an ACL vector.
-    pub fn intern(&mut self, raw: RawAcl<'_>) -> jute::Result<AclRef> {
-        if let Some(list) = self.lists.get(raw.0) {
-            return Ok(Arc::clone(list));
+    pub fn intern(&mut self, raw: RawAcl<'_>) -> jute::Result<AclId> {
+        if let Some(id) = self.ids.get(raw.0) {
+            return Ok(*id);
         }
-        if self.lists.len() >= self.purge_at {
-            self.lists.retain(|_, list| Arc::strong_count(list) > 1);
-            self.purge_at = (self.lists.len() * 2).max(PURGE_FIRST);
+        let list = raw.decode()?;
+        let guard = pin();
+        if self.ids.len() >= self.purge_at {
+            self.purge(&guard);
         }
-        let list = Arc::new(raw.decode()?);
-        self.lists.insert(raw.0.into(), Arc::clone(&list));
-        Ok(list)
+        let number = self.numbers.take();
+        self.arena.cell_or_grow(number).replace(Some(Arc::new(list)), &guard);
+        let id = AclId(number.0);
+        if self.uses.len() <= id.0 as usize {
+            self.uses.resize(id.0 as usize + 1, 0);
+        }
+        self.ids.insert(raw.0.into(), id);
+        Ok(id)
+    }
+
+    /// The number of a list.
+    pub fn intern_list(&mut self, list: &AclList) -> AclId {
+        self.intern(RawAcl(&list.bytes)).expect("a list's own bytes are a list")
+    }
+
+    /// So many more nodes have the list, or somebody who is about to give it to some.
+    pub fn hold(&mut self, id: AclId, nodes: u32) {
+        self.uses[id.0 as usize] += nodes;
+    }
+
+    /// One of those has it no more.
+    pub fn release(&mut self, id: AclId) {
+        self.uses[id.0 as usize] -= 1;
+    }
+
+    /// Drops the lists that no node has. A reader may hold a version of a node that had one, so the
+    /// number comes back late.
+    fn purge(&mut self, guard: &Guard) {
+        let (uses, numbers) = (&self.uses, &mut self.numbers);
+        self.ids.retain(|_, id| {
+            let used = uses[id.0 as usize] > 0;
+            if !used {
+                numbers.retire(NodeId(id.0), guard);
+            }
+            used
+        });
+        self.purge_at = (self.ids.len() * 2).max(PURGE_FIRST);
+    }
+
+    /// Empties what came back from reclamation.
+    pub(super) fn reclaim(&mut self, guard: &Guard) {
+        self.numbers.reclaim(&self.arena, guard);
+    }
+
+    /// Numbers that wait for reclamation.
+    pub(super) fn away(&self) -> usize {
+        self.numbers.away()
     }
 
     /// How many lists there are.
     pub fn len(&self) -> usize {
-        self.lists.len()
+        self.ids.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty()
+        self.ids.is_empty()
     }
 }
 
@@ -151,17 +219,29 @@ mod tests {
         let open = AclList::open();
         let first = table.intern(RawAcl(&open.bytes)).unwrap();
         let second = table.intern(RawAcl(&open.bytes)).unwrap();
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(first.world, crate::op::perms::ALL);
+        assert_eq!(first, second);
+        let guard = pin();
+        let list = table.arena.cell(NodeId(first.0)).unwrap().load(&guard).unwrap();
+        assert_eq!(list.world, crate::op::perms::ALL);
     }
 
     #[test]
-    fn lists_that_no_node_uses_are_dropped() {
+    fn lists_that_no_node_has_are_dropped_and_others_stay() {
         let mut table = AclTable::new(1);
-        for n in 0..PURGE_FIRST * 3 {
-            let entry = AclEntry { perms: 1, scheme: "ip".into(), id: n.to_string().into() };
-            table.intern(RawAcl(&AclList::new(vec![entry]).bytes)).unwrap();
+        let list = |n: usize| {
+            AclList::new(vec![AclEntry { perms: 1, scheme: "ip".into(), id: n.to_string().into() }])
+        };
+        let kept: Vec<(usize, AclId)> = (0..100).map(|n| (n, table.intern_list(&list(n)))).collect();
+        kept.iter().for_each(|(_, id)| table.hold(*id, 1));
+        for n in 100..PURGE_FIRST * 3 {
+            table.intern_list(&list(n));
+            table.reclaim(&pin());
         }
         assert!(table.len() <= PURGE_FIRST);
+        for (n, id) in kept {
+            assert_eq!(table.intern_list(&list(n)), id);
+            let guard = pin();
+            assert_eq!(**table.arena.cell(NodeId(id.0)).unwrap().load(&guard).unwrap(), list(n));
+        }
     }
 }

@@ -6,10 +6,11 @@
 //! ZooKeeper hashes a path in the encoding of its JVM's locale; here it is UTF-8.
 
 use super::TreeReader;
-use super::index::{Guard, pin};
+use super::index::pin;
 use super::node::{ChildrenVersion, DataVersion, Node};
 use super::walk::Caught;
 use super::{TreeWriter, path};
+use crate::id::Zxid;
 use crate::jute::Write;
 use crate::jute::records::StatPersisted;
 
@@ -59,41 +60,43 @@ impl TreeDigest {
     pub fn of_tree(tree: &TreeReader) -> TreeDigest {
         let mut sum = TreeDigest::default();
         let visit = |caught: Caught<'_>| {
-            sum = sum.plus(of_version(caught.node, caught.data, caught.children));
+            let stat = persisted(caught.node, &caught.data, caught.children);
+            sum = sum.plus(TreeDigest::of_node(&caught.path(), caught.data.data, &stat));
             Ok::<(), std::convert::Infallible>(())
         };
-        let Ok(()) = tree.walk(visit);
+        let Ok(()) = tree.walk(Zxid(u64::MAX), visit);
         sum
     }
 
     /// Of the nodes of those paths that are there, between two batches.
     pub fn of_paths<'p>(tree: &TreeWriter, paths: impl IntoIterator<Item = &'p str>) -> TreeDigest {
         let guard = pin();
-        let nodes = paths.into_iter().filter_map(|path| tree.get(path, &guard));
-        nodes.fold(TreeDigest::default(), |sum, node| sum.plus(of_current(node, &guard)))
+        let of_path = |path: &str| {
+            let node = tree.get(path, &guard)?;
+            let data = node.data();
+            let stat = persisted(node, &data, tree.children(node, &guard));
+            Some(TreeDigest::of_node(path, data.data, &stat))
+        };
+        paths.into_iter().filter_map(of_path).fold(TreeDigest::default(), TreeDigest::plus)
     }
 }
 
-fn of_current(node: &Node, guard: &Guard) -> TreeDigest {
-    of_version(node, node.data(guard), node.children(guard))
-}
-
-fn of_version(node: &Node, data: &DataVersion, children: Option<&ChildrenVersion>) -> TreeDigest {
-    TreeDigest::of_node(node.path(), data.data.as_deref(), &persisted(node, data, children))
-}
-
 /// A node's Stat as ZooKeeper persists it.
-pub fn persisted(node: &Node, data: &DataVersion, children: Option<&ChildrenVersion>) -> StatPersisted {
+pub fn persisted(
+    node: Node<'_>,
+    data: &DataVersion<'_>,
+    children: Option<&ChildrenVersion>,
+) -> StatPersisted {
     StatPersisted {
-        czxid: node.czxid.to_jute(),
+        czxid: node.czxid().to_jute(),
         mzxid: data.mzxid.to_jute(),
-        ctime: node.ctime,
+        ctime: node.ctime(),
         mtime: data.mtime,
         version: data.version,
         cversion: children.map_or(0, |children| children.cversion.cast_signed()),
         aversion: data.aversion,
-        ephemeral_owner: node.kind.to_owner(),
-        pzxid: children.map_or(node.czxid, |children| children.pzxid).to_jute(),
+        ephemeral_owner: data.kind.to_owner(),
+        pzxid: children.map_or(node.czxid(), |children| children.pzxid).to_jute(),
     }
 }
 

@@ -1,19 +1,22 @@
-//! The lock-free index: from a path to its node, one writer, any number of readers.
+//! What readers look at while the writer changes it: cells, numbered arenas of them, and the lock-free
+//! index from a hash to a number. One writer, any number of readers.
 //!
-//! Three parts, each with one job:
-//! - [`Slot`]: a cell whose value readers borrow under a [`Guard`] while the writer replaces it.
-//!   The only unsafe code of this crate is here.
-//! - `Arena`: node numbers to nodes. A [`NodeId`] is four bytes where a pointer would be eight, it
-//!   can be stored in a plain set of integers, and a stale one finds another node or none, never
-//!   freed memory.
-//! - `Table`: open addressing from hash to node number, a word an entry. It grows without a
-//!   pause: entries move a stripe at a time while readers look in both tables.
+//! Parts, each with one job:
+//! - [`Slot`] and [`Bytes`]: cells whose value readers borrow under a [`Guard`] while the writer replaces
+//!   it, a Rust value the one, a run of bytes of any length in one allocation the other. The only unsafe
+//!   code of this crate is here.
+//! - [`Arena`]: numbers to cells. A number is four bytes where a pointer would be eight, it can be stored in
+//!   a plain set of integers, and a stale one finds another value or none, never freed memory.
+//! - [`Numbers`]: which numbers of an arena are free; one that was retired is used again only when no reader
+//!   can hold it.
+//! - [`Index`]: open addressing from hash to number, a word an entry. It grows and shrinks without a pause:
+//!   entries move a stripe at a time while readers look in both tables.
 //!
-//! Why a reader never misses a node that stays: an entry is never moved within a table, a removed
-//! one becomes a tombstone (never empty) so that no probe sequence is cut, and while a table is
-//! being replaced its entries stay where they were until the whole table goes.
+//! Why a reader never misses an entry that stays: an entry is never moved within a table, a removed one
+//! becomes a tombstone (never empty) so that no probe sequence is cut, and while a table is being replaced
+//! its entries stay where they were until the whole table goes.
 
-#![allow(unsafe_code, reason = "one of the three addresses; see Slot")]
+#![allow(unsafe_code, reason = "one of the three addresses; see Slot, Bytes and Arena")]
 #![cfg_attr(loom, allow(unused_unsafe, reason = "the model of reclamation is safe code"))]
 
 #[cfg(not(all(test, loom)))]
@@ -22,10 +25,10 @@ use crossbeam::queue::SegQueue;
 use epoch::{Atomic, Owned, Shared};
 #[cfg(all(test, loom))]
 use epoch_model as epoch;
-use foldhash::fast::FixedState;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicU64;
-use std::hash::BuildHasher;
+#[cfg(not(all(test, loom)))]
+use std::mem::MaybeUninit;
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -40,6 +43,9 @@ pub fn pin() -> Guard {
     Guard(epoch::pin())
 }
 
+/// What one [`Guard::collect`] frees at most, by the collector's own constants: eight bags of 64.
+pub const COLLECTED_AT_ONCE: usize = 512;
+
 impl Guard {
     /// Lets reclamation pass, for long walks. Nothing borrowed before may be used after, which the
     /// exclusive borrow enforces.
@@ -47,10 +53,24 @@ impl Guard {
         self.0.repin();
     }
 
+    /// Hands what this thread replaced to the collector, and frees some of what no reader can hold any
+    /// more, [`COLLECTED_AT_ONCE`] values at most.
+    pub fn collect(&self) {
+        self.0.flush();
+    }
+
     /// Runs `f` once no reader that is reading now is still reading.
     fn defer(&self, f: impl FnOnce() + Send + 'static) {
         self.0.defer(f);
     }
+}
+
+/// A cell of an [`Arena`].
+pub trait Cell: Send + Sync + 'static {
+    /// A cell with nothing in it.
+    fn empty() -> Self;
+    /// Takes the value out; readers that borrowed it keep it until their guards end.
+    fn clear(&self, guard: &Guard);
 }
 
 /// A cell that readers borrow from while the writer replaces its value.
@@ -90,6 +110,16 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Cell for Slot<T> {
+    fn empty() -> Self {
+        Slot::empty()
+    }
+
+    fn clear(&self, guard: &Guard) {
+        self.replace(None, guard);
+    }
+}
+
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         // SAFETY: `&mut self` means that no reader borrows from the cell: a borrow of its value
@@ -103,30 +133,115 @@ impl<T> Drop for Slot<T> {
     }
 }
 
-/// A node's number in its tree. Numbers of removed nodes are used again.
+/// A cell of bytes, length and bytes in one allocation. Readers borrow them while the writer puts
+/// others in.
+#[cfg(not(all(test, loom)))]
+pub struct Bytes(Atomic<[MaybeUninit<u8>]>);
+
+#[cfg(not(all(test, loom)))]
+impl Bytes {
+    /// The current bytes, borrowed as [`Slot::load`] borrows.
+    pub fn load<'g>(&'g self, guard: &'g Guard) -> Option<&'g [u8]> {
+        // SAFETY: as in `Slot::load`, with `put` in the place of `replace`. Every byte was written
+        // before `put` published the pointer, and none is written after.
+        unsafe { Some(self.0.load(Ordering::Acquire, &guard.0).as_ref()?.assume_init_ref()) }
+    }
+
+    /// Puts the bytes of `parts`, one after the other, in the place of what is there; readers that
+    /// borrowed that keep it until their guards end.
+    pub fn put(&self, parts: [&[u8]; 4], guard: &Guard) {
+        let mut new = Owned::<[MaybeUninit<u8>]>::init(parts.iter().map(|part| part.len()).sum());
+        let mut rest = &mut new[..];
+        for part in parts {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.write_copy_of_slice(part);
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "every byte is written");
+        self.exchange(new.into_shared(&guard.0), guard);
+    }
+
+    fn exchange(&self, new: Shared<'_, [MaybeUninit<u8>]>, guard: &Guard) {
+        let old = self.0.swap(new, Ordering::AcqRel, &guard.0);
+        if !old.is_null() {
+            // SAFETY: as in `Slot::replace`.
+            unsafe { guard.0.defer_destroy(old) };
+        }
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+impl Cell for Bytes {
+    fn empty() -> Self {
+        Bytes(Atomic::null())
+    }
+
+    fn clear(&self, guard: &Guard) {
+        self.exchange(Shared::null(), guard);
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        // SAFETY: as for `Slot`.
+        unsafe {
+            let pointer = std::mem::replace(&mut self.0, Atomic::null());
+            if !pointer.load(Ordering::Relaxed, epoch::unprotected()).is_null() {
+                drop(pointer.into_owned());
+            }
+        }
+    }
+}
+
+/// The model checker knows values of one size only.
+#[cfg(all(test, loom))]
+pub struct Bytes(Slot<Box<[u8]>>);
+
+#[cfg(all(test, loom))]
+impl Bytes {
+    pub fn load<'g>(&'g self, guard: &'g Guard) -> Option<&'g [u8]> {
+        self.0.load(guard).map(|bytes| &bytes[..])
+    }
+
+    pub fn put(&self, parts: [&[u8]; 4], guard: &Guard) {
+        self.0.replace(Some(parts.concat().into()), guard);
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Cell for Bytes {
+    fn empty() -> Self {
+        Bytes(Slot::empty())
+    }
+
+    fn clear(&self, guard: &Guard) {
+        self.0.clear(guard);
+    }
+}
+
+/// A number in an arena; of the nodes' arena, unless its user says otherwise. Numbers of removed values
+/// are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
-
-/// What the index stores: something with a path.
-pub trait Keyed: Send + Sync + 'static {
-    /// The path, which is the same for as long as the node lives.
-    fn key(&self) -> &str;
-}
 
 /// Loom visits every order of a few steps, and Miri interprets each: there everything is small.
 const SMALL: bool = cfg!(any(loom, miri));
 /// Slots of the arena's first segment; each next one is twice as large.
 const FIRST_SEGMENT: usize = if SMALL { 4 } else { 1024 };
-const SEGMENTS: usize = 22;
+const SEGMENTS: usize = if SMALL { 31 } else { 23 };
+/// Numbers that an arena can give out.
+pub const NUMBERS_MAX: usize = FIRST_SEGMENT * ((1 << (SEGMENTS - 1)) - 1);
+const _: () = assert!(NUMBERS_MAX <= u32::MAX as usize);
 
-type Segment<T> = OnceLock<Box<[Slot<T>]>>;
-
-struct Arena<T> {
-    segments: [Segment<T>; SEGMENTS],
+/// Numbers to cells. Memory is set aside a segment at a time, and costs nothing before it is used.
+pub struct Arena<C> {
+    segments: [OnceLock<Box<[C]>>; SEGMENTS],
 }
 
-impl<T: Keyed> Arena<T> {
-    fn new() -> Self {
+impl<C: Cell> Arena<C> {
+    /// An empty arena.
+    pub fn new() -> Self {
         Arena { segments: std::array::from_fn(|_| OnceLock::new()) }
     }
 
@@ -137,31 +252,102 @@ impl<T: Keyed> Arena<T> {
         (segment, biased - (FIRST_SEGMENT << segment))
     }
 
-    fn slot(&self, id: NodeId) -> Option<&Slot<T>> {
+    /// The cell of a number, if its segment was ever used.
+    pub fn cell(&self, id: NodeId) -> Option<&C> {
         let (segment, offset) = Self::position(id);
         self.segments.get(segment)?.get()?.get(offset)
     }
 
-    fn slot_or_grow(&self, id: NodeId) -> &Slot<T> {
+    /// The cell of a number that [`Numbers`] gave out.
+    pub fn cell_or_grow(&self, id: NodeId) -> &C {
         let (segment, offset) = Self::position(id);
-        let slots = self.segments[segment]
-            .get_or_init(|| (0..FIRST_SEGMENT << segment).map(|_| Slot::empty()).collect());
-        &slots[offset]
+        &self.segments[segment].get_or_init(|| Self::segment(FIRST_SEGMENT << segment))[offset]
+    }
+
+    /// Cells that the kernel gives as pages when they are first touched.
+    #[cfg(not(all(test, loom)))]
+    fn segment(cells: usize) -> Box<[C]> {
+        const { assert!(size_of::<C>() == size_of::<usize>()) };
+        // SAFETY: a cell is one `Atomic`, which is one machine word; a null pointer is the zero
+        // word, and that is an empty cell (`a_zeroed_cell_is_empty` holds both).
+        unsafe { Box::new_zeroed_slice(cells).assume_init() }
+    }
+
+    #[cfg(all(test, loom))]
+    fn segment(cells: usize) -> Box<[C]> {
+        (0..cells).map(|_| C::empty()).collect()
+    }
+}
+
+impl<C: Cell> Default for Arena<C> {
+    fn default() -> Self {
+        Arena::new()
+    }
+}
+
+/// Which numbers of an arena are free; the writer's.
+pub struct Numbers {
+    next: u32,
+    free: Vec<NodeId>,
+    /// Numbers that no reader can hold any more, sent back by reclamation.
+    reclaimed: Arc<SegQueue<NodeId>>,
+    /// Numbers that were retired and are not back.
+    away: usize,
+}
+
+impl Numbers {
+    /// All from `first` on.
+    pub fn from(first: u32) -> Self {
+        Numbers { next: first, free: Vec::new(), reclaimed: Arc::default(), away: 0 }
+    }
+
+    /// A free number.
+    pub fn take(&mut self) -> NodeId {
+        self.free.pop().unwrap_or_else(|| {
+            let id = NodeId(self.next);
+            assert!((self.next as usize) < NUMBERS_MAX, "fewer nodes than numbers");
+            self.next += 1;
+            id
+        })
+    }
+
+    /// Frees a number once no reader can hold it: call it when nothing that readers can reach names
+    /// it any more.
+    pub fn retire(&mut self, id: NodeId, guard: &Guard) {
+        let reclaimed = Arc::clone(&self.reclaimed);
+        self.away += 1;
+        guard.defer(move || reclaimed.push(id));
+    }
+
+    /// Empties the cells of the numbers that came back, which are free from now on.
+    pub fn reclaim<C: Cell>(&mut self, arena: &Arena<C>, guard: &Guard) {
+        while let Some(id) = self.reclaimed.pop() {
+            if let Some(cell) = arena.cell(id) {
+                cell.clear(guard);
+            }
+            self.away -= 1;
+            self.free.push(id);
+        }
+    }
+
+    /// Numbers that were retired and are not back.
+    pub fn away(&self) -> usize {
+        self.away
     }
 }
 
 /// A table entry that was never used: a probe ends here.
 const EMPTY: u64 = 0;
-/// A table entry whose node was removed: a probe goes on.
+/// A table entry whose number was removed: a probe goes on.
 const TOMBSTONE: u64 = 1;
-/// Added to the node number in an entry, so that no entry looks empty or removed.
+/// Added to the number in an entry, so that no entry looks empty or removed.
 const ID_BIAS: u64 = 2;
 const SMALLEST_TABLE: usize = if SMALL { 4 } else { 1024 };
 /// Old entries moved at each insertion or removal while a table is being replaced.
 const STRIPE: usize = if SMALL { 2 } else { 64 };
 
-/// An entry is the upper half of the hash and the node number. The stored half of the hash gives
-/// the position too, so that growing needs no look at the nodes.
+/// An entry is half of the hash, the tag, and the number. The tag gives the position too, so that growing
+/// needs no look at the values.
 struct Table {
     entries: Box<[AtomicU64]>,
 }
@@ -183,7 +369,7 @@ impl Table {
         u64::from(tag) << 32 | (u64::from(id.0) + ID_BIAS)
     }
 
-    /// Node numbers with that tag, in probe order, each with its position.
+    /// Numbers with that tag, in probe order, each with its position.
     fn candidates(&self, tag: u32) -> impl Iterator<Item = (usize, NodeId)> + '_ {
         let mask = self.mask();
         let start = tag as usize & mask;
@@ -209,7 +395,7 @@ impl Table {
         }
     }
 
-    /// Writer only. Returns whether the node was here.
+    /// Writer only. Returns whether the number was here.
     fn remove(&self, tag: u32, id: NodeId) -> bool {
         let position = self.candidates(tag).find(|&(_, found)| found == id).map(|(at, _)| at);
         if let Some(at) = position {
@@ -226,41 +412,22 @@ struct Tables {
 }
 
 /// The readers' half.
-pub struct Index<T> {
-    arena: Arena<T>,
+pub struct Index {
     tables: Slot<Tables>,
-    hasher: FixedState,
 }
 
-impl<T: Keyed> Index<T> {
-    fn tag(&self, key: &str) -> u32 {
-        (self.hasher.hash_one(key.as_bytes()) >> 32) as u32
-    }
-
-    /// The node of that path.
-    pub fn get<'g>(&'g self, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
-        let tag = self.tag(key);
+impl Index {
+    /// The first number with that tag that `is` gives something for.
+    pub fn find<R>(&self, tag: u32, guard: &Guard, mut is: impl FnMut(NodeId) -> Option<R>) -> Option<R> {
         let tables = self.tables.load(guard)?;
-        let found = self.probe(&tables.current, tag, key, guard);
-        found.or_else(|| self.probe(tables.previous.as_deref()?, tag, key, guard))
-    }
-
-    fn probe<'g>(&'g self, table: &Table, tag: u32, key: &str, guard: &'g Guard) -> Option<(NodeId, &'g T)> {
-        table.candidates(tag).find_map(|(_, id)| {
-            let node = self.arena.slot(id)?.load(guard)?;
-            (node.key() == key).then_some((id, node))
-        })
-    }
-
-    /// The node of that number; none if it is gone.
-    pub fn node<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<&'g T> {
-        self.arena.slot(id)?.load(guard)
+        let found = tables.current.candidates(tag).find_map(|(_, id)| is(id));
+        found.or_else(|| tables.previous.as_deref()?.candidates(tag).find_map(|(_, id)| is(id)))
     }
 }
 
 /// The writer's half; there is one.
-pub struct IndexWriter<T> {
-    index: Arc<Index<T>>,
+pub struct IndexWriter {
+    index: Arc<Index>,
     current: Arc<Table>,
     previous: Option<Arc<Table>>,
     /// How far the previous table has been moved.
@@ -268,42 +435,33 @@ pub struct IndexWriter<T> {
     /// Entries of the current table that are not empty.
     used: usize,
     len: usize,
-    next: u32,
-    free: Vec<NodeId>,
-    /// Numbers that no reader can hold any more, sent back by reclamation.
-    reclaimed: Arc<SegQueue<NodeId>>,
 }
 
-impl<T: Keyed> IndexWriter<T> {
-    /// An empty index. `seed` keys the hash, so that no client can choose paths that collide.
-    pub fn new(seed: u64) -> Self {
-        let current = Table::with_capacity(SMALLEST_TABLE);
+impl IndexWriter {
+    /// An empty index.
+    pub fn new() -> Self {
+        IndexWriter::with_capacity(0)
+    }
+
+    /// An empty index with room for `len` entries.
+    pub fn with_capacity(len: usize) -> Self {
+        let current = Table::with_capacity(Self::entries_for(len));
         let tables = Slot::new(Tables { current: Arc::clone(&current), previous: None });
-        let index = Index { arena: Arena::new(), tables, hasher: FixedState::with_seed(seed) };
-        IndexWriter {
-            index: Arc::new(index),
-            current,
-            previous: None,
-            moved: 0,
-            used: 0,
-            len: 0,
-            next: 0,
-            free: Vec::new(),
-            reclaimed: Arc::new(SegQueue::new()),
-        }
+        let index = Arc::new(Index { tables });
+        IndexWriter { index, current, previous: None, moved: 0, used: 0, len: 0 }
+    }
+
+    /// Entries of a table that is three quarters full with `len`, or less.
+    fn entries_for(len: usize) -> usize {
+        (len * 4 / 3 + 1).next_power_of_two().max(SMALLEST_TABLE)
     }
 
     /// A reader's half.
-    pub fn reader(&self) -> Arc<Index<T>> {
+    pub fn reader(&self) -> Arc<Index> {
         Arc::clone(&self.index)
     }
 
-    /// Lookups by the writer.
-    pub fn index(&self) -> &Index<T> {
-        &self.index
-    }
-
-    /// Nodes.
+    /// Entries.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -313,49 +471,27 @@ impl<T: Keyed> IndexWriter<T> {
         self.len == 0
     }
 
-    /// Adds a node whose path has none. Readers see it from now on.
-    pub fn insert(&mut self, node: T, guard: &Guard) -> NodeId {
-        let tag = self.index.tag(node.key());
-        let id = self.allocate(guard);
-        self.index.arena.slot_or_grow(id).replace(Some(node), guard);
+    /// Adds a number under a tag. Readers find it from now on, so what it names must be there.
+    pub fn insert(&mut self, tag: u32, id: NodeId, guard: &Guard) {
         if !self.current.insert(tag, id) {
             self.used += 1;
         }
         self.len += 1;
-        self.grow(guard);
-        id
+        self.adapt(guard);
     }
 
-    /// Takes a node out. Readers that hold its number can look at it until [`Self::retire`].
-    pub fn remove(&mut self, id: NodeId, key: &str, guard: &Guard) {
-        let tag = self.index.tag(key);
+    /// Takes an entry out.
+    pub fn remove(&mut self, tag: u32, id: NodeId, guard: &Guard) {
         let here = self.current.remove(tag, id);
         let before = self.previous.as_ref().is_some_and(|table| table.remove(tag, id));
-        assert!(here || before, "removed a node that the index does not hold");
+        assert!(here || before, "removed a number that the index does not hold");
         self.len -= 1;
-        self.grow(guard);
+        self.adapt(guard);
     }
 
-    /// Frees a removed node's number once no reader can hold it: call it when nothing that readers
-    /// can reach names it any more.
-    pub fn retire(&self, id: NodeId, guard: &Guard) {
-        let reclaimed = Arc::clone(&self.reclaimed);
-        guard.defer(move || reclaimed.push(id));
-    }
-
-    fn allocate(&mut self, guard: &Guard) -> NodeId {
-        while let Some(id) = self.reclaimed.pop() {
-            self.index.arena.slot_or_grow(id).replace(None, guard);
-            self.free.push(id);
-        }
-        self.free.pop().unwrap_or_else(|| {
-            let id = NodeId(self.next);
-            self.next = self.next.checked_add(1).expect("fewer than 2^32 nodes");
-            id
-        })
-    }
-
-    fn grow(&mut self, guard: &Guard) {
+    /// Moves a stripe of the previous table; starts a new one where the current one is too full, or far
+    /// too large.
+    fn adapt(&mut self, guard: &Guard) {
         if let Some(previous) = &self.previous {
             let end = (self.moved + STRIPE).min(previous.entries.len());
             for entry in &previous.entries[self.moved..end] {
@@ -373,13 +509,16 @@ impl<T: Keyed> IndexWriter<T> {
                 self.previous = None;
                 self.publish_tables(guard);
             }
-        } else if self.used * 8 > self.current.entries.len() * 5 {
-            // While the old table is moved, each step may insert one node more: a table full of
-            // tombstones holds few nodes, yet takes many steps.
-            let steps = self.current.entries.len() / STRIPE;
-            let capacity = (self.len.max(steps) * 4).next_power_of_two().max(SMALLEST_TABLE);
-            let grown = Table::with_capacity(capacity);
-            self.previous = Some(std::mem::replace(&mut self.current, grown));
+            return;
+        }
+        let entries = self.current.entries.len();
+        let full = self.used * 4 > entries * 3;
+        if full || (entries > SMALLEST_TABLE && self.len * 8 < entries) {
+            // While the old table is moved, each step may insert one entry more: a table full of
+            // tombstones holds few numbers, yet takes many steps.
+            let capacity = Self::entries_for(self.len + entries / STRIPE + self.len / 8);
+            let replacement = Table::with_capacity(capacity);
+            self.previous = Some(std::mem::replace(&mut self.current, replacement));
             self.moved = 0;
             self.used = 0;
             self.publish_tables(guard);
@@ -390,11 +529,118 @@ impl<T: Keyed> IndexWriter<T> {
         let tables = Tables { current: Arc::clone(&self.current), previous: self.previous.clone() };
         self.index.tables.replace(Some(tables), guard);
     }
+
+    /// To be filled by several threads at once; see [`Filling`].
+    pub fn filling(&self) -> Filling {
+        assert!(self.previous.is_none() && self.used == 0, "an index that was used already");
+        let entries = (self.current.entries.len() / PARTITIONS).max(1);
+        Filling { table: Arc::clone(&self.current), entries }
+    }
+
+    /// After all threads are done with [`Self::filling`]: they inserted `len` entries.
+    pub fn filled(&mut self, len: usize) {
+        (self.used, self.len) = (len, len);
+    }
+}
+
+impl Default for IndexWriter {
+    fn default() -> Self {
+        IndexWriter::new()
+    }
+}
+
+/// A number to be inserted, and its tag.
+pub type Entry = (u32, NodeId);
+
+/// Parts of a table that threads fill, each one of its own: small enough for a core's cache, so that what
+/// comes in any order costs no wait for the memory.
+const PARTITIONS: usize = 64;
+
+/// The table of a new index, which has room for all that is to come, while threads fill it together. Each
+/// partition is one thread's.
+pub struct Filling {
+    table: Arc<Table>,
+    /// Entries of a partition.
+    entries: usize,
+}
+
+impl Filling {
+    /// How many partitions there are.
+    pub fn partitions(&self) -> usize {
+        self.table.entries.len() / self.entries
+    }
+
+    /// Where a tag belongs.
+    pub fn partition_of(&self, tag: u32) -> usize {
+        (tag as usize & self.table.mask()) / self.entries
+    }
+
+    /// Adds entries of one partition, once what they name is there. Those that would go on into the next
+    /// partition are left in `over`, for [`Self::insert_rest`].
+    ///
+    /// # Errors
+    /// The first number of which `same` says that it means the same as one before it.
+    pub fn insert(
+        &self,
+        partition: usize,
+        entries: impl IntoIterator<Item = Entry>,
+        same: impl Fn(NodeId, NodeId) -> bool,
+        over: &mut Vec<Entry>,
+    ) -> Result<(), NodeId> {
+        let end = (partition + 1) * self.entries;
+        for (tag, id) in entries {
+            assert_eq!(self.partition_of(tag), partition, "another partition's");
+            let places = (tag as usize & self.table.mask())..end;
+            if !self.insert_in(places, (tag, id), &same)? {
+                over.push((tag, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what all partitions left over, when no thread fills one any more.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    ///
+    /// # Panics
+    /// When more were added than there is room for.
+    pub fn insert_rest(&self, rest: Vec<Entry>, same: impl Fn(NodeId, NodeId) -> bool) -> Result<(), NodeId> {
+        for (tag, id) in rest {
+            let (start, len) = (tag as usize & self.table.mask(), self.table.entries.len());
+            let places = (start..len).chain(0..start);
+            assert!(self.insert_in(places, (tag, id), &same)?, "more entries than there is room for");
+        }
+        Ok(())
+    }
+
+    /// Whether one of the places was free.
+    fn insert_in(
+        &self,
+        places: impl IntoIterator<Item = usize>,
+        (tag, id): Entry,
+        same: impl Fn(NodeId, NodeId) -> bool,
+    ) -> Result<bool, NodeId> {
+        for place in places {
+            let found = self.table.entries[place].load(Ordering::Relaxed);
+            if found == EMPTY {
+                self.table.entries[place].store(Table::entry(tag, id), Ordering::Release);
+                return Ok(true);
+            }
+            let other = NodeId(((found & 0xffff_ffff) - ID_BIAS) as u32);
+            if (found >> 32) as u32 == tag && same(other, id) {
+                return Err(id);
+            }
+        }
+        Ok(false)
+    }
 }
 
 #[cfg(all(test, loom))]
 mod epoch_model;
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(test)]
+mod map;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -5,9 +5,11 @@
 //! delivers more events and does the whole read again. So every value that a read returns belongs
 //! to the horizon, all of them to the same moment, and no event from before it is still behind.
 
-use super::index::{Guard, Index, NodeId, pin};
+use super::acl::{AclId, AclRef};
+use super::index::{Guard, NodeId, pin};
 use super::node::{ChildrenVersion, DataVersion, Node};
 use super::path;
+use super::shared::Shared;
 use crate::id::Zxid;
 use crate::jute::records::Stat;
 use std::sync::Arc;
@@ -23,23 +25,23 @@ pub struct Absent;
 /// A core's half of the tree.
 #[derive(Clone)]
 pub struct TreeReader {
-    index: Arc<Index<Node>>,
+    shared: Arc<Shared>,
 }
 
 impl TreeReader {
-    pub(super) fn new(index: Arc<Index<Node>>) -> Self {
-        TreeReader { index }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        TreeReader { shared }
     }
 
     /// Starts reading at `horizon`. Hold the view briefly: nothing is freed meanwhile.
     pub fn view(&self, horizon: Zxid) -> View<'_> {
-        View { index: &self.index, guard: pin(), horizon }
+        View { shared: &self.shared, guard: pin(), horizon }
     }
 }
 
 /// The tree as of one transaction.
 pub struct View<'t> {
-    index: &'t Index<Node>,
+    shared: &'t Shared,
     guard: Guard,
     horizon: Zxid,
 }
@@ -60,26 +62,28 @@ impl View<'_> {
     ///
     /// # Errors
     /// [`NotYet`] when a newer transaction touched the answer.
-    pub fn node(&self, path: &str) -> Result<Result<&Node, Absent>, NotYet> {
-        let path = path::normal(path);
-        if let Some((_, node)) = self.index.get(path, &self.guard) {
-            self.allow(node.czxid)?;
+    pub fn node(&self, path: &str) -> Result<Result<Node<'_>, Absent>, NotYet> {
+        if let Some((_, node)) = self.shared.get(path, &self.guard) {
+            self.allow(node.czxid())?;
             return Ok(Ok(node));
         }
         if let Some(ancestor) = self.nearest_ancestor(path) {
-            self.allow(ancestor.czxid)?;
-            self.allow(ancestor.children_stamp())?;
+            self.allow(ancestor.czxid())?;
+            if let Some(children) = self.shared.children(ancestor, &self.guard) {
+                self.allow(children.stamp())?;
+            }
         }
         Ok(Err(Absent))
     }
 
     /// The nearest ancestor of an absent node. Whoever has a node has all above it, so a bisection
     /// finds it: a path may have a million ancestors, and each look at one hashes all of it. What
-    /// changes meanwhile shows in the stamp, since the last look was at a child that was absent.
-    fn nearest_ancestor(&self, path: &str) -> Option<&Node> {
-        let find = |ancestor: &str| Some(self.index.get(path::normal(ancestor), &self.guard)?.1);
+    /// changes meanwhile shows in the stamp, since the last look was at a child that was absent; the
+    /// ancestor is loaded behind it, as its first child gave it the stamp.
+    fn nearest_ancestor(&self, path: &str) -> Option<Node<'_>> {
+        let find = |ancestor: &str| self.shared.get(ancestor, &self.guard);
         let parent = path::split(path)?.0;
-        if let Some(parent) = find(parent) {
+        if let Some((_, parent)) = find(parent) {
             return Some(parent);
         }
         let ends: Vec<usize> = parent.match_indices('/').map(|(at, _)| at).collect();
@@ -88,59 +92,59 @@ impl View<'_> {
         while present < absent {
             let middle = present + (absent - present) / 2;
             match find(&parent[..ends[middle]]) {
-                Some(node) => (nearest, present) = (Some(node), middle + 1),
+                Some((id, _)) => (nearest, present) = (Some(id), middle + 1),
                 None => absent = middle,
             }
         }
-        nearest
+        self.shared.node(nearest?, &self.guard)
     }
 
     /// A node's data and ACL.
     ///
     /// # Errors
     /// [`NotYet`] when a newer transaction changed them.
-    pub fn data<'v>(&'v self, node: &'v Node) -> Result<&'v DataVersion, NotYet> {
-        let data = node.data(&self.guard);
+    pub fn data<'v>(&'v self, node: Node<'v>) -> Result<DataVersion<'v>, NotYet> {
+        let data = node.data();
         self.allow(data.stamp)?;
         Ok(data)
     }
 
-    /// A node's children.
+    /// The list that a node has.
+    pub fn acl(&self, id: AclId) -> &AclRef {
+        self.shared.acl(id, &self.guard)
+    }
+
+    /// A node's children. A version of the node from before its first child tells of none: the child is
+    /// newer than the version, which the view's horizon is not.
     ///
     /// # Errors
     /// [`NotYet`] when a newer transaction changed them.
-    pub fn children<'v>(&'v self, node: &'v Node) -> Result<Option<&'v ChildrenVersion>, NotYet> {
-        let children = node.children(&self.guard);
-        self.allow(node.children_stamp())?;
-        Ok(children)
+    pub fn children<'v>(&'v self, node: Node<'v>) -> Result<Option<&'v ChildrenVersion>, NotYet> {
+        let Some(children) = self.shared.children(node, &self.guard) else { return Ok(None) };
+        let version = children.version(&self.guard);
+        self.allow(children.stamp())?;
+        Ok(version)
     }
 
     /// A node's Stat.
     ///
     /// # Errors
     /// [`NotYet`] when a newer transaction changed it.
-    pub fn stat(&self, node: &Node) -> Result<Stat, NotYet> {
+    pub fn stat(&self, node: Node<'_>) -> Result<Stat, NotYet> {
         let data = self.data(node)?;
-        Ok(node.stat(data, self.children(node)?))
-    }
-
-    /// Visits the children of a node by their nodes.
-    ///
-    /// # Errors
-    /// [`NotYet`] when a newer transaction changed them.
-    pub fn for_each_child(&self, node: &Node, mut f: impl FnMut(&Node)) -> Result<(), NotYet> {
-        let Some(children) = self.children(node)? else { return Ok(()) };
-        let mut gone = false;
-        children.set.for_each(|id| match self.child(id) {
-            Some(child) => f(child),
-            None => gone = true,
-        });
-        if gone { Err(NotYet) } else { Ok(()) }
+        Ok(node.stat(&data, self.children(node)?))
     }
 
     /// A child by the number that a children set holds. It is there for as long as the set is.
-    pub fn child(&self, id: NodeId) -> Option<&Node> {
-        self.index.node(id, &self.guard)
+    pub fn child(&self, id: NodeId) -> Option<Node<'_>> {
+        self.shared.node(id, &self.guard)
+    }
+
+    /// The path of a node.
+    pub fn path(&self, node: Node<'_>) -> String {
+        let mut path = String::new();
+        self.shared.write_path(node, &self.guard, &mut path);
+        path
     }
 
     fn allow(&self, stamp: Zxid) -> Result<(), NotYet> {
@@ -169,10 +173,10 @@ mod tests {
     #[test]
     fn absence_is_judged_by_the_nearest_ancestor_there_is() {
         let mut tree = TreeWriter::new(1);
-        let acl = std::sync::Arc::new(AclList::open());
+        let acl = tree.acls.intern_list(&AclList::open());
         let mut batch = tree.begin();
         for (number, path) in ["/a", "/a/b", "/a/b/c", "/x"].into_iter().enumerate() {
-            let (acl, kind) = (acl.clone(), NodeKind::Persistent);
+            let kind = NodeKind::Persistent;
             let new = NewNode { path, data: None, acl, kind, parent_cversion: -1 };
             batch.create(&new, Zxid(number as u64 + 1), 0, &mut Changes::default()).unwrap();
         }

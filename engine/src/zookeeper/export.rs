@@ -10,6 +10,7 @@ use super::snapshot::{Item, OPEN_ACL, SnapshotNode, SnapshotWriter, Trailer, Tre
 use super::stream::Compression;
 use super::transaction::Transaction;
 use crate::database::Database;
+use crate::id::Zxid;
 use crate::jute::Write;
 use crate::jute::records::TxnDigest;
 use crate::op::perms;
@@ -52,16 +53,16 @@ pub fn write_snapshot<E>(
         writer.item(&Item::Acl { number: *number, list: RawAcl(list) });
     }
     let (mut written, mut digest) = (Written::default(), TreeDigest::default());
-    reader.walk(|Caught { node, data, children }| {
-        let stat = persisted(node, data, children);
-        let path = if node.path() == "/" { "" } else { node.path() };
-        let acl = lists[&*data.acl.bytes];
-        let data = data.data.as_deref();
-        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(path), data, acl, stat }));
+    reader.walk(Zxid(u64::MAX), |caught| {
+        let Caught { node, data, acl, children, .. } = caught;
+        let stat = persisted(node, &data, children);
+        let path = if caught.parent.is_none() { String::new() } else { caught.path() };
+        let (acl, kind, data) = (lists[&*acl.bytes], data.kind, data.data);
+        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(&path), data, acl, stat }));
         written.nodes += 1;
-        written.ttl_nodes += u64::from(matches!(node.kind, NodeKind::Ttl { .. }));
+        written.ttl_nodes += u64::from(matches!(kind, NodeKind::Ttl { .. }));
         written.longest_bytes = written.longest_bytes.max(path.len()).max(data.map_or(0, <[u8]>::len));
-        digest = digest.plus(TreeDigest::of_node(path, data, &stat));
+        digest = digest.plus(TreeDigest::of_node(&path, data, &stat));
         drain(&writer.take_bytes())
     })?;
     let zxid = database.last;
@@ -74,7 +75,7 @@ pub fn write_snapshot<E>(
 fn lists(database: &Database) -> BTreeMap<Box<[u8]>, i64> {
     let mut lists = BTreeMap::new();
     let visit = |caught: Caught<'_>| {
-        let list = &caught.data.acl;
+        let list = caught.acl;
         if !lists.contains_key(&list.bytes) {
             let open = list.entries.len() == 1 && list.world == perms::ALL;
             let number = if open { OPEN_ACL } else { lists.len() as i64 + 1 };
@@ -82,7 +83,7 @@ fn lists(database: &Database) -> BTreeMap<Box<[u8]>, i64> {
         }
         Ok::<(), std::convert::Infallible>(())
     };
-    let Ok(()) = database.tree.reader().walk(visit);
+    let Ok(()) = database.tree.reader().walk(Zxid(u64::MAX), visit);
     lists
 }
 

@@ -19,7 +19,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use super::format::{Fault, FileName};
 use super::log::{End, Entry, LogPieces};
@@ -29,7 +28,7 @@ use super::stream::Input;
 use crate::database::Database;
 use crate::id::Zxid;
 use crate::jute::records::TxnDigest;
-use crate::tree::acl::{AclList, AclRef};
+use crate::tree::acl::{AclEntry, AclId, AclList};
 use crate::tree::digest::{self, TreeDigest};
 use crate::tree::index::pin;
 use crate::tree::{Changes, path};
@@ -226,18 +225,17 @@ struct Loaded {
     digest: Option<TreeDigestAt>,
     /// Nodes whose list the snapshot does not have. They have `nobody`'s until it is replayed.
     listless: Vec<Box<str>>,
-    nobody: AclRef,
+    nobody: AclId,
 }
 
 impl Loaded {
     fn empty(seed: u64) -> Loaded {
-        Loaded {
-            database: Database::new(seed),
-            fuzzy_until: Zxid::ZERO,
-            digest: None,
-            listless: Vec::new(),
-            nobody: Arc::new(AclList::new(Vec::new())),
-        }
+        let mut database = Database::new(seed);
+        // No transaction can give a node this list.
+        let nobody = AclEntry { perms: 0, scheme: "".into(), id: "".into() };
+        let nobody = database.tree.acls.intern_list(&AclList::new(vec![nobody]));
+        database.tree.acls.hold(nobody, 1);
+        Loaded { database, fuzzy_until: Zxid::ZERO, digest: None, listless: Vec::new(), nobody }
     }
 
     fn node(&mut self, node: &SnapshotNode<'_>, places: &mut Places) -> Result<(), String> {
@@ -258,7 +256,7 @@ impl Loaded {
             self.fuzzy_until = self.fuzzy_until.max(Zxid::from_jute(zxid));
         }
         let acl = match places.lists.get(&node.acl) {
-            Some(list) => Arc::clone(list),
+            Some(list) => *list,
             // It is younger than the snapshot: the replay makes it, and all below it.
             None if Zxid::from_jute(stat.czxid) > places.zxid => {
                 places.dropped.insert(path.to_owned());
@@ -266,7 +264,7 @@ impl Loaded {
             }
             None => {
                 self.listless.push(path.into());
-                Arc::clone(&self.nobody)
+                self.nobody
             }
         };
         // A server of 255 is none where TTL nodes can be, and theirs are where one can be.
@@ -284,7 +282,7 @@ impl Loaded {
 /// What the nodes of a snapshot refer to.
 struct Places {
     zxid: Zxid,
-    lists: HashMap<i64, AclRef, FixedState>,
+    lists: HashMap<i64, AclId, FixedState>,
     special: BTreeSet<String>,
     dropped: BTreeSet<String>,
 }
@@ -298,7 +296,9 @@ fn load(file: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
         special: BTreeSet::new(),
         dropped: BTreeSet::new(),
     };
-    places.lists.insert(OPEN_ACL, Arc::new(AclList::open()));
+    let open = loaded.database.tree.acls.intern_list(&AclList::open());
+    loaded.database.tree.acls.hold(open, 1);
+    places.lists.insert(OPEN_ACL, open);
     let mut snapshot = Snapshot::open_pieces(file)?;
     loop {
         let offset = snapshot.offset();
@@ -310,13 +310,20 @@ fn load(file: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
                 loaded.database.sessions.insert(id, timeout_ms);
             }
             Some(Item::Acl { number, list }) => {
-                let list = loaded.database.tree.acls.intern(list);
-                places.lists.insert(number, list.map_err(|error| fault(error.to_string()))?);
+                let acls = &mut loaded.database.tree.acls;
+                let list = acls.intern(list).map_err(|error| fault(error.to_string()))?;
+                // No node has it yet.
+                acls.hold(list, 1);
+                if let Some(before) = places.lists.insert(number, list) {
+                    acls.release(before);
+                }
             }
             Some(Item::Node(node)) => loaded.node(&node, &mut places).map_err(fault)?,
             None => break,
         }
     }
+    loaded.database.tree.begin().publish();
+    places.lists.values().for_each(|list| loaded.database.tree.acls.release(*list));
     let trailer = snapshot.trailer();
     // A leader that begins an epoch has a digest from before it, a new server one of nothing.
     let usable = |digest: &TreeDigestAt| {
@@ -335,7 +342,7 @@ struct Logs {
     /// What the snapshot says of a moment that the replay passes.
     expected: Option<TreeDigestAt>,
     listless: Vec<Box<str>>,
-    nobody: AclRef,
+    nobody: AclId,
     digests: Digests,
     transactions: u64,
     torn: Vec<(FileNumber, u64, u64)>,
@@ -408,9 +415,7 @@ impl Logs {
     fn finish(mut self) -> Result<Logs, Refusal> {
         let guard = pin();
         let tree = &self.replay.database.tree;
-        let without = |path: &str| {
-            tree.get(path, &guard).is_some_and(|node| Arc::ptr_eq(&node.data(&guard).acl, &self.nobody))
-        };
+        let without = |path: &str| tree.get(path, &guard).is_some_and(|node| node.data().acl == self.nobody);
         if let Some(path) = self.listless.iter().find(|path| without(path)) {
             return Err(Refusal::NoList { path: path.to_string() });
         }
@@ -422,7 +427,7 @@ impl Logs {
 
     /// Removes what belongs to sessions that are gone (`ZooKeeperServer.loadData`).
     fn remove_orphans(&mut self) {
-        let Database { tree, sessions, last } = &mut self.replay.database;
+        let Database { tree, sessions, last, .. } = &mut self.replay.database;
         let orphans: Vec<String> = tree
             .ephemerals()
             .iter()

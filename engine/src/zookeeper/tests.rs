@@ -287,7 +287,8 @@ fn a_list_that_a_fuzzy_snapshot_lacks_is_made_by_the_replay_or_refused() {
     let later = [set_acl, create(4, "/a/b", false, Some(1))];
     let list_of = |database: &Database, path: &str| {
         let guard = crate::tree::index::pin();
-        Arc::clone(&database.tree.get(path, &guard).unwrap().data(&guard).acl)
+        let node = database.tree.get(path, &guard).unwrap();
+        Arc::clone(database.tree.acl(node.data().acl, &guard))
     };
     let caught = nodes(&[("/a", 9, 1), ("/a/b", 8, 4)]);
     let found = restored(&[snapshot(2, caught.clone()), log(3, log_of(&later, 0).0)]).unwrap();

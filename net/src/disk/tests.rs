@@ -129,6 +129,7 @@ impl Server {
 fn record<'a>(path: &'a str, data: &'a [u8], acl: AclIndex) -> NodeRecord<'a> {
     NodeRecord {
         path,
+        parent: None,
         data: Some(data),
         acl,
         czxid: Zxid(1),
@@ -275,11 +276,11 @@ fn files_of_another_database_or_release_are_refused() {
     fs::copy(&foreign.path, &newer.path).unwrap();
     assert!(matches!(refusal(directory.path()), Refusal::ForeignCheckpoint { .. }));
     let mut later = own.clone();
-    later[4] = 2;
+    later[4] = 3;
     let checksum = crc32c::crc32c(&later[..28]);
     later[28..32].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&newer.path, later).unwrap();
-    assert!(matches!(refusal(directory.path()), Refusal::UnknownCheckpoint { version: 2, .. }));
+    assert!(matches!(refusal(directory.path()), Refusal::UnknownCheckpoint { version: 3, .. }));
     fs::write(&newer.path, own).unwrap();
     fs::copy(segment(other.path(), 1), segment(directory.path(), 1)).unwrap();
     // Segment 1 is not needed behind the checkpoint: only what is needed is read.

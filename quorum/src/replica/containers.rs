@@ -51,12 +51,12 @@ impl Containers {
         let guard = pin();
         let is_over = |path: &&str| {
             let Some(node) = tree.get(path, &guard) else { return false };
-            let children = node.children(&guard);
+            let (data, children) = (node.data(), tree.children(node, &guard));
             if children.is_some_and(|children| !children.set.is_empty()) {
                 return false;
             }
-            let unchanged_ms = now.wall_ms - node.data(&guard).mtime;
-            match node.kind {
+            let unchanged_ms = now.wall_ms - data.mtime;
+            match data.kind {
                 NodeKind::Container if children.is_some_and(|children| children.cversion > 0) => true,
                 NodeKind::Container => {
                     self.max_never_used_ms > 0 && unchanged_ms > self.max_never_used_ms as i64

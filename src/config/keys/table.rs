@@ -134,8 +134,8 @@ const STORAGE: &[Key] = &[
     key("dataLogDir", File, Text, Used("the directory of the log; without it, dataDir")),
     key("datadir.autocreate", Prefixed, Switch, Used("a missing data directory is created")),
     key("db.autocreate", Prefixed, Switch, Ensemble("a server without data joins with an empty tree")),
-    key("snapCount", Prefixed, ANY_DEC, Used("transactions from one checkpoint to the next; 2 at least")),
-    key("snapSizeLimitInKb", Prefixed, dec(i64::MIN, i64::MAX / 1024), Used("KiB of log from one checkpoint to the next; 0 or less is no limit")),
+    key("snapCount", Prefixed, ANY_DEC, Used("transactions from one checkpoint to the next; 2 at least; no limit where it is not given")),
+    key("snapSizeLimitInKb", Prefixed, dec(i64::MIN, i64::MAX / 1024), Used("KiB of log from one checkpoint to the next, where snapshot.logBytes is not given; 0 or less is no limit")),
     key("preAllocSize", Prefixed, int(1, i64::MAX / 1024), Used("the size of a log segment in KiB, where log.segmentBytes is not given")),
     key("forceSync", Prefixed, YesNo, Used("no: a reply does not wait for the disk, as log.sync=none")),
     key("fsync.warningthresholdms", Both, dec(0, i64::MAX), Used("milliseconds after which a sync is reported as slow")),
@@ -165,6 +165,7 @@ const OWN: &[Key] = &[
     key("log.groupCommit.maxDelayUs", Own, int(0, 1_000_000), Used("microseconds that a batch waits for more writes; 0 gathers only while a sync is in flight")),
     key("log.groupCommit.maxBatchBytes", Own, int(4_096, 1 << 30), Used("bytes after which a batch is written without more waiting")),
     key("log.segmentBytes", Own, SEGMENT, Used("the size of a log segment, a multiple of 4096")),
+    key("snapshot.logBytes", Own, int(0, i64::MAX), Used("bytes of log from one checkpoint to the next; 0 is no limit; 268435456 where nothing is given")),
     key("snapshot.bytesPerSecondMax", Own, int(0, i64::MAX), Used("the disk share of a checkpoint; 0 is no limit")),
 ];
 

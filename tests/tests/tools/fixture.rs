@@ -15,6 +15,8 @@ use ringkeeper_engine::log::format::{
 use ringkeeper_engine::log::{DatabaseId, Sequence};
 use ringkeeper_engine::snap::{CheckpointWriter, NodeRecord, SessionRecord};
 use ringkeeper_engine::tree::acl::{AclEntry, AclList, RawAcl};
+use ringkeeper_engine::tree::path;
+use ringkeeper_engine::tree::walk::Ordinal;
 use ringkeeper_engine::zookeeper::log::{write_log_header, write_record};
 use ringkeeper_engine::zookeeper::snapshot::{Item, OPEN_ACL, SnapshotNode, SnapshotWriter, Trailer};
 use ringkeeper_engine::zookeeper::stream::Compression;
@@ -305,9 +307,13 @@ pub fn checkpoint(last: i64) -> Vec<u8> {
     let mut writer = CheckpointWriter::new(DATABASE, Zxid::from_jute(last));
     writer.session(&SessionRecord { id: SessionId(SESSION), timeout_ms: 30_000 });
     let lists = [writer.intern_acl(&AclList::open().bytes), writer.intern_acl(&digest_acl().bytes)];
-    for node in nodes(last) {
+    let nodes = nodes(last);
+    for node in &nodes {
+        let above = path::split(node.path).filter(|_| node.path != "/");
+        let parent = above.map(|(above, _)| nodes.iter().position(|node| node.path == above).unwrap());
         writer.node(&NodeRecord {
             path: node.path,
+            parent: parent.map(|place| Ordinal(place as u32)),
             data: node.data,
             acl: lists[usize::from(node.digest_acl)],
             czxid: Zxid::from_jute(node.czxid),

@@ -7,14 +7,9 @@
 //!     cargo test -p ringkeeper-engine --lib tree::index::loom_tests
 //! ```
 
+use super::map::Map;
 use super::*;
 use loom::thread;
-
-impl Keyed for String {
-    fn key(&self) -> &str {
-        self
-    }
-}
 
 fn explore(f: impl Fn() + Send + Sync + 'static) {
     loom::model(move || {
@@ -25,21 +20,19 @@ fn explore(f: impl Fn() + Send + Sync + 'static) {
 
 /// An empty index, and as many names as asked for whose probes all start at one entry of a table
 /// of 16 or fewer: the reader passes everything that the writer changes.
-fn colliding<const N: usize>() -> (IndexWriter<String>, [String; N]) {
-    let writer = IndexWriter::new(5);
-    let mut names = (0..).map(|n| format!("/{n}")).filter(|name| writer.index.tag(name) % 16 == 3);
+fn colliding<const N: usize>() -> (Map, [String; N]) {
+    let writer = Map::new(5);
+    let mut names = (0..).map(|n| format!("/{n}")).filter(|name| writer.reader.tag(name) % 16 == 3);
     let names = std::array::from_fn(|_| names.next().expect("one name in sixteen"));
     (writer, names)
 }
 
-fn add(writer: &mut IndexWriter<String>, name: &str) -> NodeId {
-    writer.insert(name.to_owned(), &pin())
+fn add(writer: &mut Map, name: &str) -> NodeId {
+    writer.insert(name, &pin())
 }
 
-fn take(writer: &mut IndexWriter<String>, name: &str, id: NodeId) {
-    let guard = pin();
-    writer.remove(id, name, &guard);
-    writer.retire(id, &guard);
+fn take(writer: &mut Map, name: &str, id: NodeId) {
+    writer.remove(id, name, &pin());
 }
 
 #[test]
@@ -79,19 +72,19 @@ fn what_was_written_before_a_replacement_is_seen_with_it() {
 #[test]
 fn a_node_that_stays_is_never_missed_while_the_table_is_replaced() {
     explore(|| {
-        let (mut writer, [first, stays, more @ ..]) = colliding::<5>();
+        let (mut writer, [first, stays, more @ ..]) = colliding::<6>();
         add(&mut writer, &first);
         let id = add(&mut writer, &stays);
-        let reader = writer.reader();
+        let reader = Arc::clone(&writer.reader);
         let reading = thread::spawn(move || {
             let guard = pin();
             assert_eq!(reader.get(&stays, &guard).map(|found| found.0), Some(id));
         });
-        // The third entry of four starts a larger table, the next two insertions move the old.
+        // The fourth entry of four starts a larger table, the next two insertions move the old.
         for name in &more {
             add(&mut writer, name);
         }
-        assert!(writer.previous.is_none() && writer.current.entries.len() > SMALLEST_TABLE);
+        assert!(writer.index.previous.is_none() && writer.index.current.entries.len() > SMALLEST_TABLE);
         reading.join().unwrap();
     });
 }
@@ -102,7 +95,7 @@ fn a_node_that_stays_is_never_missed_while_others_go() {
         let (mut writer, [goes, stays, comes]) = colliding();
         let gone = add(&mut writer, &goes);
         let id = add(&mut writer, &stays);
-        let reader = writer.reader();
+        let reader = Arc::clone(&writer.reader);
         let reading = thread::spawn(move || {
             let guard = pin();
             assert_eq!(reader.get(&stays, &guard).map(|found| found.0), Some(id));
@@ -118,7 +111,7 @@ fn a_number_is_not_used_again_while_a_reader_may_hold_it() {
     explore(|| {
         let (mut writer, [goes, next, last]) = colliding();
         let gone = add(&mut writer, &goes);
-        let reader = writer.reader();
+        let reader = Arc::clone(&writer.reader);
         let (key, other) = (goes.clone(), next.clone());
         let reading = thread::spawn(move || {
             let guard = pin();
@@ -144,7 +137,7 @@ fn a_node_is_found_by_its_number_once_the_number_is_published() {
     explore(|| {
         let (mut writer, [name]) = colliding();
         let children = Arc::new(Slot::empty());
-        let (reader, list, key) = (writer.reader(), Arc::clone(&children), name.clone());
+        let (reader, list, key) = (Arc::clone(&writer.reader), Arc::clone(&children), name.clone());
         let reading = thread::spawn(move || {
             let guard = pin();
             if let Some(id) = list.load(&guard) {

@@ -1,0 +1,251 @@
+//! The servers that an experiment starts: this project's binary and, beside it, a Java ZooKeeper. Both
+//! get the same `zoo.cfg` but for the lines that the experiment is about.
+
+use crate::failure::Failure;
+use crate::wire;
+use clap::Args;
+use ringkeeper_engine::jute::Write as _;
+use ringkeeper_engine::jute::records::{PathWatchRequest, RequestHeader};
+use ringkeeper_engine::op::OpCode;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a server may take to answer; a large tree takes a JVM a while.
+const READY_MAX: Duration = Duration::from_secs(120);
+/// How long a server may take to end after SIGTERM.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at a server that does not answer yet.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Below the ports that the kernel gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Which server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// This project's binary.
+    Ringkeeper(PathBuf),
+    /// Another build of it.
+    Other(PathBuf),
+    /// A Java ZooKeeper.
+    ZooKeeper {
+        /// As `java -cp` takes it.
+        class_path: String,
+        /// The most of the heap, in megabytes.
+        heap_mb: u32,
+    },
+}
+
+impl Kind {
+    /// Its name in a table.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Ringkeeper(_) => "Ringkeeper",
+            Kind::Other(_) => "other build",
+            Kind::ZooKeeper { .. } => "ZooKeeper",
+        }
+    }
+}
+
+/// The servers that an experiment starts itself.
+#[derive(Args)]
+pub struct Options {
+    /// This project's server.
+    #[arg(long, value_name = "FILE", default_value = "target/release/ringkeeper")]
+    binary: PathBuf,
+    /// Another build of it, to compare with, in the place of ZooKeeper.
+    #[arg(long, value_name = "FILE")]
+    peer_binary: Option<PathBuf>,
+    /// The ZooKeeper to compare with, as `java -cp` takes it; empty for none.
+    #[arg(long, value_name = "JARS", default_value = "/usr/share/java/zookeeper.jar")]
+    peer_class_path: String,
+    /// The most of ZooKeeper's heap, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 2000)]
+    peer_heap_mb: u32,
+    /// Where the data directories are made.
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    pub dir: PathBuf,
+    /// A further line of this project's zoo.cfg; may be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<String>,
+}
+
+impl Options {
+    /// The servers to take turns, this project's first.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let peer = match (&self.peer_binary, &self.peer_class_path[..]) {
+            (Some(binary), _) => Some(Kind::Other(binary.clone())),
+            (None, "") => None,
+            (None, class_path) => {
+                Some(Kind::ZooKeeper { class_path: class_path.to_owned(), heap_mb: self.peer_heap_mb })
+            }
+        };
+        std::iter::once(Kind::Ringkeeper(self.binary.clone())).chain(peer).collect()
+    }
+}
+
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// What it allocated.
+    pub anonymous: u64,
+    /// Pages of files that it maps, its own program's included.
+    pub of_files: u64,
+}
+
+/// A server with a data directory of its own; it is killed when the value is dropped.
+pub struct Server {
+    kind: Kind,
+    address: SocketAddr,
+    home: TempDir,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Makes a directory under `parent` and its `zoo.cfg` with the further lines `config`; starts nothing.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn prepare(kind: Kind, parent: &Path, config: &[String]) -> Result<Server, Failure> {
+        let doing = |error| Failure::system("making a server's directory", error);
+        let home = tempfile::Builder::new().prefix("ringkeeper-bench-").tempdir_in(parent).map_err(doing)?;
+        let port = (0..1000)
+            .map(|_| fastrand::u16(PORTS))
+            .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            .ok_or_else(|| Failure::system("finding a port", "none is free"))?;
+        let data = home.path().join("data");
+        fs::create_dir(&data).map_err(doing)?;
+        let mut text = format!(
+            "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
+             admin.enableServer=false\nmaxClientCnxns=0\n",
+            data.display()
+        );
+        config.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        fs::write(home.path().join("zoo.cfg"), text).map_err(doing)?;
+        Ok(Server { kind, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), home, child: None })
+    }
+
+    /// Starts the process and returns how long it took until it answered a read of `path`.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, or does not answer in time.
+    pub fn start(&mut self, path: &str) -> Result<Duration, Failure> {
+        let log = File::options().create(true).append(true).open(self.home.path().join("server.log"));
+        let log = log.map_err(|error| Failure::system("opening a server's output", error))?;
+        let errors = log.try_clone().map_err(|error| Failure::system("opening a server's output", error))?;
+        // setpriv has the kernel kill the server when this process dies, then becomes the server.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=KILL", "--"]);
+        match &self.kind {
+            Kind::Ringkeeper(binary) | Kind::Other(binary) => {
+                command.arg(binary).arg("serve");
+            }
+            Kind::ZooKeeper { class_path, heap_mb } => {
+                command.arg("java").arg(format!("-Xmx{heap_mb}m")).args(["-cp", class_path]);
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+            }
+        }
+        command.arg(self.home.path().join("zoo.cfg")).current_dir(self.home.path());
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let begun = Instant::now();
+        self.child = Some(command.spawn().map_err(|error| Failure::system("starting a server", error))?);
+        while begun.elapsed() < READY_MAX {
+            if read_once(self.address, path).is_ok() {
+                return Ok(begun.elapsed());
+            }
+            if self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some())) {
+                return Err(Failure::system("starting a server", self.output()));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(Failure::system("waiting for a server", self.output()))
+    }
+
+    /// Ends the process in order.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn stop(&mut self) -> Result<(), Failure> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let doing = |error: io::Error| Failure::system("stopping a server", error);
+        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).map_err(|error| doing(error.into()))?;
+        }
+        let begun = Instant::now();
+        while child.try_wait().map_err(doing)?.is_none() {
+            if begun.elapsed() > STOP_MAX {
+                return Err(Failure::system("stopping a server", "it ignores SIGTERM"));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        self.child = None;
+        Ok(())
+    }
+
+    /// Its client port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
+    }
+
+    /// Its resident memory now.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resident(&self) -> Result<Resident, Failure> {
+        let doing = "looking at a server's memory";
+        let pid = self.pid().ok_or_else(|| Failure::system(doing, "it does not run"))?;
+        let status = procfs::process::Process::new(pid).and_then(|process| process.status());
+        let status = status.map_err(|error| Failure::system(doing, error))?;
+        let bytes = |kib: Option<u64>| kib.unwrap_or(0) * 1024;
+        Ok(Resident { anonymous: bytes(status.rssanon), of_files: bytes(status.rssfile) })
+    }
+
+    /// The last lines that it printed.
+    pub fn output(&self) -> String {
+        let text = fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way only its status is left to collect.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Opens a session and reads a node; any answer that the node is there will do.
+fn read_once(server: SocketAddr, path: &str) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(&wire::handshake(10_000))?;
+    wire::read_handshake(&mut stream).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut frame = vec![0; 4];
+    RequestHeader { xid: 1, op: OpCode::GetData.code() }.write(&mut frame);
+    PathWatchRequest { path: path.into(), watch: false }.write(&mut frame);
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    stream.write_all(&frame)?;
+    // Length, xid, zxid, error.
+    let mut head = [0; 20];
+    stream.read_exact(&mut head)?;
+    match i32::from_be_bytes([head[16], head[17], head[18], head[19]]) {
+        0 => Ok(()),
+        code => Err(io::Error::other(format!("error {code}"))),
+    }
+}

@@ -1,0 +1,306 @@
+//! An open batch of changes: what a transaction may do to the tree.
+
+use super::acl::AclId;
+use super::changes::{ChangeKind, Changes};
+use super::index::{Guard, NodeId};
+use super::node::{Children, ChildrenVersion, DataVersion, NewNodeVersion, Node, NodeKind};
+use super::quota::{self, StatsTrack};
+use super::shared::Shared;
+use super::{TreeWriter, path};
+use crate::error::ErrorCode;
+use crate::id::Zxid;
+use crate::jute::records::Stat;
+use std::sync::Arc;
+
+/// A node to be created.
+#[derive(Clone, Debug)]
+pub struct NewNode<'a> {
+    /// Where.
+    pub path: &'a str,
+    /// Its data.
+    pub data: Option<&'a [u8]>,
+    /// Its list.
+    pub acl: AclId,
+    /// Persistent, ephemeral, container or TTL.
+    pub kind: NodeKind,
+    /// The bits of the parent's new count of creations; −1: one more than it has, as far as it goes.
+    /// That −1 is also the last count itself makes no difference: one can only come from the count
+    /// before it, or from itself.
+    pub parent_cversion: i32,
+}
+
+/// An open batch of changes. Readers see them as they are made, but know by their stamps that
+/// they are too new to be used before the batch's events have been delivered.
+pub struct Batch<'t> {
+    tree: &'t mut TreeWriter,
+    shared: Arc<Shared>,
+    guard: Guard,
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn new(tree: &'t mut TreeWriter, guard: Guard) -> Self {
+        Batch { shared: Arc::clone(&tree.shared), tree, guard }
+    }
+
+    /// The tree under the batch.
+    pub fn tree(&self) -> &TreeWriter {
+        self.tree
+    }
+
+    /// The tree under the batch, for its tables.
+    pub fn tree_mut(&mut self) -> &mut TreeWriter {
+        self.tree
+    }
+
+    /// Makes the children sets of the batch visible; the rest is already.
+    pub fn publish(self) {
+        let Batch { tree, shared, guard } = self;
+        let replaced = tree.dirty.len();
+        for (id, children) in tree.dirty.drain() {
+            let node = shared.node(id, &guard);
+            if let Some(cell) = node.and_then(|node| shared.children(node, &guard)) {
+                cell.replace(children, &guard);
+            }
+        }
+        let removed = tree.removed.len();
+        for (id, children) in tree.removed.drain(..) {
+            tree.nodes.retire(id, &guard);
+            if let Some(children) = children {
+                tree.children.retire(NodeId(children.0), &guard);
+            }
+        }
+        tree.garbage += replaced + removed * 2;
+        tree.collect(&guard);
+    }
+
+    /// Stat as clients see it, the batch's changes included.
+    fn stat_of(&self, id: NodeId, node: Node<'_>) -> Stat {
+        let data = node.data();
+        node.stat(&data, self.children_now(id, node))
+    }
+
+    fn children_now<'g>(&'g self, id: NodeId, node: Node<'g>) -> Option<&'g ChildrenVersion> {
+        let published = || self.shared.children(node, &self.guard)?.version(&self.guard);
+        self.tree.dirty.get(&id).or_else(published)
+    }
+
+    /// The node's children as the batch goes on changing them. Their stamp is raised first: a reader
+    /// that sees anything of what the transaction does sees that too.
+    fn touch_children(&mut self, id: NodeId, zxid: Zxid) -> &mut ChildrenVersion {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let node = shared.node(id, guard).expect("a node that was just found");
+        let cell = shared.children(node, guard);
+        match cell {
+            Some(children) => children.raise_stamp(zxid),
+            None => self.tree.give_children(id, node, Children::new(zxid, None), guard),
+        }
+        let start = || {
+            let unborn = || ChildrenVersion { pzxid: node.czxid(), ..Default::default() };
+            cell.and_then(|children| children.version(guard)).cloned().unwrap_or_else(unborn)
+        };
+        self.tree.dirty.entry(id).or_insert_with(start)
+    }
+
+    /// Creates a node.
+    ///
+    /// # Errors
+    /// `NoNode` without the parent, also where a replay over a fuzzy checkpoint meets a younger node
+    /// of its path; `NodeExists` with the node, whose parent's counter is raised all the same: the
+    /// replay depends on it.
+    pub fn create(
+        &mut self,
+        new: &NewNode<'_>,
+        zxid: Zxid,
+        time: i64,
+        changes: &mut Changes,
+    ) -> Result<Stat, ErrorCode> {
+        let (parent_path, name) = path::split(new.path).ok_or(ErrorCode::BadArguments)?;
+        let (parent_id, parent) = self.shared.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
+        if parent.czxid() > zxid {
+            return Err(ErrorCode::NoNode);
+        }
+        let parent_acl = parent.data().acl;
+        let exists = name.is_empty() || self.shared.get(new.path, &self.guard).is_some();
+        let children = self.touch_children(parent_id, zxid);
+        let cversion = match new.parent_cversion {
+            -1 => children.cversion.saturating_add(1),
+            given => given.cast_unsigned(),
+        };
+        // A fuzzy checkpoint may have caught either of them later than the transaction.
+        children.cversion = children.cversion.max(cversion);
+        children.pzxid = children.pzxid.max(zxid);
+        if exists {
+            return Err(ErrorCode::NodeExists);
+        }
+        let data = DataVersion {
+            stamp: zxid,
+            mzxid: zxid,
+            mtime: time,
+            version: 0,
+            aversion: 0,
+            acl: new.acl,
+            kind: new.kind,
+            children: None,
+            data: new.data,
+        };
+        let bytes = data.data_length() as i64;
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let acls = (shared.acl(new.acl, guard), shared.acl(parent_acl, guard));
+        changes.push(ChangeKind::Created, zxid, new.path, acls.0, Some(acls.1));
+        let version =
+            NewNodeVersion { parent: Some(parent_id), name: name.as_bytes(), czxid: zxid, ctime: time, data };
+        let id = self.tree.insert(new.path, &version, guard);
+        let stat = shared.node(id, guard).expect("just created").stat(&data, None);
+        let children = self.tree.dirty.get_mut(&parent_id).expect("changed above");
+        children.set.insert(id);
+        self.tree.data_bytes += new.path.len() as i64 + bytes;
+        self.tree.note_created(new.path, new.kind);
+        if let Some(subject) = quota::counted_by(new.path) {
+            self.count_quota(subject, zxid);
+        }
+        self.charge_quota(new.path, zxid, bytes, 1);
+        Ok(stat)
+    }
+
+    /// Deletes a node. Only a replay over a fuzzy checkpoint can meet one that has children: they
+    /// were caught later than their parent, and what made them is still to be replayed, so they go
+    /// too. A node that is younger than the transaction is the one that came after it: it stays.
+    ///
+    /// # Errors
+    /// `NoNode` without the parent or the node.
+    pub fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Changes) -> Result<(), ErrorCode> {
+        let (parent_path, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        if let Some((id, node)) = self.shared.get(path, &self.guard) {
+            if node.czxid() > zxid {
+                return Err(ErrorCode::NoNode);
+            }
+            self.remove_descendants(id, path, zxid, changes);
+        }
+        let (parent_id, parent) = self.shared.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
+        let parent_acl = parent.data().acl;
+        let children = self.touch_children(parent_id, zxid);
+        children.pzxid = children.pzxid.max(zxid);
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let (id, node) = shared.get(path, guard).ok_or(ErrorCode::NoNode)?;
+        let data = node.data();
+        let bytes = data.data_length() as i64;
+        let acls = (shared.acl(data.acl, guard), shared.acl(parent_acl, guard));
+        changes.push(ChangeKind::Deleted, zxid, path, acls.0, Some(acls.1));
+        let tree = &mut *self.tree;
+        if let Some(children) = tree.dirty.get_mut(&parent_id) {
+            children.set.remove(id);
+        }
+        tree.dirty.remove(&id);
+        tree.index.remove(shared.tag(path), id, guard);
+        tree.removed.push((id, data.children));
+        tree.acls.release(data.acl);
+        tree.data_bytes -= path.len() as i64 + bytes;
+        tree.note_deleted(path, data.kind);
+        self.charge_quota(path, zxid, -bytes, -1);
+        Ok(())
+    }
+
+    fn remove_descendants(&mut self, id: NodeId, path: &str, zxid: Zxid, changes: &mut Changes) {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let Some(node) = shared.node(id, guard) else { return };
+        let Some(children) = self.children_now(id, node) else { return };
+        let mut younger: Vec<(String, Zxid)> = Vec::new();
+        children.set.for_each(|child| {
+            let child = shared.node(child, guard).expect("a children set names nodes that are there");
+            let name = String::from_utf8_lossy(child.name());
+            let above = if path == "/" { "" } else { path };
+            younger.push((format!("{above}/{name}"), child.czxid()));
+        });
+        for (path, czxid) in younger {
+            // Failing means that the child is younger still; the replay will make it whole.
+            let _ = self.delete(&path, zxid.max(czxid), changes);
+        }
+    }
+
+    /// Replaces a node's data. A version that is younger than the transaction stays: it came from
+    /// a fuzzy checkpoint that the transaction is replayed over.
+    ///
+    /// # Errors
+    /// `NoNode`.
+    pub fn set_data(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+        zxid: Zxid,
+        time: i64,
+        changes: &mut Changes,
+    ) -> Result<Stat, ErrorCode> {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let (id, node) = shared.get(path, guard).ok_or(ErrorCode::NoNode)?;
+        let old = node.data();
+        if old.mzxid > zxid {
+            return Ok(self.stat_of(id, node));
+        }
+        let new = DataVersion { stamp: zxid, mzxid: zxid, mtime: time, version, data, ..old };
+        let difference = new.data_length() as i64 - old.data_length() as i64;
+        changes.push(ChangeKind::Data, zxid, path, shared.acl(new.acl, guard), None);
+        self.tree.replace(id, node, new, guard);
+        let stat = node.stat(&new, self.children_now(id, node));
+        self.tree.data_bytes += difference;
+        self.charge_quota(path, zxid, difference, 0);
+        Ok(stat)
+    }
+
+    /// Replaces a node's list.
+    ///
+    /// # Errors
+    /// `NoNode`, also for a node that is younger than the transaction: it came from a fuzzy
+    /// checkpoint, and no later transaction would give it its own list back.
+    pub fn set_acl(&mut self, path: &str, acl: AclId, aversion: i32, zxid: Zxid) -> Result<Stat, ErrorCode> {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let found = shared.get(path, guard);
+        let (id, node) = found.filter(|(_, node)| node.czxid() <= zxid).ok_or(ErrorCode::NoNode)?;
+        let old = node.data();
+        let new = DataVersion { stamp: zxid, aversion, acl, ..old };
+        self.tree.acls.hold(acl, 1);
+        self.tree.acls.release(old.acl);
+        self.tree.replace(id, node, new, guard);
+        Ok(node.stat(&new, self.children_now(id, node)))
+    }
+
+    /// The counts of the innermost quota that `path` belongs to go up by `bytes` and `nodes`.
+    /// ZooKeeper changes the count node's data without a version, a time or a watch.
+    fn charge_quota(&mut self, path: &str, zxid: Zxid, bytes: i64, nodes: i64) {
+        let Some(subject) = self.tree.quotas.innermost(path) else { return };
+        let Some((id, node)) = self.shared.get(&quota::stat_path(subject), &self.guard) else { return };
+        let track = StatsTrack::parse(node.data().data);
+        // A client may have written any number there; Java's wrap, too.
+        let counts = StatsTrack::counts(track.count().wrapping_add(nodes), track.bytes().wrapping_add(bytes));
+        replace_counts(self.tree, (id, node), &counts, zxid, &self.guard);
+    }
+
+    /// The counts of a subtree that just got a count node, or whose counts are not to be trusted.
+    pub(super) fn count_quota(&mut self, subject: &str, zxid: Zxid) {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let (mut nodes, mut bytes) = (0, 0);
+        let mut open: Vec<NodeId> = shared.get(subject, guard).map(|found| found.0).into_iter().collect();
+        while let Some(id) = open.pop() {
+            let Some(node) = shared.node(id, guard) else { continue };
+            nodes += 1;
+            bytes += node.data().data_length() as i64;
+            if let Some(children) = self.children_now(id, node) {
+                children.set.for_each(|child| open.push(child));
+            }
+        }
+        let Some(found) = shared.get(&quota::stat_path(subject), guard) else { return };
+        replace_counts(self.tree, found, &StatsTrack::counts(nodes, bytes), zxid, guard);
+    }
+}
+
+fn replace_counts(
+    tree: &mut TreeWriter,
+    (id, node): (NodeId, Node<'_>),
+    counts: &StatsTrack,
+    zxid: Zxid,
+    guard: &Guard,
+) {
+    let (old, text) = (node.data(), counts.to_text());
+    let new = DataVersion { stamp: zxid.max(old.stamp), data: Some(text.as_bytes()), ..old };
+    tree.replace(id, node, new, guard);
+}

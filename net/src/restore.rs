@@ -1,0 +1,122 @@
+//! What recovery reads, as a database: a checkpoint by as many threads as there are cores, then the log
+//! behind it by one.
+
+use crate::disk::Restore;
+use ringkeeper_engine::checkpoint::Reading;
+use ringkeeper_engine::database::Database;
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::snap::Checkpoint;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// More threads than this wait for the memory rather than for each other.
+const THREADS_MAX: usize = 16;
+/// Blocks that a thread takes at a time.
+const BLOCKS: usize = 4;
+/// Runs of children that a thread takes at a time.
+const RUNS: usize = 1024;
+
+/// Takes what recovery reads.
+pub struct Restored {
+    database: Database,
+    seed: u64,
+    extended_types: bool,
+    threads: usize,
+    /// Bytes of transactions that were replayed.
+    log_bytes: u64,
+}
+
+impl Restored {
+    /// Nothing yet; `seed` keys the hashes.
+    pub fn new(seed: u64, extended_types: bool) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        Restored { database: Database::new(seed), seed, extended_types, threads, log_bytes: 0 }
+    }
+
+    /// All that was read, and how many bytes of transactions were replayed for it.
+    pub fn finish(mut self) -> (Database, u64) {
+        self.database.replayed();
+        (self.database, self.log_bytes)
+    }
+}
+
+impl Restore for Restored {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
+        // What a damaged checkpoint left is dropped before the one before it is read.
+        self.database = Database::new(self.seed);
+        let reading = Reading::begin(self.seed, checkpoint, self.extended_types)?;
+        let blocks = |range| reading.blocks(range);
+        let mut taken = in_parallel(self.threads, checkpoint.block_count(), BLOCKS, blocks)?;
+        let index = |range| reading.index(&taken, range);
+        let over = in_parallel(self.threads, reading.partitions(), 1, index)?;
+        reading.index_rest(over.concat())?;
+        let runs = reading.runs(&mut taken);
+        in_parallel(self.threads, runs.len(), RUNS, |range| reading.children(&runs, range))?;
+        drop(runs);
+        self.database = reading.finish(taken);
+        Ok(())
+    }
+
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        self.log_bytes += bytes.len() as u64;
+        self.database
+            .replay_unseen(bytes)
+            .map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
+    }
+}
+
+/// Has threads take ranges of `0..count`, `at_once` numbers at a time, until all are taken or one fails.
+fn in_parallel<T: Send>(
+    threads: usize,
+    count: usize,
+    at_once: usize,
+    work: impl Fn(Range<usize>) -> Result<T, String> + Sync,
+) -> Result<Vec<T>, String> {
+    let next = AtomicUsize::new(0);
+    let one = || {
+        let mut done = Vec::new();
+        loop {
+            let start = next.fetch_add(at_once, Ordering::Relaxed);
+            if start >= count {
+                return Ok(done);
+            }
+            match work(start..(start + at_once).min(count)) {
+                Ok(taken) => done.push(taken),
+                Err(error) => {
+                    // The others need not go on.
+                    next.store(count, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+    };
+    let threads = threads.min(count.div_ceil(at_once));
+    let results: Vec<Result<Vec<T>, String>> = thread::scope(|scope| {
+        // A thread that cannot be started leaves its share to the others.
+        let started: Vec<_> = (1..threads)
+            .map_while(|_| thread::Builder::new().name("recovery".into()).spawn_scoped(scope, one).ok())
+            .collect();
+        let own = one();
+        let others = started.into_iter().map(|thread| thread.join().expect("a panic ends the process"));
+        std::iter::once(own).chain(others.collect::<Vec<_>>()).collect()
+    });
+    Ok(results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_taken_once_and_a_failure_ends_all() {
+        for (threads, count, at_once) in [(1, 10, 3), (4, 1000, 7), (3, 0, 5), (2, 1, 100)] {
+            let taken = in_parallel(threads, count, at_once, |range| Ok(range.collect::<Vec<_>>())).unwrap();
+            let mut taken: Vec<usize> = taken.into_iter().flatten().collect();
+            taken.sort_unstable();
+            assert_eq!(taken, (0..count).collect::<Vec<_>>());
+        }
+        let fails = |range: Range<usize>| if range.contains(&500) { Err("500".to_owned()) } else { Ok(()) };
+        assert_eq!(in_parallel(4, 1_000_000, 3, fails), Err("500".to_owned()));
+    }
+}
