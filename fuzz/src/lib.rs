@@ -1,0 +1,40 @@
+//! What the fuzzer runs, a function a target, so that ordinary tests can run it too: `fuzz_targets/` is a
+//! thin shell around this crate, and `tests/corpus.rs` runs the seeds on the stable toolchain.
+//!
+//! | target | what it is given |
+//! |---|---|
+//! | `log_bytes` | a log of any bytes, to recovery |
+//! | `log_damage` | a log of our writer, damaged, to recovery |
+//! | `checkpoint_bytes`, `checkpoint_damage` | the same for a checkpoint and its reader |
+//! | `jute_records` | any bytes, to every record's decoder |
+//! | `transactions` | transactions of any content, to a tree |
+//! | `requests` | requests, to preparation and tree beside a model |
+//! | `client_frames` | a connection's bytes, to the frame parser |
+//! | `config` | any bytes as a zoo.cfg |
+//!
+//! A target panics when a law that its module states is broken, and for no other reason.
+
+pub mod checkpoint_bytes;
+pub mod checkpoint_damage;
+pub mod client_frames;
+pub mod config;
+mod contents;
+pub mod jute_records;
+pub mod log_bytes;
+pub mod log_damage;
+mod log_files;
+pub mod requests;
+pub mod transactions;
+
+/// Every target by its name.
+pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+    ("log_bytes", log_bytes::run),
+    ("log_damage", log_damage::run),
+    ("checkpoint_bytes", checkpoint_bytes::run),
+    ("checkpoint_damage", checkpoint_damage::run),
+    ("jute_records", jute_records::run),
+    ("transactions", transactions::run),
+    ("requests", requests::run),
+    ("client_frames", client_frames::run),
+    ("config", config::run),
+];
