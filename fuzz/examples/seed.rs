@@ -147,7 +147,8 @@ fn configurations(seeds: &mut Seeds) -> io::Result<()> {
     let ensemble = "dataDir=/data\nclientPortAddress=127.0.0.1\nserver.1=a:2888:3888;2181\n\
                     server.2=b:2888:3888:observer;0.0.0.0:2181\ngroup.1=1:2\nweight.1=3\n\
                     dynamicConfigFile=/data/zoo.cfg.dynamic\0server.3=c:2888:3888:participant|d:1:2;2181\n";
-    let odd = "# comment\\\n! another\n a\\u0062c = d\\\n   e\r\ntickTime 2s\nsnapCount:\n\\\n=\n";
+    let odd = "# comment\\\n! another\n a\\u0062c = d\\\n   e\r\ntickTime 2s\nsnapCount:\n\\\n=\n\
+               dataDir=/a\\n\\u00e4\\\n  b\nt\\u0069ckTime = 3\n";
     for (name, text) in [("standalone", standalone), ("ensemble", ensemble), ("odd", odd)] {
         seeds.add("config", name, text.as_bytes())?;
     }
