@@ -1,6 +1,6 @@
 //! Makes seeds: `seed DIRECTORY`, a folder a target. The requests of the differential tests' scripts become
 //! frames, whole connections and records; zoo.cfg files are written with the keys that are known; and the
-//! files of the log and the checkpoint are those of our own writers.
+//! checkpoints are those of our own writer.
 
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Zxid};
@@ -8,6 +8,7 @@ use ringkeeper_engine::jute;
 use ringkeeper_engine::jute::records::ConnectRequest;
 use ringkeeper_engine::log::DatabaseId;
 use ringkeeper_engine::snap::CheckpointWriter;
+use ringkeeper_engine::tree::acl::AclList;
 use ringkeeper_tests::script::{Action, Field, Request, Script};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -41,6 +42,7 @@ fn main() -> io::Result<()> {
         }
     }
     checkpoint(&mut seeds)?;
+    under_way(&mut seeds)?;
     configurations(&mut seeds)?;
     println!("{} seeds in {}", seeds.count, seeds.directory.display());
     Ok(())
@@ -139,6 +141,28 @@ fn checkpoint(seeds: &mut Seeds) -> io::Result<()> {
     let newest = ringkeeper_engine::checkpoint::write(&mut writer, Zxid(1), &sessions, &reader, none)?;
     let file: Vec<u8> = writer.finish(newest).flatten().collect();
     seeds.add("checkpoint_bytes", "new-server", &[&[0][..], &file].concat())
+}
+
+/// Nodes that come, go and come again between two nodes of a checkpoint, which catches the last of them.
+fn under_way(seeds: &mut Seeds) -> io::Result<()> {
+    const APPLY_ALL: u8 = 5;
+    const CHECKPOINT: u8 = 7;
+    let request = |op: u8, body: Vec<u8>| {
+        let header = [&[0, 0, op][..], &(body.len() as u16).to_be_bytes()].concat();
+        [header, body, vec![APPLY_ALL]].concat()
+    };
+    let create = |path: &str, flags: i32| {
+        let list = AclList::open().bytes;
+        request(1, [&framed(path.as_bytes())[..], &framed(b"x"), &list, &flags.to_be_bytes()].concat())
+    };
+    let delete = |path: &str| request(2, [framed(path.as_bytes()), vec![255; 4]].concat());
+    let again = [create("/p/a", 0), create("/p/a/b", 0), delete("/p/a/b"), delete("/p/a"), create("/p/a", 0)];
+    let ephemeral = [create("/p/e", 1), delete("/p/e"), create("/p/e", 0), create("/p/s-", 3)];
+    for (name, steps) in [("again", again.concat()), ("ephemeral", ephemeral.concat())] {
+        let input = [vec![1], create("/p", 0), vec![CHECKPOINT], steps].concat();
+        seeds.add("requests", &format!("under-way-{name}"), &input)?;
+    }
+    Ok(())
 }
 
 fn configurations(seeds: &mut Seeds) -> io::Result<()> {

@@ -30,6 +30,8 @@ struct History {
     /// Less what was cut away.
     known: Vec<Transaction>,
     truncations: Vec<Truncation>,
+    /// Each transaction's bytes are the complement of what they would be.
+    inverted: bool,
 }
 
 /// A cut is durable by the writes behind it: with all of them damaged, what it cut away is found again.
@@ -51,6 +53,16 @@ fn settings(choices: &mut Unstructured<'_>) -> Result<Settings> {
 
 fn damage_and_recover(choices: &mut Unstructured<'_>) -> Result<()> {
     let settings = settings(choices)?;
+    // Another history of the same length: what an old backup, or a write that the disk dropped, leaves.
+    let (mut other, mut other_history) = (Files::default(), History::default());
+    if choices.ratio(1u8, 4)? {
+        let fresh = Session::new(Files::default(), settings, Tail::origin(Zxid::ZERO, Sequence::FIRST));
+        let mut same_choices = Unstructured::new(choices.peek_bytes(choices.len()).unwrap_or_default());
+        let (mut session, mut history) = (fresh, History { inverted: true, ..History::default() });
+        let _ = work(&mut same_choices, &mut session, &mut history);
+        session.settle();
+        (other, other_history) = (session.files, history);
+    }
     let mut session = Session::new(Files::default(), settings, Tail::origin(Zxid::ZERO, Sequence::FIRST));
     let mut history = History::default();
     let worked = work(choices, &mut session, &mut history);
@@ -62,11 +74,11 @@ fn damage_and_recover(choices: &mut Unstructured<'_>) -> Result<()> {
     let mut damages = 0;
     while damages < DAMAGES_MAX && !choices.is_empty() {
         damages += 1;
-        if damage(choices, &mut session.files, &whole, &session.acknowledged).is_err() {
+        if damage(choices, &mut session.files, [&whole, &other], &session.acknowledged).is_err() {
             break;
         }
     }
-    judge(session, settings, &whole, &history);
+    judge(session, settings, &whole, [&history, &other_history]);
     Ok(())
 }
 
@@ -101,6 +113,9 @@ fn append(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut H
         let from = choices.choose_index(file.len().max(1))? / SECTOR_BYTES * SECTOR_BYTES;
         let copied = file[from..].iter().take(length);
         bytes.iter_mut().zip(copied).for_each(|(byte, copy)| *byte = *copy);
+    }
+    if history.inverted {
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
     }
     session.writer.append(zxid, &bytes, 0).expect("the log takes it");
     history.known.push((zxid, bytes));
@@ -169,10 +184,12 @@ fn place(
 fn damage(
     choices: &mut Unstructured<'_>,
     files: &mut Files,
-    whole: &Files,
+    sources: [&Files; 2],
     writes: &[Acknowledged],
 ) -> Result<()> {
     let kind = choices.int_in_range(0..=7)?;
+    let [whole, other] = sources;
+    let source = if choices.ratio(1u8, 2)? { other } else { whole };
     let (segment, range) = place(choices, files, writes)?;
     let Some(file) = files.segments.get_mut(&segment) else { return Ok(()) };
     match kind {
@@ -187,14 +204,15 @@ fn damage(
         5 => file.extend(std::iter::repeat_n(choices.arbitrary::<u8>()?, choices.int_in_range(1..=9000)?)),
         // A write that went to the wrong place.
         6 => {
-            let (from, source) = place(choices, whole, writes)?;
-            let source = whole.segments.get(&from).map_or(&[][..], |file| &file[source]);
-            let bytes = source.len().min(file.len() - range.start);
-            file[range.start..range.start + bytes].copy_from_slice(&source[..bytes]);
+            let (from, copied) = place(choices, source, writes)?;
+            let copied = source.segments.get(&from).and_then(|file| file.get(copied)).unwrap_or_default();
+            let bytes = copied.len().min(file.len() - range.start);
+            file[range.start..range.start + bytes].copy_from_slice(&copied[..bytes]);
         }
         7 => {
-            let (other, _) = place(choices, whole, writes)?;
-            let content = whole.segments.get(&other).cloned().unwrap_or_default();
+            let same_place = choices.arbitrary()?;
+            let from = if same_place { segment } else { place(choices, source, writes)?.0 };
+            let content = source.segments.get(&from).cloned().unwrap_or_default();
             files.segments.insert(segment, content);
         }
         _ => {}
@@ -203,7 +221,8 @@ fn damage(
 }
 
 /// Recovers, and holds the result to the laws.
-fn judge(session: Session, settings: Settings, whole: &Files, history: &History) {
+fn judge(session: Session, settings: Settings, whole: &Files, histories: [&History; 2]) {
+    let [history, other] = histories;
     let Session { mut files, acknowledged: writes, .. } = session;
     let at = |files: &Files, write: &Acknowledged| {
         files.segments.get(&write.segment).and_then(|file| file.get(write.place.clone())).map(<[u8]>::to_vec)
@@ -213,9 +232,15 @@ fn judge(session: Session, settings: Settings, whole: &Files, history: &History)
     let verdict = &recovery.verdict;
 
     let undone = |truncation: &&Truncation| damaged[truncation.writes_kept..].iter().all(|damaged| *damaged);
-    let histories = history.truncations.iter().filter(undone).map(|truncation| &truncation.before);
+    let mut possible: Vec<&Vec<Transaction>> = vec![&history.known];
+    possible.extend(history.truncations.iter().filter(undone).map(|truncation| &truncation.before));
+    // With nothing left of its own, a log that was replaced as a whole is sound.
+    if damaged.iter().all(|damaged| *damaged) {
+        possible.push(&other.known);
+        possible.extend(other.truncations.iter().map(|truncation| &truncation.before));
+    }
     assert!(
-        histories.chain([&history.known]).any(|known| known.starts_with(&found)),
+        possible.iter().any(|known| known.starts_with(&found)),
         "what was delivered is no beginning of what was appended; {verdict}"
     );
     let Ok(tail) = recovery.tail() else {
@@ -226,7 +251,7 @@ fn judge(session: Session, settings: Settings, whole: &Files, history: &History)
     let last = found.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
     for (write, damaged) in writes.iter().zip(&damaged).filter(|(write, _)| write.upto > last) {
         assert!(damaged, "{write:?} is lost and was not damaged; {verdict}");
-        if *verdict == Verdict::Clean {
+        if *verdict == Verdict::Clean && history.known.starts_with(&found) {
             assert!(left_no_trace(&files, write), "{write:?} is lost without a word");
         }
     }

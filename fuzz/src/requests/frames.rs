@@ -2,7 +2,8 @@
 //! seeds of real clients are made of.
 //!
 //! ```text
-//! frames = (kind u8, [session u8, op i8, length u16 big-endian, body])*     the brackets for kind 0 alone
+//! frames = (kind u8, [session u8, op i8, length u16 big-endian, body])*     the brackets for a request
+//! kind   = 0 request, 3 a checkpoint's next node, 4 apply one, 5 apply all, 6 discard, 7 checkpoint
 //! ```
 
 use super::model::Model;
@@ -10,6 +11,8 @@ use arbitrary::{Result, Unstructured};
 use ringkeeper_engine::jute::records::{Acl, Id, MultiHeader};
 use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::op::OpCode;
+
+const NEXT_NODE: u8 = 3;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +50,12 @@ impl Steps<'_> {
     /// Whether something happens between two nodes of a checkpoint.
     pub fn between(&mut self) -> bool {
         match self {
-            Steps::Chosen(choices) => !choices.is_empty() && choices.ratio(1u8, 2).unwrap_or(false),
-            Steps::Frames(bytes) => !bytes.is_empty() && bytes.len() % 2 == 0,
+            Steps::Chosen(choices) => !choices.is_empty() && choices.ratio(7u8, 8).unwrap_or(false),
+            Steps::Frames([NEXT_NODE, rest @ ..]) => {
+                *self = Steps::Frames(rest);
+                false
+            }
+            Steps::Frames(_) => true,
         }
     }
 }
@@ -101,7 +108,7 @@ const READS: [OpCode; 6] = [
     OpCode::GetChildren2,
     OpCode::GetAllChildrenNumber,
 ];
-const NAMES: [&str; 12] = ["a", "b", "c", "s-", "a", "b", "zookeeper", "", ".", "\u{0}", "\u{e000}", "ä"];
+const NAMES: [&str; 12] = ["a", "b", "a", "s-", "a", "b", "zookeeper", "", ".", "\u{0}", "\u{e000}", "ä"];
 
 fn choose(choices: &mut Unstructured<'_>, model: &Model) -> Result<Step> {
     let session = choices.int_in_range(1..=3)?;
@@ -134,7 +141,9 @@ fn choose(choices: &mut Unstructured<'_>, model: &Model) -> Result<Step> {
 
 /// Mostly a node that is there, or one more name under it.
 fn path(choices: &mut Unstructured<'_>, model: &Model) -> Result<String> {
-    let paths: Vec<&String> = model.nodes.keys().collect();
+    // The server's own nodes are no more interesting than the root.
+    let own = |path: &&String| !path.starts_with("/zookeeper");
+    let paths: Vec<&String> = model.nodes.keys().filter(own).collect();
     let known = *choices.choose(&paths)?;
     Ok(match choices.int_in_range(0..=15)? {
         0..=6 => known.clone(),
