@@ -234,8 +234,9 @@ fn judge(session: Session, settings: Settings, whole: &Files, histories: [&Histo
     let undone = |truncation: &&Truncation| damaged[truncation.writes_kept..].iter().all(|damaged| *damaged);
     let mut possible: Vec<&Vec<Transaction>> = vec![&history.known];
     possible.extend(history.truncations.iter().filter(undone).map(|truncation| &truncation.before));
-    // With nothing left of its own, a log that was replaced as a whole is sound.
-    if damaged.iter().all(|damaged| *damaged) {
+    // With nothing left of its own, a log that was replaced as a whole is sound; and what is delivered
+    // before a refusal is thrown away.
+    if !verdict.is_sound() || damaged.iter().all(|damaged| *damaged) {
         possible.push(&other.known);
         possible.extend(other.truncations.iter().map(|truncation| &truncation.before));
     }

@@ -44,6 +44,9 @@ pub struct SegmentFile {
     pub bytes: u64,
 }
 
+/// A log has not so many segments in any lifetime; a higher number would leave none for what follows.
+const SEQUENCE_MAX: Sequence = Sequence(u64::MAX / 2);
+
 /// The files of a log, to be read piece by piece.
 pub trait SegmentSource {
     /// A read that failed.
@@ -467,6 +470,10 @@ impl<'s, S: SegmentSource> Log<'s, S> {
 
     /// The newest segment that was written to.
     fn newest_written(&mut self) -> Result<Newest, Stop<S::Error>> {
+        // A file may be called anything; numbers are given one behind the other, so none gets there.
+        if let Some(last) = self.files.last().filter(|last| last.sequence > SEQUENCE_MAX) {
+            return Self::corrupt(*last, 0, "no segment of a log has so high a number");
+        }
         let mut torn = None;
         for index in (0..self.files.len()).rev() {
             let file = self.files[index];

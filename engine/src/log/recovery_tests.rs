@@ -158,6 +158,13 @@ fn row_hole_before_a_segment_with_syncs_is_corruption() {
 }
 
 #[test]
+fn row_file_of_the_highest_number_is_no_segment() {
+    let mut image = image(&session(5));
+    image.files.insert(Sequence(u64::MAX), vec![]);
+    assert_corrupt(&image, u64::MAX, 0);
+}
+
+#[test]
 fn row_torn_last_batch_is_cut() {
     let whole = image(&session(40));
     let last = newest(&whole);
