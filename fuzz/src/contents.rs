@@ -23,7 +23,7 @@ pub struct Node {
     pub stat: Stat,
     /// Persistent, ephemeral, container or TTL.
     pub kind: NodeKind,
-    /// Names of its children.
+    /// Paths of its children.
     pub children: BTreeSet<String>,
 }
 
@@ -58,7 +58,7 @@ impl Contents {
             if let Some(version) = caught.children {
                 version.set.for_each(|id| {
                     let child = view.child(id).expect("a listed child is there");
-                    assert!(children.insert(child.name().to_owned()), "a child is listed once");
+                    assert!(children.insert(child.path().to_owned()), "a child is listed once");
                 });
             }
             let node = Node {
@@ -104,9 +104,9 @@ impl Contents {
         for (path, node) in &self.nodes {
             assert_eq!(node.stat.num_children as usize, node.children.len(), "{path:?}");
             assert_eq!(node.stat.data_length as usize, node.data.as_ref().map_or(0, Vec::len), "{path:?}");
-            let Some((parent, name)) = path::split(path).filter(|_| path != "/") else { continue };
+            let Some((parent, _)) = path::split(path).filter(|_| path != "/") else { continue };
             let parent = self.nodes.get(parent).unwrap_or_else(|| panic!("{path:?} has no parent"));
-            assert!(parent.children.contains(name), "{path:?} is not listed");
+            assert!(parent.children.contains(path), "{path:?} is not listed");
         }
         let kinds = |wanted: fn(&NodeKind) -> bool| -> BTreeSet<String> {
             let nodes = self.nodes.iter().filter(|(_, node)| wanted(&node.kind));

@@ -26,8 +26,11 @@ mod log_files;
 pub mod requests;
 pub mod transactions;
 
-/// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+/// A target's name, and what runs one input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 9] = [
     ("log_bytes", log_bytes::run),
     ("log_damage", log_damage::run),
     ("checkpoint_bytes", checkpoint_bytes::run),

@@ -470,9 +470,10 @@ impl<'s, S: SegmentSource> Log<'s, S> {
 
     /// The newest segment that was written to.
     fn newest_written(&mut self) -> Result<Newest, Stop<S::Error>> {
-        // A file may be called anything; numbers are given one behind the other, so none gets there.
-        if let Some(last) = self.files.last().filter(|last| last.sequence > SEQUENCE_MAX) {
-            return Self::corrupt(*last, 0, "no segment of a log has so high a number");
+        // A file may be called anything.
+        let given = Sequence::FIRST..=SEQUENCE_MAX;
+        if let Some(file) = self.files.iter().find(|file| !given.contains(&file.sequence)) {
+            return Self::corrupt(*file, 0, "no segment of a log has this number");
         }
         let mut torn = None;
         for index in (0..self.files.len()).rev() {

@@ -158,10 +158,12 @@ fn row_hole_before_a_segment_with_syncs_is_corruption() {
 }
 
 #[test]
-fn row_file_of_the_highest_number_is_no_segment() {
-    let mut image = image(&session(5));
-    image.files.insert(Sequence(u64::MAX), vec![]);
-    assert_corrupt(&image, u64::MAX, 0);
+fn row_file_of_a_number_that_no_segment_gets() {
+    for number in [0, u64::MAX] {
+        let mut image = image(&session(5));
+        image.files.insert(Sequence(number), vec![]);
+        assert_corrupt(&image, number, 0);
+    }
 }
 
 #[test]

@@ -161,9 +161,7 @@ fn list<'a>(choices: &mut Unstructured<'_>) -> Result<Vec<Acl<'a>>> {
         9 => return Ok(Vec::new()),
         10 => id("digest", "u:p"),
         11 => id("auth", ""),
-        12 => {
-            id(*choices.choose(&["world", "digest", "foo", ""])?, *choices.choose(&["x", "", "a:b:", "::"])?)
-        }
+        12 => id(choices.choose(&["world", "digest", "foo", ""])?, choices.choose(&["x", "", "a:b:", "::"])?),
         13 => Id { scheme: None, id: None },
         _ => everyone,
     };
