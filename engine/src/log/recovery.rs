@@ -11,6 +11,7 @@
 //! | the same in a segment that says that it was written without syncs | `Hole`: cut |
 //! | a segment shorter than it was, or nothing left of it and a later one there | `Corrupt`: refused |
 //! | a segment that the chain names is missing, or numbers are | `Gap`: refused |
+//! | a file of a number that no segment gets | `Corrupt`: refused |
 //! | an undamaged header of another version or database | `UnknownVersion`, `ForeignDatabase`: refused |
 //! | the log begins behind the zxid that the checkpoint reaches | `BeginsLate`: refused |
 //!
