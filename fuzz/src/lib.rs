@@ -9,6 +9,7 @@
 //! | `jute_records` | any bytes, to every record's decoder |
 //! | `transactions` | transactions of any content, to a tree |
 //! | `requests` | requests, to preparation and tree beside a model |
+//! | `zookeeper_bytes`, `zookeeper_damage` | the same for ZooKeeper's own logs and snapshots, to import |
 //! | `client_frames` | a connection's bytes, to the frame parser |
 //! | `config` | any bytes as a zoo.cfg |
 //!
@@ -25,12 +26,14 @@ pub mod log_damage;
 mod log_files;
 pub mod requests;
 pub mod transactions;
+pub mod zookeeper_bytes;
+pub mod zookeeper_damage;
 
 /// A target's name, and what runs one input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("log_bytes", log_bytes::run),
     ("log_damage", log_damage::run),
     ("checkpoint_bytes", checkpoint_bytes::run),
@@ -40,4 +43,6 @@ pub const TARGETS: [Target; 9] = [
     ("requests", requests::run),
     ("client_frames", client_frames::run),
     ("config", config::run),
+    ("zookeeper_bytes", zookeeper_bytes::run),
+    ("zookeeper_damage", zookeeper_damage::run),
 ];

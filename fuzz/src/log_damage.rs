@@ -85,16 +85,25 @@ fn damage_and_recover(choices: &mut Unstructured<'_>) -> Result<()> {
 /// Appends, gathers, marks and truncates, as the input says.
 fn work(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut History) -> Result<()> {
     for _ in 0..choices.int_in_range(1..=STEPS_MAX)? {
-        match choices.int_in_range(0..=9)? {
+        match choices.int_in_range(0..=10)? {
             0..=5 => append(choices, session, history)?,
             6 | 7 => session.settle(),
             8 => {
                 session.writer.mark(0).expect("nothing failed");
                 session.settle();
             }
-            _ => {
+            9 => {
                 session.settle();
                 truncate(choices, session, history)?;
+            }
+            _ => {
+                session.settle();
+                let last = session.writer.last_appended().0;
+                let after = choices.int_in_range(session.after.0..=last)?;
+                let gone = session.retire(Zxid(after));
+                for cut in &mut history.truncations {
+                    cut.writes_kept = cut.writes_kept.saturating_sub(gone);
+                }
             }
         }
     }
@@ -123,12 +132,14 @@ fn append(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut H
 }
 
 fn truncate(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut History) -> Result<()> {
-    if history.known.is_empty() {
+    // What a checkpoint holds is not cut.
+    let first = history.known.partition_point(|(zxid, _)| *zxid <= session.after);
+    if first == history.known.len() {
         return Ok(());
     }
-    let last = choices.choose_index(history.known.len())?;
+    let last = choices.int_in_range(first..=history.known.len() - 1)?;
     let last_kept = history.known[last].0;
-    let Ok(found) = find_cut(&mut session.files, crate::log_files::DATABASE, Zxid::ZERO, last_kept);
+    let Ok(found) = find_cut(&mut session.files, crate::log_files::DATABASE, session.after, last_kept);
     let cut = found.expect("a whole log holds what was appended to it");
     let before = std::mem::take(&mut history.known);
     history.known = before[..=last].to_vec();
@@ -223,12 +234,12 @@ fn damage(
 /// Recovers, and holds the result to the laws.
 fn judge(session: Session, settings: Settings, whole: &Files, histories: [&History; 2]) {
     let [history, other] = histories;
-    let Session { mut files, acknowledged: writes, .. } = session;
+    let Session { mut files, acknowledged: writes, after, .. } = session;
     let at = |files: &Files, write: &Acknowledged| {
         files.segments.get(&write.segment).and_then(|file| file.get(write.place.clone())).map(<[u8]>::to_vec)
     };
     let damaged: Vec<bool> = writes.iter().map(|write| at(&files, write) != at(whole, write)).collect();
-    let (recovery, found) = files.recover(Zxid::ZERO);
+    let (recovery, found) = files.recover(after);
     let verdict = &recovery.verdict;
 
     let undone = |truncation: &&Truncation| damaged[truncation.writes_kept..].iter().all(|damaged| *damaged);
@@ -241,7 +252,7 @@ fn judge(session: Session, settings: Settings, whole: &Files, histories: [&Histo
         possible.extend(other.truncations.iter().map(|truncation| &truncation.before));
     }
     assert!(
-        possible.iter().any(|known| known.starts_with(&found)),
+        possible.iter().any(|known| behind(after, known).starts_with(&found)),
         "what was delivered is no beginning of what was appended; {verdict}"
     );
     let Ok(tail) = recovery.tail() else {
@@ -249,21 +260,27 @@ fn judge(session: Session, settings: Settings, whole: &Files, histories: [&Histo
         assert!(!untouched, "an undamaged log, or one with a torn last write, is refused: {verdict}");
         return;
     };
-    let last = found.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+    let last = found.last().map_or(after, |(zxid, _)| *zxid);
     for (write, damaged) in writes.iter().zip(&damaged).filter(|(write, _)| write.upto > last) {
         assert!(damaged, "{write:?} is lost and was not damaged; {verdict}");
-        if *verdict == Verdict::Clean && history.known.starts_with(&found) {
+        if *verdict == Verdict::Clean && behind(after, &history.known).starts_with(&found) {
             assert!(left_no_trace(&files, write), "{write:?} is lost without a word");
         }
     }
-    goes_on(files, settings, Zxid::ZERO, tail, &found);
+    goes_on(files, settings, after, tail, &found);
+}
+
+/// The transactions that a checkpoint up to `after` does not hold.
+fn behind(after: Zxid, known: &[Transaction]) -> &[Transaction] {
+    &known[known.partition_point(|(zxid, _)| *zxid <= after)..]
 }
 
 /// Whether a write's place shows nothing of it: there is none, it holds zeros, or its file is that of an
-/// earlier segment, as one that was recycled and not yet used.
+/// earlier segment or was one, where a damaged batch looks as what was there before.
 fn left_no_trace(files: &Files, write: &Acknowledged) -> bool {
     let Some(file) = files.segments.get(&write.segment) else { return true };
     let place = file.get(write.place.start..).unwrap_or_default();
-    let earlier = SegmentHeader::decode(file).is_ok_and(|(header, _)| header.sequence < write.segment);
-    earlier || place.iter().take(write.place.len()).all(|byte| *byte == 0)
+    let recycled = |header: SegmentHeader| header.sequence < write.segment || header.recycled;
+    let recycled = SegmentHeader::decode(file).is_ok_and(|(header, _)| recycled(header));
+    recycled || place.iter().take(write.place.len()).all(|byte| *byte == 0)
 }

@@ -1,7 +1,7 @@
 //! A log's files in memory, and a writer that fills them: what the targets of the log share.
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES};
+use ringkeeper_engine::log::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringkeeper_engine::log::recovery::Cut;
 use ringkeeper_engine::log::{
     DatabaseId, LogWrite, LogWriter, Recovery, SegmentFile, SegmentSource, Sequence, Settings, Tail, Upkeep,
@@ -14,6 +14,9 @@ use std::ops::Range;
 /// Whose log it is.
 pub const DATABASE: DatabaseId = DatabaseId(0x0123_4567_89ab_cdef);
 
+/// Time does not pass, and nothing is waited for.
+const NOW_US: u64 = 1 << 40;
+
 /// A transaction as it was appended, or as it was found.
 pub type Transaction = (Zxid, Vec<u8>);
 
@@ -22,6 +25,8 @@ pub type Transaction = (Zxid, Vec<u8>);
 pub struct Files {
     /// Their contents.
     pub segments: BTreeMap<Sequence, Vec<u8>>,
+    /// Old segments that wait to be used again.
+    spares: BTreeMap<Sequence, Vec<u8>>,
 }
 
 impl SegmentSource for Files {
@@ -47,6 +52,11 @@ impl Files {
             Upkeep::Zero { sequence, offset, bytes } => {
                 self.put(sequence, offset as usize, &vec![0; bytes as usize]);
             }
+            Upkeep::Rename { spare, sequence } => {
+                let file = self.spares.remove(&spare).expect("a spare");
+                self.segments.insert(sequence, file);
+            }
+            Upkeep::Remove { spare } => drop(self.spares.remove(&spare).expect("a spare")),
             Upkeep::Sync { .. } | Upkeep::SyncDirectory | Upkeep::Close { .. } => {}
         }
     }
@@ -90,25 +100,28 @@ pub struct Session {
     pub files: Files,
     /// The writer itself.
     pub writer: LogWriter,
-    /// Its writes, oldest first.
+    /// Its writes, oldest first, less those whose segments became spares.
     pub acknowledged: Vec<Acknowledged>,
+    /// A checkpoint holds everything up to here.
+    pub after: Zxid,
 }
 
 impl Session {
     /// Goes on behind `tail`.
     pub fn new(files: Files, settings: Settings, tail: Tail) -> Session {
-        Session { files, writer: LogWriter::new(settings, DATABASE, tail), acknowledged: Vec::new() }
+        let writer = LogWriter::new(settings, DATABASE, tail);
+        Session { files, writer, acknowledged: Vec::new(), after: Zxid::ZERO }
     }
 
     /// The next write, once the files are ready for it.
     pub fn take_write(&mut self) -> Option<LogWrite> {
         loop {
-            if let Some(write) = self.writer.take_write(u64::MAX).expect("nothing failed") {
+            if let Some(write) = self.writer.take_write(NOW_US).expect("nothing failed") {
                 return Some(write);
             }
-            let step = self.writer.take_upkeep(u64::MAX).expect("nothing failed")?;
+            let step = self.writer.take_upkeep(NOW_US).expect("nothing failed")?;
             self.files.upkeep(step);
-            self.writer.on_upkeep(step, Ok(()), u64::MAX).expect("nothing failed");
+            self.writer.on_upkeep(step, Ok(()), NOW_US).expect("nothing failed");
         }
     }
 
@@ -127,6 +140,27 @@ impl Session {
             let durable = self.writer.on_written(write, Ok(())).expect("nothing failed");
             assert_eq!(durable.map(|durable| durable.upto()), Some(header.last_zxid));
         }
+    }
+
+    /// A checkpoint holds everything up to `after`: segments without anything behind that are spares now.
+    /// Returns how many acknowledged writes they held.
+    pub fn retire(&mut self, after: Zxid) -> usize {
+        self.after = after;
+        let writes = self.acknowledged.len();
+        let headers = self.files.segments.values().map(|file| SegmentHeader::decode(file));
+        let headers: Vec<SegmentHeader> = headers.filter_map(|found| Some(found.ok()?.0)).collect();
+        for pair in headers.windows(2) {
+            let (old, next) = (pair[0].sequence, &pair[1]);
+            if next.previous_zxid > after || Some(old) >= self.writer.current_segment() {
+                break;
+            }
+            let file = self.files.segments.remove(&old).expect("its header was read");
+            let spare = SegmentFile { sequence: old, bytes: file.len() as u64 };
+            self.files.spares.insert(old, file);
+            self.writer.add_spare(spare);
+            self.acknowledged.retain(|write| write.segment != old);
+        }
+        writes - self.acknowledged.len()
     }
 
     /// Cuts the log, and makes the cut durable. What was acknowledged behind it counts no more; returns

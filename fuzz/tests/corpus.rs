@@ -4,7 +4,7 @@ use ringkeeper_fuzz::TARGETS;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const MADE_UP_INPUTS: usize = 300;
+const MADE_UP_INPUTS: usize = 100;
 const INPUT_BYTES_MAX: usize = 1200;
 
 fn corpus(target: &str) -> PathBuf {
