@@ -78,7 +78,7 @@ fn damage_and_recover(choices: &mut Unstructured<'_>) -> Result<()> {
             break;
         }
     }
-    judge(session, settings, &whole, [&history, &other_history]);
+    judge(session, settings, [&whole, &other], [&history, &other_history]);
     Ok(())
 }
 
@@ -232,7 +232,8 @@ fn damage(
 }
 
 /// Recovers, and holds the result to the laws.
-fn judge(session: Session, settings: Settings, whole: &Files, histories: [&History; 2]) {
+fn judge(session: Session, settings: Settings, sources: [&Files; 2], histories: [&History; 2]) {
+    let [whole, other_files] = sources;
     let [history, other] = histories;
     let Session { mut files, acknowledged: writes, after, .. } = session;
     let at = |files: &Files, write: &Acknowledged| {
@@ -245,9 +246,11 @@ fn judge(session: Session, settings: Settings, whole: &Files, histories: [&Histo
     let undone = |truncation: &&Truncation| damaged[truncation.writes_kept..].iter().all(|damaged| *damaged);
     let mut possible: Vec<&Vec<Transaction>> = vec![&history.known];
     possible.extend(history.truncations.iter().filter(undone).map(|truncation| &truncation.before));
-    // With nothing left of its own, a log that was replaced as a whole is sound; and what is delivered
-    // before a refusal is thrown away.
-    if !verdict.is_sound() || damaged.iter().all(|damaged| *damaged) {
+    // With nothing left that is its own alone, a log that was replaced as a whole is sound; and what is
+    // delivered before a refusal is thrown away.
+    let own = |write: &Acknowledged| at(other_files, write) != at(whole, write);
+    let replaced = writes.iter().zip(&damaged).all(|(write, damaged)| *damaged || !own(write));
+    if !verdict.is_sound() || replaced {
         possible.push(&other.known);
         possible.extend(other.truncations.iter().map(|truncation| &truncation.before));
     }
