@@ -2,8 +2,10 @@
 //! under right checksums, since no fuzzer guesses a checksum.
 //!
 //! The laws: reading ends without a panic; what can be read is written and read again to the same, and not
-//! with a bit of it flipped; and a database that is made of it can be walked.
+//! with a bit of it flipped; a salvage of it finds no damage, and ends on any other; and a database that is
+//! made of it can be walked.
 
+use crate::salvage::salvage;
 use arbitrary::{Result, Unstructured};
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
@@ -26,6 +28,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn read(file: &[u8]) {
+    let saved = salvage(file);
     let Ok(opened) = Checkpoint::open(file) else { return };
     let mut records = Vec::new();
     let visited = opened.visit(|record| records.push(record));
@@ -40,6 +43,7 @@ fn read(file: &[u8]) {
         assert!(restored.is_err(), "a database is made of all records or of none");
         return;
     }
+    assert!(saved.is_some_and(|saved| saved.whole), "nothing is damaged");
     let mut flipped = file.to_vec();
     let at = crc32c::crc32c(file) as usize % file.len();
     flipped[at] ^= 1 << (file.len() % 8);

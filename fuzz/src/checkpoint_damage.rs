@@ -1,8 +1,10 @@
 //! A checkpoint that our writer wrote, then damaged. The input chooses the records and the damage.
 //!
 //! The laws: undamaged, it gives back what was written. Damaged, it says so: each byte is under a
-//! checksum, so no changed file is read to its end without a fault.
+//! checksum, so no changed file is read to its end without a fault; and what is salvaged of it is what was
+//! written.
 
+use crate::salvage::{line, salvage};
 use arbitrary::{Result, Unstructured};
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::log::DatabaseId;
@@ -25,6 +27,14 @@ pub fn run(input: &[u8]) {
     }
     if damaged != file {
         assert!(read(&damaged).is_err(), "damage that nobody sees");
+        let Some(saved) = salvage(&damaged) else { return };
+        assert!(!saved.whole, "damage that a salvage does not see");
+        for record in &saved.records {
+            assert!(
+                written.iter().any(|line| line.starts_with(record)),
+                "a salvaged record that was never written: {record}"
+            );
+        }
     }
 }
 
@@ -33,8 +43,8 @@ fn read(file: &[u8]) -> std::result::Result<Vec<String>, Fault> {
     let opened = Checkpoint::open(file)?;
     let mut lines = vec![format!("{} {}", opened.first_zxid(), opened.last_zxid())];
     opened.visit(|record| {
-        let acl = if let Record::Node(node) = &record { opened.acl(node.acl) } else { &[] };
-        lines.push(format!("{record:?} {acl:?}"));
+        let list = if let Record::Node(node) = &record { Some(opened.acl(node.acl)) } else { None };
+        lines.push(line(&record, list));
     })?;
     Ok(lines)
 }
@@ -64,7 +74,7 @@ fn fill(
             let session =
                 SessionRecord { id: SessionId(choices.arbitrary()?), timeout_ms: choices.arbitrary()? };
             writer.session(&session);
-            sessions.push(format!("{:?} []", Record::Session(session)));
+            sessions.push(line(&Record::Session(session), None));
             continue;
         }
         let list = [choices.int_in_range(0..=3u8)?];
@@ -91,7 +101,7 @@ fn fill(
             ephemeral_owner: choices.int_in_range(-1..=1)?,
         };
         writer.node(&node);
-        nodes.push(format!("{:?} {list:?}", Record::Node(node)));
+        nodes.push(line(&Record::Node(node), Some(&list)));
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod log_bytes;
 pub mod log_damage;
 mod log_files;
 pub mod requests;
+mod salvage;
 pub mod transactions;
 pub mod zookeeper_bytes;
 pub mod zookeeper_damage;

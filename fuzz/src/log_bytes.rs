@@ -126,6 +126,8 @@ impl Made {
         };
         self.segment = near(choices, self.segment.wrapping_add(1))?;
         self.offset = 0;
+        let capacity = *choices.choose(&[0, 8192, 24576])?;
+        let capacity = near(choices, capacity)?;
         let header = SegmentHeader {
             database: DatabaseId(near(choices, DATABASE.0)?),
             sequence: Sequence(near(choices, self.segment)?),
@@ -134,6 +136,8 @@ impl Made {
             previous: (self.segment > 1 && choices.ratio(7u8, 8)?).then_some(link),
             alignment: *choices.choose(&[Alignment::SECTOR, Alignment::PAGE])?,
             recycled: choices.arbitrary()?,
+            capacity,
+            unsynced: choices.arbitrary()?,
         };
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         self.previous = header.encode(&mut bytes).0;
