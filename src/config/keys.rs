@@ -118,11 +118,15 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     if name.len() > NAME_CHARS_MAX {
         return None;
     }
+    let distance_max = 1 + name.len() / 5;
     let lower = name.to_ascii_lowercase();
-    let names = all().flat_map(|k| k.aliases.iter().copied().chain([k.name]));
+    let length = lower.chars().count();
+    // Names of very different lengths cannot be near, and most are: a distance costs far more than a length.
+    let near = |known: &&'static str| known.len().abs_diff(length) <= distance_max;
+    let names = all().flat_map(|k| k.aliases.iter().copied().chain([k.name])).filter(near);
     let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &lower);
     let (distance, known) = names.map(|known| (distance(known), known)).min()?;
-    (distance <= 1 + name.len() / 5).then_some(known)
+    (distance <= distance_max).then_some(known)
 }
 
 /// A key for people: its name, where it is written, what its value is, what it means here.

@@ -3,7 +3,7 @@
 //! Every message names its place (`zoo.cfg:12`, `JVMFLAGS`, `--client-port`) and its key, so that an operator
 //! can go there without a search.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Where a setting was written.
@@ -25,7 +25,10 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line { file, line } => write!(f, "{file}:{line}"),
+            Self::Line { file, line } => {
+                write_line(f, file)?;
+                write!(f, ":{line}")
+            }
             Self::Environment(variable) => f.write_str(variable),
             Self::CommandLine(option) => f.write_str(option),
         }
@@ -72,7 +75,7 @@ impl fmt::Display for Notice {
         };
         write!(f, "{severity}: ")?;
         write_place(f, self.origin.as_ref(), self.key.as_deref())?;
-        f.write_str(&self.text)
+        write_line(f, &self.text)
     }
 }
 
@@ -91,7 +94,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("error: ")?;
         write_place(f, self.origin.as_ref(), self.key.as_deref())?;
-        f.write_str(&self.text)
+        write_line(f, &self.text)
     }
 }
 
@@ -102,10 +105,16 @@ fn write_place(f: &mut fmt::Formatter<'_>, origin: Option<&Origin>, key: Option<
         write!(f, "{origin}: ")?;
     }
     if let Some(key) = key {
-        // A key may hold anything that an escape can spell, line ends among it.
         write!(f, "{}: ", key.escape_debug())?;
     }
     Ok(())
+}
+
+/// Writes a text as one line: keys, values and the names of files that they give may hold anything that an
+/// escape can spell, line ends among it.
+fn write_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars()
+        .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_debug()) } else { f.write_char(c) })
 }
 
 /// Collects what is found while a configuration is read; reading goes on after an error, so that one run

@@ -317,6 +317,13 @@ fn every_fault_is_named_in_one_run() {
 }
 
 #[test]
+fn a_fault_is_one_line_whatever_the_files_are_called() {
+    let text = "dataDir=/a\\nb\nclientPort=1\n";
+    let errors = Case::file(text).with_file("/a\nb/myid", "none").errors();
+    assert_eq!(errors, ["error: /a\\nb/myid: expected a server's number, found `none`"]);
+}
+
+#[test]
 fn addresses_that_cannot_be_are_refused() {
     let table = [
         ("dataDir=/d", "clientPort is not set"),

@@ -11,6 +11,7 @@
 //! | the same in a segment that says that it was written without syncs | `Hole`: cut |
 //! | a segment shorter than it was, or nothing left of it and a later one there | `Corrupt`: refused |
 //! | a segment that the chain names is missing, or numbers are | `Gap`: refused |
+//! | a file of a number that no segment gets | `Corrupt`: refused |
 //! | an undamaged header of another version or database | `UnknownVersion`, `ForeignDatabase`: refused |
 //! | the log begins behind the zxid that the checkpoint reaches | `BeginsLate`: refused |
 //!
@@ -43,6 +44,9 @@ pub struct SegmentFile {
     /// Its length.
     pub bytes: u64,
 }
+
+/// A log has not so many segments in any lifetime; a higher number would leave none for what follows.
+const SEQUENCE_MAX: Sequence = Sequence(u64::MAX / 2);
 
 /// The files of a log, to be read piece by piece.
 pub trait SegmentSource {
@@ -467,6 +471,11 @@ impl<'s, S: SegmentSource> Log<'s, S> {
 
     /// The newest segment that was written to.
     fn newest_written(&mut self) -> Result<Newest, Stop<S::Error>> {
+        // A file may be called anything.
+        let given = Sequence::FIRST..=SEQUENCE_MAX;
+        if let Some(file) = self.files.iter().find(|file| !given.contains(&file.sequence)) {
+            return Self::corrupt(*file, 0, "no segment of a log has this number");
+        }
         let mut torn = None;
         for index in (0..self.files.len()).rev() {
             let file = self.files[index];

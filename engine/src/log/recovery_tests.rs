@@ -158,6 +158,15 @@ fn row_hole_before_a_segment_with_syncs_is_corruption() {
 }
 
 #[test]
+fn row_file_of_a_number_that_no_segment_gets() {
+    for number in [0, u64::MAX] {
+        let mut image = image(&session(5));
+        image.files.insert(Sequence(number), vec![]);
+        assert_corrupt(&image, number, 0);
+    }
+}
+
+#[test]
 fn row_torn_last_batch_is_cut() {
     let whole = image(&session(40));
     let last = newest(&whole);

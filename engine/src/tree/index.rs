@@ -225,8 +225,9 @@ impl Cell for Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
-/// Loom visits every order of a few steps, and Miri interprets each: there everything is small.
-const SMALL: bool = cfg!(any(loom, miri));
+/// Loom visits every order of a few steps, Miri interprets each, and a fuzzer's trees are small and many:
+/// there everything is small.
+const SMALL: bool = cfg!(any(loom, miri, fuzzing));
 /// Slots of the arena's first segment; each next one is twice as large.
 const FIRST_SEGMENT: usize = if SMALL { 4 } else { 1024 };
 const SEGMENTS: usize = if SMALL { 31 } else { 23 };

@@ -9,12 +9,16 @@ use crate::source::{Repository, words};
 const OWN: &str = "ringkeeper";
 
 /// Each manifest with the crates of the house that it may use.
-const HOUSE: [(&str, &[&str]); 6] = [
+const HOUSE: [(&str, &[&str]); 7] = [
     ("engine/Cargo.toml", &[]),
     ("quorum/Cargo.toml", &["ringkeeper-engine"]),
     ("net/Cargo.toml", &["ringkeeper-engine", "ringkeeper-quorum"]),
     ("Cargo.toml", &["ringkeeper-engine", "ringkeeper-quorum", "ringkeeper-net"]),
     ("bench/Cargo.toml", &["ringkeeper-engine", "ringkeeper-quorum", "ringkeeper-net", "ringkeeper"]),
+    (
+        "fuzz/Cargo.toml",
+        &["ringkeeper-engine", "ringkeeper-quorum", "ringkeeper-net", "ringkeeper", "ringkeeper-tests"],
+    ),
     ("tests/Cargo.toml", &["ringkeeper-engine", "ringkeeper-quorum", "ringkeeper-net", "ringkeeper"]),
 ];
 
