@@ -7,8 +7,8 @@
 //! |---|---|
 //! | `members`, `verifier` | who is in the ensemble; what a quorum is |
 //! | `message` | what servers say to each other, and its bytes |
-//! | `election` | who is to lead
-//! | `history`, `sync` | the end of the log in memory; how a learner's log becomes its leader's
+//! | `election` | who is to lead |
+//! | `history`, `sync` | the end of the log in memory; how a learner's log becomes its leader's |
 //! | `broadcast` | proposals, acks, commits |
 //! | `zab` | one server's part in all of it, as one state machine |
 //! | `step` | inputs and effects of a replica, and the batches that it trades with client cores |
