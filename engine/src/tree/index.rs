@@ -28,7 +28,7 @@ use epoch_model as epoch;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicU64;
 #[cfg(not(all(test, loom)))]
-use std::mem::MaybeUninit;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -133,35 +133,96 @@ impl<T> Drop for Slot<T> {
     }
 }
 
+/// Bytes behind their length, in one allocation that a thin pointer names. (Crossbeam's own slices derive a
+/// mutable borrow from a shared one, which Miri refuses.)
+#[cfg(not(all(test, loom)))]
+#[repr(transparent)]
+pub struct Run([u8]);
+
+#[cfg(not(all(test, loom)))]
+impl Run {
+    const HEAD: Layout = Layout::new::<usize>();
+
+    fn layout(len: usize) -> Layout {
+        let (layout, offset) =
+            Self::HEAD.extend(Layout::array::<u8>(len).expect("fewer bytes than memory")).expect("the same");
+        debug_assert_eq!(offset, Self::HEAD.size());
+        layout.pad_to_align()
+    }
+
+    /// # Safety
+    /// `pointer` came from `init` and was not given to `drop`.
+    unsafe fn whole(pointer: usize) -> *mut [u8] {
+        let head = pointer as *mut usize;
+        // SAFETY: `init` made room for the length, wrote it, and made room for as many bytes behind it.
+        unsafe { std::ptr::slice_from_raw_parts_mut(head.add(1).cast(), head.read()) }
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+impl epoch::Pointable for Run {
+    const ALIGN: usize = Self::HEAD.align();
+    /// How many bytes, all zero at first.
+    type Init = usize;
+
+    unsafe fn init(len: usize) -> usize {
+        let layout = Self::layout(len);
+        // SAFETY: the layout has the length at least; the pointer is aligned for it.
+        unsafe {
+            let head = alloc_zeroed(layout).cast::<usize>();
+            if head.is_null() {
+                handle_alloc_error(layout);
+            }
+            head.write(len);
+            head as usize
+        }
+    }
+
+    unsafe fn deref<'a>(pointer: usize) -> &'a Self {
+        // SAFETY: the caller's law is that of `whole`, and that nobody writes meanwhile. Every byte is
+        // initialised since `init`.
+        unsafe { &*(Self::whole(pointer) as *const Run) }
+    }
+
+    unsafe fn deref_mut<'a>(pointer: usize) -> &'a mut Self {
+        // SAFETY: as in `deref`, and nobody else looks meanwhile.
+        unsafe { &mut *(Self::whole(pointer) as *mut Run) }
+    }
+
+    unsafe fn drop(pointer: usize) {
+        // SAFETY: the caller's law is that of `whole`; the layout is the one of `init`.
+        unsafe { dealloc(pointer as *mut u8, Self::layout((pointer as *const usize).read())) }
+    }
+}
+
 /// A cell of bytes, length and bytes in one allocation. Readers borrow them while the writer puts
 /// others in.
 #[cfg(not(all(test, loom)))]
-pub struct Bytes(Atomic<[MaybeUninit<u8>]>);
+pub struct Bytes(Atomic<Run>);
 
 #[cfg(not(all(test, loom)))]
 impl Bytes {
     /// The current bytes, borrowed as [`Slot::load`] borrows.
     pub fn load<'g>(&'g self, guard: &'g Guard) -> Option<&'g [u8]> {
-        // SAFETY: as in `Slot::load`, with `put` in the place of `replace`. Every byte was written
-        // before `put` published the pointer, and none is written after.
-        unsafe { Some(self.0.load(Ordering::Acquire, &guard.0).as_ref()?.assume_init_ref()) }
+        // SAFETY: as in `Slot::load`, with `put` in the place of `replace`: the bytes are written
+        // before `put` publishes the pointer, and none is after.
+        unsafe { Some(&self.0.load(Ordering::Acquire, &guard.0).as_ref()?.0) }
     }
 
     /// Puts the bytes of `parts`, one after the other, in the place of what is there; readers that
     /// borrowed that keep it until their guards end.
     pub fn put(&self, parts: [&[u8]; 4], guard: &Guard) {
-        let mut new = Owned::<[MaybeUninit<u8>]>::init(parts.iter().map(|part| part.len()).sum());
-        let mut rest = &mut new[..];
+        let mut new = Owned::<Run>::init(parts.iter().map(|part| part.len()).sum());
+        let mut rest = &mut new.0[..];
         for part in parts {
             let (here, behind) = rest.split_at_mut(part.len());
-            here.write_copy_of_slice(part);
+            here.copy_from_slice(part);
             rest = behind;
         }
-        assert!(rest.is_empty(), "every byte is written");
         self.exchange(new.into_shared(&guard.0), guard);
     }
 
-    fn exchange(&self, new: Shared<'_, [MaybeUninit<u8>]>, guard: &Guard) {
+    fn exchange(&self, new: Shared<'_, Run>, guard: &Guard) {
         let old = self.0.swap(new, Ordering::AcqRel, &guard.0);
         if !old.is_null() {
             // SAFETY: as in `Slot::replace`.
