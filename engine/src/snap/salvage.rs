@@ -330,7 +330,9 @@ impl Salvage {
                 continue;
             }
             let known = self.totals.map_or(0, |totals| totals.acls);
-            let lost = (self.acls.len() as u64 + u64::from(place.header.records - read)).min(known);
+            // A list has four bytes at least: a block cannot claim more than fit into it.
+            let left = (place.header.records - read).min(cursor.0.len() as u32 / 4);
+            let lost = (self.acls.len() as u64 + u64::from(left)).min(known);
             self.acls.resize((lost as usize).max(self.acls.len()), None);
             let what = match (fault, numbered) {
                 (Some(what), _) => what,
@@ -539,5 +541,22 @@ mod tests {
             chunk[16..24].copy_from_slice(&at.to_le_bytes());
         }
         assert_eq!(read(file).trusted, [""; 0]);
+    }
+
+    #[test]
+    fn a_small_block_cannot_claim_many_lists() {
+        let (header, seed) = Header { database: DatabaseId(1), first_zxid: Zxid(1) }.encode();
+        let records = u32::MAX;
+        let offset = HEADER_BYTES as u64;
+        let block = BlockHeader { bytes: 8, kind: BlockKind::Acls, records, offset };
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES + 8];
+        let checksum = block.encode(seed, &mut bytes);
+        let mut index = block.encode_index(checksum).to_vec();
+        let (index_at, acls) = (block.end(), records.into());
+        let last_zxid = Zxid(1);
+        let footer = Footer { last_zxid, index_at, blocks: 1, nodes: 0, sessions: 0, acls, data_bytes: 0 };
+        footer.encode(seed, &mut index);
+        let salvage = Salvage::open(&mut Bytes([&header[..], &bytes, &index].concat())).unwrap();
+        assert_eq!((salvage.acls().count(), salvage.damage().len()), (2, 1));
     }
 }
