@@ -1,6 +1,7 @@
 //! Makes seeds: `seed DIRECTORY`, a folder a target. The requests of the differential tests' scripts become
 //! frames, whole connections and records; zoo.cfg files are written with the keys that are known; and the
-//! checkpoints are those of our own writer.
+//! checkpoints are those of our own writer. A real ZooKeeper, where Debian's is installed, plays a script, and
+//! its logs and snapshots become seeds of the import.
 
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Zxid};
@@ -9,13 +10,21 @@ use ringkeeper_engine::jute::records::ConnectRequest;
 use ringkeeper_engine::log::DatabaseId;
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::acl::AclList;
-use ringkeeper_tests::script::{Action, Field, Request, Script};
+use ringkeeper_engine::zookeeper::FileName;
+use ringkeeper_engine::zookeeper::export::write_snapshot;
+use ringkeeper_engine::zookeeper::stream::Compression;
+use ringkeeper_tests::script::{Action, Field, Request, Run, Script};
+use ringkeeper_tests::server::{Kind, Options, Server};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Longer ones cost the fuzzer more than they show it.
 const SEED_BYTES_MAX: usize = 3000;
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/testdata/differential");
+
+/// First bytes of inputs of `zookeeper_bytes`.
+const LOG: u8 = 0;
+const SNAPSHOT: u8 = 1;
 
 struct Seeds {
     directory: PathBuf,
@@ -43,6 +52,7 @@ fn main() -> io::Result<()> {
     }
     checkpoint(&mut seeds)?;
     under_way(&mut seeds)?;
+    zookeeper(&mut seeds)?;
     configurations(&mut seeds)?;
     println!("{} seeds in {}", seeds.count, seeds.directory.display());
     Ok(())
@@ -179,6 +189,48 @@ fn configurations(seeds: &mut Seeds) -> io::Result<()> {
     for (number, line) in ringkeeper::config::describe_keys("").enumerate() {
         let key = line.split_whitespace().next().unwrap_or_default();
         seeds.add("config", &format!("key-{number}"), format!("dataDir=/d\n{key}=1\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Logs and snapshots of a real ZooKeeper that has played the scripts, and snapshots of ours, packed.
+fn zookeeper(seeds: &mut Seeds) -> io::Result<()> {
+    let mut database = Database::new(1);
+    database.sessions.insert(SessionId(7), 5000);
+    for (name, compression) in
+        [("plain", Compression::None), ("gzip", Compression::Gzip), ("snappy", Compression::Snappy)]
+    {
+        let mut file = vec![SNAPSHOT];
+        write_snapshot(&database, compression, |bytes| {
+            file.extend_from_slice(bytes);
+            Ok::<(), io::Error>(())
+        })?;
+        seeds.add("zookeeper_bytes", &format!("snapshot-{name}"), &file)?;
+    }
+    let mut server = match Server::start(Kind::debian(), Options::default()) {
+        Ok(server) => server,
+        Err(error) => {
+            println!("no seeds of a real ZooKeeper: {error}");
+            return Ok(());
+        }
+    };
+    let script = fs::read_to_string(Path::new(SCRIPTS).join("multi.zkt"))?;
+    Run::play(&Script::parse(&script).map_err(io::Error::other)?, &mut server);
+    server.restart()?;
+    server.stop()?;
+    for entry in fs::read_dir(server.data_dir.join("version-2"))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kind = match FileName::parse(&name) {
+            Some(FileName::Log(_)) => LOG,
+            Some(FileName::Snapshot(_)) => SNAPSHOT,
+            None => continue,
+        };
+        let mut file = fs::read(&path)?;
+        // A log is filled with zeros up to its length.
+        let end = file.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        file.truncate(end);
+        seeds.add("zookeeper_bytes", &format!("real-{name}"), &[&[kind][..], &file].concat())?;
     }
     Ok(())
 }
