@@ -6,10 +6,10 @@
 use ringkeeper_engine::jute::records::{
     Acl, AddWatchRequest, AuthPacket, ClientInfo, CloseSessionTxn, ConnectRequest, ConnectResponse,
     Create2Response, CreateContainerTxn, CreateRequest, CreateSessionTxn, CreateTtlRequest, CreateTtlTxn,
-    CreateTxn, ErrorTxn, GetAclResponse, GetDataResponse, GetEphemeralsRequest, Id, MultiHeader, MultiTxn,
-    PathRecord, PathVersion, PathWatchRequest, ReconfigRequest, ReplyHeader, RequestHeader, SaslToken,
-    SetAclRecord, SetDataRequest, SetDataTxn, Stat, StatPersisted, Txn, TxnHeader, WatchTypeRequest,
-    WatcherEvent,
+    CreateTxn, ErrorTxn, FileHeader, GetAclResponse, GetDataResponse, GetEphemeralsRequest, Id, MultiHeader,
+    MultiTxn, PathRecord, PathVersion, PathWatchRequest, ReconfigRequest, ReplyHeader, RequestHeader,
+    SaslToken, SetAclRecord, SetDataRequest, SetDataTxn, Stat, StatPersisted, Txn, TxnDigest, TxnHeader,
+    WatchTypeRequest, WatcherEvent,
 };
 use ringkeeper_engine::jute::{self, Reader, Write};
 use ringkeeper_engine::tree::TreeWriter;
@@ -40,7 +40,7 @@ const RECORDS: &[Check] = checks![
     ReplyHeader PathWatchRequest PathRecord SetDataRequest ReconfigRequest SaslToken CreateRequest
     CreateTtlRequest PathVersion SetAclRecord AddWatchRequest WatcherEvent Create2Response GetDataResponse
     GetAclResponse WatchTypeRequest GetEphemeralsRequest TxnHeader CreateTxn CreateTtlTxn CreateContainerTxn
-    SetDataTxn CreateSessionTxn CloseSessionTxn ErrorTxn Txn MultiTxn
+    SetDataTxn CreateSessionTxn CloseSessionTxn ErrorTxn Txn MultiTxn FileHeader TxnDigest
 ];
 
 /// Runs one input.

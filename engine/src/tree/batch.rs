@@ -106,7 +106,7 @@ impl<'t> Batch<'t> {
     /// # Errors
     /// `NoNode` without the parent, also where a replay over a fuzzy checkpoint meets a younger node
     /// of its path; `NodeExists` with the node, whose parent's counter is raised all the same: the
-    /// replay depends on it.
+    /// replay depends on it; `BadArguments` for what no node's path can be.
     pub fn create(
         &mut self,
         new: &NewNode<'_>,
@@ -114,13 +114,13 @@ impl<'t> Batch<'t> {
         time: i64,
         changes: &mut Changes,
     ) -> Result<Stat, ErrorCode> {
-        let (parent_path, name) = path::split(new.path).ok_or(ErrorCode::BadArguments)?;
+        let (parent_path, name) = path::place(new.path).ok_or(ErrorCode::BadArguments)?;
         let (parent_id, parent) = self.shared.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
         if parent.czxid() > zxid {
             return Err(ErrorCode::NoNode);
         }
         let parent_acl = parent.data().acl;
-        let exists = name.is_empty() || self.shared.get(new.path, &self.guard).is_some();
+        let exists = self.shared.get(new.path, &self.guard).is_some();
         let children = self.touch_children(parent_id, zxid);
         let cversion = match new.parent_cversion {
             -1 => children.cversion.saturating_add(1),
@@ -167,9 +167,10 @@ impl<'t> Batch<'t> {
     /// too. A node that is younger than the transaction is the one that came after it: it stays.
     ///
     /// # Errors
-    /// `NoNode` without the parent or the node.
+    /// `NoNode` without the parent or the node; `BadArguments` for the root and what is no node's path,
+    /// which no request can delete either.
     pub fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Changes) -> Result<(), ErrorCode> {
-        let (parent_path, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+        let (parent_path, _) = path::place(path).ok_or(ErrorCode::BadArguments)?;
         if let Some((id, node)) = self.shared.get(path, &self.guard) {
             if node.czxid() > zxid {
                 return Err(ErrorCode::NoNode);

@@ -66,11 +66,9 @@ impl Fill {
         guard: &Guard,
     ) -> Result<(), String> {
         let (id, wrong) = (NodeId(ordinal.0), |what: &str| Err(format!("{}: {what}", record.path)));
-        let place = match (record.parent, path::split(record.path)) {
-            (None, Some(_)) if id == ROOT && record.path == "/" => None,
-            (Some(parent), Some((above, name))) if parent < ordinal && !name.is_empty() => {
-                Some((parent, above, name))
-            }
+        let place = match (record.parent, path::place(record.path)) {
+            (None, None) if id == ROOT && record.path == "/" => None,
+            (Some(parent), Some((above, name))) if parent < ordinal => Some((parent, above, name)),
             _ => return wrong("its place in the tree is not that of its path"),
         };
         let kind = NodeKind::from_owner(record.ephemeral_owner, self.extended_types);

@@ -198,7 +198,8 @@ impl TreeWriter {
     /// next batch is published.
     ///
     /// # Errors
-    /// [`ErrorCode::NoNode`] when the parent is missing.
+    /// [`ErrorCode::NoNode`] when the parent is missing, [`ErrorCode::BadArguments`] for what no node's
+    /// path can be.
     pub fn restore(
         &mut self,
         path: &str,
@@ -234,11 +235,10 @@ impl TreeWriter {
             self.replace(id, node, DataVersion { children: old.children, kind: old.kind, ..version }, &guard);
             id
         } else {
-            let (parent, name) = match path::split(path) {
-                Some((above, name)) if !name.is_empty() => {
-                    (Some(shared.get(above, &guard).ok_or(ErrorCode::NoNode)?.0), name)
-                }
-                _ => (None, ""),
+            let (parent, name) = match path::place(path) {
+                Some((above, name)) => (Some(shared.get(above, &guard).ok_or(ErrorCode::NoNode)?.0), name),
+                None if path == "/" => (None, ""),
+                None => return Err(ErrorCode::BadArguments),
             };
             self.data_bytes += path.len() as i64 + bytes;
             let (name, ctime) = (name.as_bytes(), stat.ctime);
@@ -456,6 +456,26 @@ mod tests {
         assert_eq!(counts(i32::MAX, [i32::MIN, i32::MIN + 1, i32::MAX]), 0x8000_0001);
         assert_eq!(counts(-3, [-2, -1, -1]), u32::MAX);
         assert_eq!(counts(-1, [-2, -1, i32::MAX]), u32::MAX, "a replay over what is later");
+    }
+
+    #[test]
+    fn no_transaction_deletes_the_root_or_makes_a_node_that_its_path_does_not_lead_to() {
+        let mut tree = TreeWriter::new(1);
+        create(&mut tree, "/a", 1, 1);
+        let before = (tree.node_count(), tree.data_bytes());
+        let mut batch = tree.begin();
+        let deleted = batch.delete("/", Zxid(2), &mut Changes::default());
+        batch.publish();
+        assert_eq!(deleted, Err(ErrorCode::BadArguments));
+        // A parent's and a name, but not that parent's path, a slash and the name.
+        create(&mut tree, "//c", 2, 2);
+        let acl = open(&mut tree);
+        let restored = tree.restore("//c", None, acl, &StatPersisted::default(), false);
+        assert_eq!(restored, Err(ErrorCode::BadArguments));
+        assert_eq!((tree.node_count(), tree.data_bytes()), before);
+        create(&mut tree, "/b", 3, 2);
+        let guard = pin();
+        assert!(["/", "/a", "/b", path::QUOTA].iter().all(|path| tree.get(path, &guard).is_some()));
     }
 
     #[test]

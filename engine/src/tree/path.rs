@@ -19,6 +19,14 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
     Some((if slash == 0 { "/" } else { &path[..slash] }, &path[slash + 1..]))
 }
 
+/// The parent and the name of the node that a path is of, for paths that a node below the root can have:
+/// the parent's path, a slash and a name. A node keeps its name alone, so under the path `//a` it would
+/// be made and under `/a` be there.
+pub fn place(path: &str) -> Option<(&str, &str)> {
+    let above = |parent: &str| if parent == "/" { 0 } else { parent.len() };
+    split(path).filter(|(parent, name)| !name.is_empty() && above(parent) + 1 + name.len() == path.len())
+}
+
 /// The index's name of a path: ZooKeeper's tree knows the root as `""` too.
 pub fn normal(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
@@ -55,6 +63,15 @@ mod tests {
         let bad = ["", "a", "/a/", "//", "/a//b", "/.", "/..", "/a/./b", "/a/..", "/\u{0}", "/\u{1f}"];
         for bad in bad.iter().chain(&["/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{f8ff}", "/\u{ffff}", "/😀"]) {
             assert!(!is_valid(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_parents_path_a_slash_and_a_name() {
+        assert_eq!(place("/a"), Some(("/", "a")));
+        assert_eq!(place("/a/b"), Some(("/a", "b")));
+        for none in ["", "/", "a", "//", "//a", "/a/"] {
+            assert_eq!(place(none), None, "{none:?}");
         }
     }
 
