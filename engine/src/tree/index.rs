@@ -150,8 +150,7 @@ impl Run {
         layout.pad_to_align()
     }
 
-    /// # Safety
-    /// `pointer` came from `init` and was not given to `drop`.
+    // SAFETY: the caller's law is that `pointer` came from `init` and was not given to `drop`.
     unsafe fn whole(pointer: usize) -> *mut [u8] {
         let head = pointer as *mut usize;
         // SAFETY: `init` made room for the length, wrote it, and made room for as many bytes behind it.
@@ -165,6 +164,7 @@ impl epoch::Pointable for Run {
     /// How many bytes, all zero at first.
     type Init = usize;
 
+    // SAFETY: the caller owes nothing; whoever gets the pointer owes it to `drop`.
     unsafe fn init(len: usize) -> usize {
         let layout = Self::layout(len);
         // SAFETY: the layout has the length at least; the pointer is aligned for it.
@@ -178,19 +178,21 @@ impl epoch::Pointable for Run {
         }
     }
 
+    // SAFETY: the caller's law is that of `whole`, and that nobody writes or drops for as long as `'a`.
     unsafe fn deref<'a>(pointer: usize) -> &'a Self {
-        // SAFETY: the caller's law is that of `whole`, and that nobody writes meanwhile. Every byte is
-        // initialised since `init`.
+        // SAFETY: by the caller's law; every byte is initialised since `init`.
         unsafe { &*(Self::whole(pointer) as *const Run) }
     }
 
+    // SAFETY: the caller's law is that of `deref`, and that nobody else looks meanwhile.
     unsafe fn deref_mut<'a>(pointer: usize) -> &'a mut Self {
-        // SAFETY: as in `deref`, and nobody else looks meanwhile.
+        // SAFETY: by the caller's law, as in `deref`.
         unsafe { &mut *(Self::whole(pointer) as *mut Run) }
     }
 
+    // SAFETY: the caller's law is that of `whole`, and that nobody has a reference of `deref` any more.
     unsafe fn drop(pointer: usize) {
-        // SAFETY: the caller's law is that of `whole`; the layout is the one of `init`.
+        // SAFETY: by the caller's law; the layout is the one of `init`.
         unsafe { dealloc(pointer as *mut u8, Self::layout((pointer as *const usize).read())) }
     }
 }
