@@ -87,9 +87,11 @@ fn fill(
         let czxid = Zxid(choices.arbitrary()?);
         let ctime = choices.arbitrary()?;
         let same = choices.arbitrary()?;
+        // The highest number is no node's: a file says with it that there is no parent.
+        let parent = choices.arbitrary::<Option<u32>>()?.filter(|&parent| parent != u32::MAX).map(Ordinal);
         let node = NodeRecord {
             path: &path,
-            parent: choices.arbitrary::<Option<u32>>()?.map(Ordinal),
+            parent,
             data: choices.arbitrary::<bool>()?.then_some(&data),
             acl,
             czxid,
