@@ -84,6 +84,7 @@ fn every_number_has_one_place() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "in steps as small as Miri's, no table shrinks")]
 fn a_table_that_shrank_has_room_until_the_old_one_is_moved() {
     let mut map = Map::new(11);
     let guard = pin();
@@ -91,7 +92,7 @@ fn a_table_that_shrank_has_room_until_the_old_one_is_moved() {
         let name = format!("/{n}");
         (map.insert(&name, &guard), name)
     };
-    let many = if cfg!(miri) { 300 } else { 600_000 };
+    let many = 600_000;
     let ids: Vec<_> = (0..many).map(|n| add(&mut map, n)).collect();
     let large = map.index.current.entries.len();
     for (id, name) in ids {
@@ -107,7 +108,7 @@ fn a_table_that_shrank_has_room_until_the_old_one_is_moved() {
         assert!(map.index.used * 8 < entries * 7, "{} of {entries} entries used", map.index.used);
         n += 1;
     }
-    assert!(map.index.current.entries.len() < large);
+    assert!(map.index.current.entries.len() * 8 <= large);
 }
 
 #[test]
