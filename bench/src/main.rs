@@ -8,6 +8,7 @@
 //! generator shares the machine with the server that it measures, so it must be cheap, and it
 //! measures its own share.
 
+mod checkpoint;
 mod client;
 mod failure;
 mod fill;
@@ -52,6 +53,8 @@ enum Command {
     OneWrite(one_write::Options),
     /// A large tree: how fast it is filled, the memory it takes, how soon a restart answers.
     Tree(tree::Options),
+    /// What writers feel of a checkpoint of a large tree.
+    Checkpoint(checkpoint::Options),
 }
 
 #[derive(Args)]
@@ -157,6 +160,7 @@ fn main() -> ExitCode {
         Command::GroupCommit(options) => group_commit::run(&options),
         Command::OneWrite(options) => one_write::run(&options),
         Command::Tree(options) => tree::run(options),
+        Command::Checkpoint(options) => checkpoint::run(&options),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -210,6 +210,12 @@ impl Server {
         Ok(Resident { anonymous: bytes(status.rssanon), of_files: bytes(status.rssfile) })
     }
 
+    /// Checkpoints that it said it has written; only this project's server says so.
+    pub fn checkpoints(&self) -> usize {
+        let text = fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default();
+        text.lines().filter(|line| line.contains("checkpoint") && line.contains("written in")).count()
+    }
+
     /// The last lines that it printed.
     pub fn output(&self) -> String {
         let text = fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default();

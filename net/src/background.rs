@@ -140,7 +140,7 @@ pub fn write_checkpoint(
     job: &CheckpointJob,
 ) -> Result<Zxid, DiskError> {
     let begun = Instant::now();
-    let mut file = CheckpointFile::create(directory, job.first)?;
+    let mut file = CheckpointFile::create(directory, job.first, !job.at_stop)?;
     let mut writer = CheckpointWriter::new(directory.database(), job.first);
     let mut written = 0;
     let newest = checkpoint::write(&mut writer, job.first, &job.sessions, tree, |writer| {

@@ -2,14 +2,20 @@
 //! renamed, and the directory synced.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault};
 
+use super::aligned::{AlignedBuffer, open_past_cache};
 use super::layout::{DataDirectory, checkpoint_name, names, parse_checkpoint_name, temporary_name};
 use super::map::Map;
 use super::{DiskError, changes, sync_directory};
+
+/// Bytes of one write past the page cache: a write of the log waits for one of these at most. As much as
+/// keeps a disk busy.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// A checkpoint's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,17 +33,37 @@ pub struct CheckpointFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    /// Bytes in the file.
     length: u64,
+    past_cache: Option<PastCache>,
     finished: bool,
 }
 
+/// The way past the page cache, while the log is written.
+#[derive(Debug)]
+struct PastCache {
+    file: File,
+    /// What comes behind the bytes in the file.
+    piece: AlignedBuffer,
+}
+
 impl CheckpointFile {
-    /// Begins the file of a checkpoint whose replay begins behind `first_zxid`.
-    pub fn create(directory: &DataDirectory, first_zxid: Zxid) -> Result<CheckpointFile, DiskError> {
+    /// Begins the file of a checkpoint whose replay begins behind `first_zxid`. If `beside_log`, its bytes
+    /// go to the disk piece by piece; else the page cache has them, for a restart that follows soon.
+    pub fn create(
+        directory: &DataDirectory,
+        first_zxid: Zxid,
+        beside_log: bool,
+    ) -> Result<CheckpointFile, DiskError> {
         let temporary = directory.snap().join(temporary_name(first_zxid));
         let path = directory.snap().join(checkpoint_name(first_zxid));
         let file = changes::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
-        Ok(CheckpointFile { file, temporary, path, length: 0, finished: false })
+        let past_cache = || -> io::Result<PastCache> {
+            Ok(PastCache { file: open_past_cache(&temporary)?, piece: AlignedBuffer::new(PIECE_BYTES) })
+        };
+        let past_cache = beside_log.then(past_cache).transpose();
+        let past_cache = past_cache.map_err(DiskError::io("opening", &temporary))?;
+        Ok(CheckpointFile { file, temporary, path, length: 0, past_cache, finished: false })
     }
 
     /// Appends what the writer has finished, and returns how many bytes that were.
@@ -56,6 +82,10 @@ impl CheckpointFile {
         for bytes in writer.finish(last_zxid) {
             self.append(&bytes)?;
         }
+        if let Some(past_cache) = self.past_cache.take() {
+            // The end of the file fills no piece.
+            self.write(&self.file, past_cache.piece.content())?;
+        }
         changes::sync(&self.file, &self.temporary).map_err(DiskError::io("syncing", &self.temporary))?;
         changes::rename(&self.temporary, &self.path).map_err(DiskError::io("renaming to", &self.path))?;
         self.finished = true;
@@ -64,9 +94,27 @@ impl CheckpointFile {
         Ok(CheckpointName { first_zxid: name.expect("it was made from one"), path: self.path.clone() })
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        let written = changes::write_at(&self.file, &self.temporary, bytes, self.length);
-        self.length += bytes.len() as u64;
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), DiskError> {
+        let Some(mut past_cache) = self.past_cache.take() else {
+            self.write(&self.file, bytes)?;
+            self.length += bytes.len() as u64;
+            return Ok(());
+        };
+        while !bytes.is_empty() {
+            let taken = past_cache.piece.fill(bytes);
+            bytes = &bytes[taken..];
+            if past_cache.piece.is_full() {
+                self.write(&past_cache.file, past_cache.piece.content())?;
+                self.length += PIECE_BYTES as u64;
+                past_cache.piece.clear();
+            }
+        }
+        self.past_cache = Some(past_cache);
+        Ok(())
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> Result<(), DiskError> {
+        let written = changes::write_at(file, &self.temporary, bytes, self.length);
         written.map_err(DiskError::io("writing", &self.temporary))
     }
 }

@@ -352,7 +352,7 @@ impl Exploration {
                 24..30 => match checkpoint.take() {
                     None => {
                         checkpoint = Some((
-                            CheckpointFile::create(&server.directory, Zxid(server.last)).unwrap(),
+                            CheckpointFile::create(&server.directory, Zxid(server.last), true).unwrap(),
                             server.last,
                         ))
                     }

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `layout` | names, the lock, opening and creating the directory |
 //! | `changes` | every call that changes the directory |
+//! | `aligned` | writes past the page cache |
 //! | `twin` | a small record kept twice |
 //! | `records` | the records that are: epochs, and the log's mark |
 //! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::log::IoFailure;
 
+mod aligned;
 mod changes;
 mod checkpoints;
 mod layout;

@@ -13,13 +13,12 @@ use ringkeeper_engine::log::{
     may_become,
 };
 
+use super::aligned::{AlignedZeros, open_past_cache};
 use super::layout::{DataDirectory, names, parse_segment_name, parse_spare_name, segment_name, spare_name};
 use super::{DiskError, changes, is_disk_full, sync_directory};
 
 /// The file that finds out what the file system takes.
 const PROBE: &str = "direct.probe";
-/// Addresses that O_DIRECT takes on any disk that we know.
-const ADDRESS_ALIGNMENT: usize = 4096;
 
 /// The files of one log.
 #[derive(Debug)]
@@ -300,28 +299,4 @@ impl SegmentSource for SegmentReader<'_> {
 
 fn failure(doing: &str, path: &Path, error: &io::Error) -> IoFailure {
     IoFailure { errno: error.raw_os_error(), message: format!("{doing} {}: {error}", path.display()) }
-}
-
-/// Opens a file for zeros past the page cache, which else would hold a whole segment of them and give it
-/// to the disk at once, between the log's writes. A file system that refuses that gets them through it.
-fn open_past_cache(path: &Path) -> io::Result<File> {
-    let open = |flags| File::options().write(true).custom_flags(flags).open(path);
-    open(libc::O_DIRECT).or_else(|_| open(0))
-}
-
-/// Zeros at an address that O_DIRECT takes.
-#[derive(Debug, Default)]
-struct AlignedZeros {
-    bytes: Vec<u8>,
-}
-
-impl AlignedZeros {
-    /// So many of them.
-    fn take(&mut self, bytes: usize) -> &[u8] {
-        if self.bytes.len() < bytes + ADDRESS_ALIGNMENT {
-            self.bytes = vec![0; bytes + ADDRESS_ALIGNMENT];
-        }
-        let begin = self.bytes.as_ptr().align_offset(ADDRESS_ALIGNMENT);
-        &self.bytes[begin..begin + bytes]
-    }
 }

@@ -112,7 +112,7 @@ impl Server {
     }
 
     fn checkpoint(&self, first: u64) -> CheckpointName {
-        self.finish_checkpoint(CheckpointFile::create(&self.directory, Zxid(first)).unwrap(), first)
+        self.finish_checkpoint(CheckpointFile::create(&self.directory, Zxid(first), true).unwrap(), first)
     }
 
     pub fn finish_checkpoint(&self, mut file: CheckpointFile, first: u64) -> CheckpointName {
@@ -317,7 +317,7 @@ fn an_interrupted_checkpoint_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (server, _, _) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
     let mut writer = CheckpointWriter::new(server.directory.database(), Zxid(0));
-    let mut file = CheckpointFile::create(&server.directory, Zxid(0)).unwrap();
+    let mut file = CheckpointFile::create(&server.directory, Zxid(0), true).unwrap();
     assert!(file.drain(&mut writer).unwrap() > 0);
     drop(file);
     assert_eq!(fs::read_dir(server.directory.snap()).unwrap().count(), 0);

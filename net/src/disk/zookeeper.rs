@@ -268,7 +268,7 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
 }
 
 fn write_checkpoint(directory: &DataDirectory, database: &Database) -> Result<(), DiskError> {
-    let mut file = CheckpointFile::create(directory, database.last)?;
+    let mut file = CheckpointFile::create(directory, database.last, false)?;
     let mut writer = CheckpointWriter::new(directory.database(), database.last);
     let sessions: Vec<(SessionId, u32)> = database.sessions.iter().map(|(id, ms)| (*id, *ms)).collect();
     let tree = database.tree.reader();
