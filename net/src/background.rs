@@ -1,7 +1,7 @@
 //! Work that blocks and that no reply waits for, each kind on a thread of its own: the log's
 //! upkeep (the next segment is prepared there), its marks, and checkpoints.
 
-use crate::disk::{CheckpointFile, DataDirectory, DiskError, SegmentFiles};
+use crate::disk::{CheckpointFile, CheckpointName, DataDirectory, DiskError, SegmentFiles};
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
@@ -10,6 +10,7 @@ use ringkeeper_engine::log::{SegmentFile, SyncMode, Upkeep};
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_quorum::step::Input;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -115,11 +116,14 @@ pub fn start_checkpoints(
 ) -> std::io::Result<Sender<CheckpointJob>> {
     let (jobs, work) = channel::<CheckpointJob>();
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
+        let mut verified = BTreeSet::new();
         for job in work {
             let result = write_checkpoint(&directory, &tree, policy, sync, &job);
             let result = result.map_err(|error| error.to_failure());
+            // It may have replaced one of the same name.
+            verified.remove(&job.first);
             if result.is_ok() {
-                let spares = remove_obsolete(&directory, policy);
+                let spares = remove_obsolete(&directory, policy, &mut verified);
                 spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
             }
             results.put(Input::Checkpointed(result));
@@ -140,16 +144,11 @@ pub fn write_checkpoint(
     job: &CheckpointJob,
 ) -> Result<Zxid, DiskError> {
     let begun = Instant::now();
+    let mut pace = Pace::new(if job.at_stop { 0 } else { policy.bytes_per_second_max });
     let mut file = CheckpointFile::create(directory, job.first, !job.at_stop)?;
     let mut writer = CheckpointWriter::new(directory.database(), job.first);
-    let mut written = 0;
     let newest = checkpoint::write(&mut writer, job.first, &job.sessions, tree, |writer| {
-        let now = file.drain(writer)?;
-        if now > 0 && policy.bytes_per_second_max > 0 && !job.at_stop {
-            written += now;
-            let earliest = Duration::from_secs_f64(written as f64 / policy.bytes_per_second_max as f64);
-            thread::sleep(earliest.saturating_sub(begun.elapsed()));
-        }
+        pace.wait(file.drain(writer)?);
         Ok::<(), DiskError>(())
     })?;
     make_durable(directory, sync)?;
@@ -158,13 +157,50 @@ pub fn write_checkpoint(
     Ok(job.first)
 }
 
-/// Returns the files of the segments that recovery does not need, for the log to use again.
-fn remove_obsolete(directory: &DataDirectory, policy: CheckpointPolicy) -> Vec<SegmentFile> {
+/// Keeps work on the disk to so many bytes a second.
+struct Pace {
+    begun: Instant,
+    bytes: u64,
+    /// Zero is no limit.
+    bytes_per_second: u64,
+}
+
+impl Pace {
+    fn new(bytes_per_second: u64) -> Pace {
+        Pace { begun: Instant::now(), bytes: 0, bytes_per_second }
+    }
+
+    /// So many more were written or read.
+    fn wait(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if bytes > 0 && self.bytes_per_second > 0 {
+            let earliest = Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_second as f64);
+            thread::sleep(earliest.saturating_sub(self.begun.elapsed()));
+        }
+    }
+}
+
+/// Returns the files of the segments that recovery does not need, for the log to use again. A checkpoint is
+/// read once to know that it is valid: `verified` are those that were.
+fn remove_obsolete(
+    directory: &DataDirectory,
+    policy: CheckpointPolicy,
+    verified: &mut BTreeSet<Zxid>,
+) -> Vec<SegmentFile> {
     let Some(keep) = policy.keep else { return Vec::new() };
+    let mut pace = Pace::new(policy.bytes_per_second_max);
+    let is_valid = |name: &CheckpointName| {
+        let valid = verified.contains(&name.first_zxid) || name.is_valid(|bytes| pace.wait(bytes));
+        if valid {
+            verified.insert(name.first_zxid);
+        }
+        valid
+    };
     // Only its list and removals are used; no segment is written through it.
     let mut files = SegmentFiles::new(directory, SyncMode::None);
-    match directory.remove_obsolete(&mut files, keep) {
+    match directory.remove_obsolete(&mut files, keep, is_valid) {
         Ok(removed) => {
+            verified.retain(|zxid| !removed.checkpoints.contains(zxid));
             if !removed.checkpoints.is_empty() || !removed.segments.is_empty() {
                 info!(
                     "removed {} checkpoints and {} segments that recovery does not need",

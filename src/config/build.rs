@@ -23,6 +23,7 @@ use super::{Input, java};
 /// ZooKeeper's defaults, and where they would not do, our own.
 mod default {
     pub const SNAPSHOT_LOG_BYTES: u64 = 256 << 20;
+    pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 64 << 20;
     pub const TICK_MS: u32 = 3_000;
     pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
     pub const REQUEST_BYTES_MAX: u32 = 0xf_ffff;
@@ -315,7 +316,9 @@ impl Builder<'_> {
         Checkpoint {
             transactions_max: given.then_some(count).and_then(NonZeroU32::new),
             log_bytes_max: NonZeroU64::new(self.values.u64("snapshot.logBytes", limit)),
-            bytes_per_second_max: NonZeroU64::new(self.values.u64("snapshot.bytesPerSecondMax", 0)),
+            bytes_per_second_max: NonZeroU64::new(
+                self.values.u64("snapshot.bytesPerSecondMax", default::SNAPSHOT_BYTES_PER_SECOND),
+            ),
         }
     }
 

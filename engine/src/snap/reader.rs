@@ -248,6 +248,12 @@ impl<'a> Checkpoint<'a> {
         self.index.len()
     }
 
+    /// Bytes of a block in the file.
+    pub fn block_bytes(&self, number: usize) -> u64 {
+        let block = &self.index[number].0;
+        block.end() - block.offset
+    }
+
     /// By block: how many znodes come before it.
     pub fn nodes_before(&self) -> Vec<u64> {
         let nodes = |block: &BlockHeader| if block.kind == BlockKind::Nodes { block.records } else { 0 };

@@ -17,6 +17,11 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(true).write(true).open(path)
 }
 
+/// Opens a file that is there, to write over what is in it.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
 /// Writes all of `bytes`.
 pub(super) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(test)]
@@ -31,6 +36,14 @@ pub(super) fn empty(file: &File, path: &Path) -> io::Result<()> {
     record(|| Call::Create(path.into()));
     let _ = path;
     file.set_len(0)
+}
+
+/// Cuts a file that was something longer before.
+pub(super) fn cut(file: &File, path: &Path, length: u64) -> io::Result<()> {
+    #[cfg(test)]
+    record(|| Call::Cut(path.into(), length));
+    let _ = path;
+    file.set_len(length)
 }
 
 /// fsync: bytes and length are durable then, the name is the directory's.

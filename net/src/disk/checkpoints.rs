@@ -9,7 +9,9 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault};
 
 use super::aligned::{AlignedBuffer, open_past_cache};
-use super::layout::{DataDirectory, checkpoint_name, names, parse_checkpoint_name, temporary_name};
+use super::layout::{
+    DataDirectory, SPARE_CHECKPOINT, checkpoint_name, names, parse_checkpoint_name, temporary_name,
+};
 use super::map::Map;
 use super::{DiskError, changes, sync_directory};
 
@@ -24,6 +26,19 @@ pub struct CheckpointName {
     pub first_zxid: Zxid,
     /// Where it is.
     pub path: PathBuf,
+}
+
+impl CheckpointName {
+    /// Whether all of it can be read and is whole. `pace` is told the bytes of each block once that is read.
+    pub fn is_valid(&self, mut pace: impl FnMut(u64)) -> bool {
+        let Ok(map) = MappedCheckpoint::open(&self.path) else { return false };
+        let Ok(checkpoint) = map.checkpoint() else { return false };
+        (0..checkpoint.block_count()).all(|number| {
+            let block = checkpoint.block(number);
+            pace(checkpoint.block_bytes(number));
+            block.is_ok()
+        })
+    }
 }
 
 /// A checkpoint that is being written, by a thread that may block. Dropped before it is finished, it
@@ -57,7 +72,12 @@ impl CheckpointFile {
     ) -> Result<CheckpointFile, DiskError> {
         let temporary = directory.snap().join(temporary_name(first_zxid));
         let path = directory.snap().join(checkpoint_name(first_zxid));
-        let file = changes::create(&temporary).map_err(DiskError::io("creating", &temporary))?;
+        let spare = directory.snap().join(SPARE_CHECKPOINT);
+        let file = match spare.is_file() {
+            true => changes::rename(&spare, &temporary).and_then(|()| changes::open(&temporary)),
+            false => changes::create(&temporary),
+        };
+        let file = file.map_err(DiskError::io("creating", &temporary))?;
         let past_cache = || -> io::Result<PastCache> {
             Ok(PastCache { file: open_past_cache(&temporary)?, piece: AlignedBuffer::new(PIECE_BYTES) })
         };
@@ -85,7 +105,10 @@ impl CheckpointFile {
         if let Some(past_cache) = self.past_cache.take() {
             // The end of the file fills no piece.
             self.write(&self.file, past_cache.piece.content())?;
+            self.length += past_cache.piece.content().len() as u64;
         }
+        let cut = changes::cut(&self.file, &self.temporary, self.length);
+        cut.map_err(DiskError::io("cutting", &self.temporary))?;
         changes::sync(&self.file, &self.temporary).map_err(DiskError::io("syncing", &self.temporary))?;
         changes::rename(&self.temporary, &self.path).map_err(DiskError::io("renaming to", &self.path))?;
         self.finished = true;
@@ -144,12 +167,6 @@ impl MappedCheckpoint {
     /// Verifies header, index and access control lists, and gives the records.
     pub fn checkpoint(&self) -> Result<Checkpoint<'_>, Fault> {
         Checkpoint::open(self.map.bytes())
-    }
-
-    /// Verifies all of it.
-    pub fn verify(&self) -> Result<(), Fault> {
-        let checkpoint = self.checkpoint()?;
-        (0..checkpoint.block_count()).try_for_each(|number| checkpoint.block(number).map(drop))
     }
 }
 

@@ -28,6 +28,8 @@ const SPARE_SUFFIX: &str = ".rkspare";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";
 /// Of a checkpoint that is being written.
 const TEMPORARY_SUFFIX: &str = ".tmp";
+/// What was an old checkpoint and is to be the next one; as temporary as one that is being written.
+pub(super) const SPARE_CHECKPOINT: &str = "spare.rksnap.tmp";
 
 /// What `DIR/database` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -18,6 +18,8 @@ pub enum Call {
         /// What.
         bytes: Vec<u8>,
     },
+    /// The file ends here.
+    Cut(PathBuf, u64),
     /// The file is durable, without its name.
     Sync(PathBuf),
     /// From, to.
@@ -37,6 +39,7 @@ impl Call {
         match self {
             Call::Create(path) => Call::Create(relative(path)),
             Call::Write { path, offset, bytes } => Call::Write { path: relative(path), offset, bytes },
+            Call::Cut(path, length) => Call::Cut(relative(path), length),
             Call::Sync(path) => Call::Sync(relative(path)),
             Call::Rename(from, to) => Call::Rename(relative(from), relative(to)),
             Call::Remove(path) => Call::Remove(relative(path)),

@@ -5,8 +5,8 @@ use ringkeeper_engine::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringkeeper_engine::log::retention::{CheckpointFacts, Obsolete, SegmentFacts, obsolete};
 use ringkeeper_engine::log::{SegmentFile, SegmentSource};
 
-use super::checkpoints::{self, MappedCheckpoint};
-use super::layout::DataDirectory;
+use super::checkpoints::{self, CheckpointName};
+use super::layout::{DataDirectory, SPARE_CHECKPOINT};
 use super::segments::SegmentFiles;
 use super::{DiskError, changes, sync_directory};
 
@@ -21,18 +21,25 @@ pub struct Removed {
 
 impl DataDirectory {
     /// Removes what recovery does not need, durably: all but the newest `keep` valid checkpoints (two at
-    /// least) and the log behind the oldest of them. Reads all those checkpoints to know that they are
-    /// valid; may run while the log is written.
-    pub fn remove_obsolete(&self, files: &mut SegmentFiles, keep: usize) -> Result<Removed, DiskError> {
+    /// least) and the log behind the oldest of them. `is_valid` knows which are; may run while the log is
+    /// written.
+    pub fn remove_obsolete(
+        &self,
+        files: &mut SegmentFiles,
+        keep: usize,
+        mut is_valid: impl FnMut(&CheckpointName) -> bool,
+    ) -> Result<Removed, DiskError> {
         let names = checkpoints::list(self)?;
         let mut facts = Vec::with_capacity(names.len());
         for name in &names {
-            let valid = MappedCheckpoint::open(&name.path).is_ok_and(|map| map.verify().is_ok());
-            facts.push(CheckpointFacts { first_zxid: name.first_zxid, valid });
+            facts.push(CheckpointFacts { first_zxid: name.first_zxid, valid: is_valid(name) });
         }
         let Obsolete { checkpoints, segments } = obsolete(&facts, &self.segment_facts(files)?, keep);
         for name in names.iter().filter(|name| checkpoints.contains(&name.first_zxid)) {
-            changes::remove(&name.path).map_err(DiskError::io("removing", &name.path))?;
+            // The next checkpoint is written over it: to free so much space at once stalls the log's writes
+            // on some disks. Of several, one is left in the end.
+            let spare = self.snap().join(SPARE_CHECKPOINT);
+            changes::rename(&name.path, &spare).map_err(DiskError::io("removing", &name.path))?;
         }
         if !checkpoints.is_empty() {
             sync_directory(&self.snap())?;

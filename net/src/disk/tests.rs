@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::Zxid;
@@ -10,6 +11,7 @@ use ringkeeper_engine::log::{
 };
 use ringkeeper_engine::snap::{AclIndex, Block, Checkpoint, CheckpointWriter, NodeRecord};
 
+use super::layout::SPARE_CHECKPOINT;
 use super::*;
 
 /// A state that can be compared: each transaction sets one key.
@@ -297,19 +299,38 @@ fn files_of_another_database_or_release_are_refused() {
 fn retention_leaves_what_two_checkpoints_need_and_recovery_still_serves() {
     let (directory, [older, newer]) = filled();
     let (mut server, _, _) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
-    let removed = server.directory.remove_obsolete(&mut server.files, 2).unwrap();
+    let removed =
+        server.directory.remove_obsolete(&mut server.files, 2, |name| name.is_valid(|_| {})).unwrap();
     assert!(!removed.segments.is_empty() && removed.checkpoints.is_empty(), "{removed:?}");
     server.write(5);
     let newest = server.checkpoint(62);
-    let removed = server.directory.remove_obsolete(&mut server.files, 0).unwrap();
+    let removed =
+        server.directory.remove_obsolete(&mut server.files, 0, |name| name.is_valid(|_| {})).unwrap();
     assert_eq!(removed.checkpoints, [older.first_zxid]);
     assert!(!removed.segments.is_empty());
+    let mut read = 0;
+    assert!(newest.is_valid(|bytes| read += bytes));
+    assert!(read > 0 && read < fs::metadata(&newest.path).unwrap().len(), "{read}");
     server.write(5);
     drop(server);
     flip(&newest.path, 100);
     let (_, state, recovered) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
     assert_eq!(recovered.checkpoint, Some(newer));
     assert_eq!(state, State::up_to(70));
+}
+
+#[test]
+fn a_checkpoint_is_written_over_an_obsolete_one_and_ends_where_it_ends() {
+    let (directory, [older, _]) = filled();
+    let (mut server, _, _) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
+    let spare = server.directory.snap().join(SPARE_CHECKPOINT);
+    let mut file = fs::File::options().append(true).open(&older.path).unwrap();
+    file.write_all(&[0xff; 1 << 20]).unwrap();
+    fs::rename(&older.path, &spare).unwrap();
+    server.write(5);
+    let newest = server.checkpoint(62);
+    assert!(!spare.exists() && newest.is_valid(|_| {}));
+    assert!(fs::metadata(&newest.path).unwrap().len() < 1 << 20);
 }
 
 #[test]

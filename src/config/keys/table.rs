@@ -166,7 +166,7 @@ const OWN: &[Key] = &[
     key("log.groupCommit.maxBatchBytes", Own, int(4_096, 1 << 30), Used("bytes after which a batch is written without more waiting")),
     key("log.segmentBytes", Own, SEGMENT, Used("the size of a log segment, a multiple of 4096")),
     key("snapshot.logBytes", Own, int(0, i64::MAX), Used("bytes of log from one checkpoint to the next; 0 is no limit; 268435456 where nothing is given")),
-    key("snapshot.bytesPerSecondMax", Own, int(0, i64::MAX), Used("the disk share of a checkpoint; 0 is no limit")),
+    key("snapshot.bytesPerSecondMax", Own, int(0, i64::MAX), Used("the disk share of a checkpoint; 0 is no limit; 67108864 where it is not given")),
 ];
 
 #[rustfmt::skip]
