@@ -225,7 +225,8 @@ impl Writer {
         let mut stream = open().map_err(|error| Failure::Connection(error.to_string()))?;
         wire::read_handshake(&mut stream).map_err(|error| Failure::Handshake { why: error.to_string() })?;
         let (path, value) = (NodePath::new("/one-write"), workload::value(options.value_bytes, 1));
-        let mut writer = Writer { stream, template: workload::create(&path, &value), xid: 0 };
+        let mut writer =
+            Writer { stream, template: workload::create(&path, &value, workload::PERSISTENT), xid: 0 };
         writer.write(1)?;
         writer.template = workload::set(&path, &value);
         Ok(writer)
