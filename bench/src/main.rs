@@ -9,16 +9,20 @@
 //! measures its own share.
 
 mod client;
+mod cluster;
+mod curves;
 mod failure;
 mod fill;
 mod generator;
 mod group_commit;
+mod hollow;
 mod load;
 mod local;
 mod measure;
 mod merge;
 mod mix;
 mod one_write;
+mod plot;
 mod progress;
 mod raw;
 mod report;
@@ -26,6 +30,8 @@ mod run;
 mod servers;
 #[cfg(test)]
 mod stub;
+mod subjects;
+mod sweep;
 mod tree;
 mod wire;
 mod workload;
@@ -33,9 +39,9 @@ mod workload;
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
 use mix::Mix;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use subjects::resolve;
 use workload::{Distribution, Settings};
 
 /// Loads a server that speaks ZooKeeper's client protocol, and measures it.
@@ -52,11 +58,23 @@ enum Command {
     Run(RunOptions),
     /// Reports of several runs, or of several generators at once, as one.
     Merge(merge::Options),
+    /// Latency against offered load, open loop, up to saturation and beyond.
+    Latency(curves::LatencyOptions),
+    /// Throughput against concurrency, operation by operation.
+    Throughput(curves::ThroughputOptions),
+    /// Latency against throughput: what concurrency buys and costs.
+    Tradeoff(curves::TradeoffOptions),
+    /// Throughput by share of reads and number of servers.
+    ReadRatio(curves::ReadRatioOptions),
+    /// Latency and throughput by number of servers.
+    Ensemble(curves::EnsembleOptions),
     /// The log's settings against each other: latency and throughput of its own writer on a directory,
     /// beside what the disk takes.
     GroupCommit(group_commit::Options),
     /// One client, one write at a time, beside a durable append and an echo.
     OneWrite(one_write::Options),
+    /// The ceiling: a server on the same ring that answers and writes, and keeps nothing.
+    Hollow(hollow::Options),
     /// A large tree: how fast it is filled, the memory it takes, how soon a restart answers.
     Tree(tree::Options),
 }
@@ -153,13 +171,6 @@ impl RunOptions {
     }
 }
 
-fn resolve(server: &str) -> Result<SocketAddr, Failure> {
-    let mut found = server
-        .to_socket_addrs()
-        .map_err(|error| Failure::Option(format!("--server {server}: expected HOST:PORT ({error})")))?;
-    found.next().ok_or_else(|| Failure::Option(format!("--server {server}: the host has no address")))
-}
-
 fn run(options: &RunOptions) -> Result<(), Failure> {
     let report = run::run(&options.settings()?)?;
     print!("{report}");
@@ -173,8 +184,14 @@ fn main() -> ExitCode {
     let ran = match Cli::parse().command {
         Command::Run(options) => run(&options),
         Command::Merge(options) => merge::run(&options),
+        Command::Latency(options) => curves::latency(&options),
+        Command::Throughput(options) => curves::throughput(&options),
+        Command::Tradeoff(options) => curves::tradeoff(&options),
+        Command::ReadRatio(options) => curves::read_ratio(&options),
+        Command::Ensemble(options) => curves::ensemble(&options),
         Command::GroupCommit(options) => group_commit::run(&options),
         Command::OneWrite(options) => one_write::run(&options),
+        Command::Hollow(options) => hollow::run(&options),
         Command::Tree(options) => tree::run(options),
     };
     match ran {
