@@ -59,23 +59,31 @@ impl Generator {
     /// # Errors
     /// The server cannot be reached or refuses a session.
     pub fn open(servers: &[SocketAddr], count: usize, depth_max: usize) -> Result<Generator, Failure> {
+        let each = servers.iter().cycle().take(count);
+        let mut clients: Vec<Client> =
+            each.map(|&server| Client::connect(server)).collect::<Result<_, _>>()?;
+        clients.iter_mut().try_for_each(Client::open_session)?;
+        Generator::with(clients, depth_max)
+    }
+
+    /// Of sessions that are open.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn with(clients: Vec<Client>, depth_max: usize) -> Result<Generator, Failure> {
         // Sleeping until a request's intended start is otherwise late by the default slack of 50 µs.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
             .map_err(|error| Failure::system("setting the timer slack", error))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Failure::system("opening an epoll", error))?;
-        let each = servers.iter().cycle().take(count);
-        let mut clients: Vec<Client> =
-            each.map(|&server| Client::connect(server)).collect::<Result<_, _>>()?;
-        for (index, client) in clients.iter_mut().enumerate() {
-            client.open_session()?;
-            epoll::add(&epoll, &*client, EventData::new_u64(index as u64), EventFlags::IN)
+        for (index, client) in clients.iter().enumerate() {
+            epoll::add(&epoll, client, EventData::new_u64(index as u64), EventFlags::IN)
                 .map_err(|error| Failure::system("watching a socket", error))?;
         }
         Ok(Generator {
             epoll,
-            blocked: vec![false; count],
-            events: Vec::with_capacity(count),
+            blocked: vec![false; clients.len()],
+            events: Vec::with_capacity(clients.len()),
             clients,
             depth_max,
             base: Instant::now(),

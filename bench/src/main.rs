@@ -10,7 +10,9 @@
 
 mod client;
 mod cluster;
+mod compare;
 mod curves;
+mod failover;
 mod failure;
 mod fill;
 mod generator;
@@ -28,11 +30,13 @@ mod raw;
 mod report;
 mod run;
 mod servers;
+mod sessions;
 #[cfg(test)]
 mod stub;
 mod subjects;
 mod sweep;
 mod tree;
+mod watches;
 mod wire;
 mod workload;
 
@@ -58,6 +62,8 @@ enum Command {
     Run(RunOptions),
     /// Reports of several runs, or of several generators at once, as one.
     Merge(merge::Options),
+    /// This server beside a peer, in alternation, as a table and an HTML report.
+    Compare(compare::Options),
     /// Latency against offered load, open loop, up to saturation and beyond.
     Latency(curves::LatencyOptions),
     /// Throughput against concurrency, operation by operation.
@@ -68,6 +74,12 @@ enum Command {
     ReadRatio(curves::ReadRatioOptions),
     /// Latency and throughput by number of servers.
     Ensemble(curves::EnsembleOptions),
+    /// Many watches, all fired: until the last event has come.
+    Watches(watches::Options),
+    /// Many idle sessions: opening, memory, idle cost, closing.
+    Sessions(sessions::Options),
+    /// The gap in service when the leader of an ensemble dies.
+    Failover(failover::Options),
     /// The log's settings against each other: latency and throughput of its own writer on a directory,
     /// beside what the disk takes.
     GroupCommit(group_commit::Options),
@@ -184,11 +196,15 @@ fn main() -> ExitCode {
     let ran = match Cli::parse().command {
         Command::Run(options) => run(&options),
         Command::Merge(options) => merge::run(&options),
+        Command::Compare(options) => compare::run_it(&options),
         Command::Latency(options) => curves::latency(&options),
         Command::Throughput(options) => curves::throughput(&options),
         Command::Tradeoff(options) => curves::tradeoff(&options),
         Command::ReadRatio(options) => curves::read_ratio(&options),
         Command::Ensemble(options) => curves::ensemble(&options),
+        Command::Watches(options) => watches::run(&options),
+        Command::Sessions(options) => sessions::run(&options),
+        Command::Failover(options) => failover::run(&options),
         Command::GroupCommit(options) => group_commit::run(&options),
         Command::OneWrite(options) => one_write::run(&options),
         Command::Hollow(options) => hollow::run(&options),

@@ -82,7 +82,8 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
     counts.dedup();
     let mut reports: Vec<Vec<Vec<Report>>> = vec![vec![Vec::new(); steps.len()]; subjects.len()];
     println!("{:<12}{:<22}{x:>12}{LATENCY_HEADS}{:>11}{:>9}", "server", "load", "in flight", "CPU µs");
-    for round in 0..options.rounds {
+    let rounds = options.rounds(1);
+    for round in 0..rounds {
         for (subject, reports) in subjects.iter().zip(&mut reports) {
             for &count in &counts {
                 let cluster = subject.start(count, options)?;
@@ -94,7 +95,7 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
                         closed_per_s = Some(report.operations_per_s);
                     }
                     reports.push(report);
-                    if round + 1 == options.rounds {
+                    if round + 1 == rounds {
                         print(&found(subject, step, reports));
                     }
                 }
