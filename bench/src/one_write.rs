@@ -33,12 +33,12 @@ const MODES: [(SyncMode, &str); 3] =
 pub struct Options {
     /// The server's binary; it is started on a directory below `--dir`.
     #[arg(long, value_name = "FILE", default_value = "target/release/ringkeeper")]
-    server: PathBuf,
+    binary: PathBuf,
     /// Settings of the server, as its `--set`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Directory on the file system that is measured.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     dir: PathBuf,
     /// Bytes of a value.
     #[arg(long, value_name = "B", default_value_t = 100)]
@@ -180,7 +180,7 @@ struct Server {
 
 impl Server {
     fn start(options: &Options, data: PathBuf) -> Result<Server, Failure> {
-        let binary = &options.server;
+        let binary = &options.binary;
         let failed = |error| Failure::system(format!("starting {}", binary.display()), error);
         let mut command = Command::new(binary);
         command

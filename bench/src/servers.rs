@@ -57,6 +57,7 @@ impl Kind {
 
 /// The servers that an experiment starts itself.
 #[derive(Args)]
+#[group(id = "started-servers")]
 pub struct Options {
     /// This project's server.
     #[arg(long, value_name = "FILE", default_value = "target/release/ringkeeper")]

@@ -26,6 +26,7 @@ pub enum Which {
 
 /// What every experiment is asked.
 #[derive(Args)]
+#[group(id = "common")]
 pub struct Options {
     /// Measure servers that run already, instead of starting any.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
