@@ -2,6 +2,7 @@
 //! directory on the same disk; the hollow server beside both. What counts is the ratio within a round, for
 //! both servers meet the machine's mood of that moment; its spread over the rounds says how far to trust it.
 
+use crate::etcd;
 use crate::failure::Failure;
 use crate::merge::merge;
 use crate::mix::Mix;
@@ -24,7 +25,7 @@ enum Peer {
     Zookeeper,
     /// Another build of this project's server, by --peer-binary.
     Other,
-    /// etcd.
+    /// etcd, of --etcd.
     Etcd,
 }
 
@@ -36,6 +37,9 @@ pub struct Options {
     /// With whom.
     #[arg(long, value_enum, default_value_t = Peer::Zookeeper)]
     peer: Peer,
+    /// Debian's etcd-server, or another.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/etcd")]
+    etcd: PathBuf,
     /// Only loads whose name has this in it.
     #[arg(long, value_name = "WORD", default_value = "")]
     only: String,
@@ -117,23 +121,26 @@ pub struct Comparison {
 /// # Errors
 /// A server does not start, a run fails, or a file cannot be written.
 pub fn run_it(options: &Options) -> Result<(), Failure> {
-    let peer = match options.peer {
-        Peer::Zookeeper => options.common.start.zookeeper(),
-        Peer::Other => options
-            .common
-            .start
-            .other()
-            .ok_or_else(|| Failure::Option("--peer other: expected --peer-binary with its file".into()))?,
-        Peer::Etcd => {
-            return Err(Failure::Option(
-                "--peer etcd: it speaks gRPC, which this load generator does not; expected zookeeper or other".into(),
-            ));
-        }
-    };
+    let peer =
+        match options.peer {
+            Peer::Zookeeper => options.common.start.zookeeper(),
+            Peer::Other => options.common.start.other().ok_or_else(|| {
+                Failure::Option("--peer other: expected --peer-binary with its file".into())
+            })?,
+            Peer::Etcd if !options.etcd.exists() => {
+                let etcd = options.etcd.display();
+                let wrong =
+                    format!("--peer etcd: {etcd} is not there; install etcd-server, or name it by --etcd");
+                return Err(Failure::Option(wrong));
+            }
+            Peer::Etcd => Kind::Etcd(options.etcd.clone()),
+        };
     options.common.subjects(true)?;
     let own = options.common.start.ringkeeper();
     let subjects = [own, peer, Kind::Hollow].map(Subject::Start);
-    let loads: Vec<Load> = loads().into_iter().filter(|load| load.name.contains(&options.only)).collect();
+    let known = |load: &Load| options.peer != Peer::Etcd || load.mix.operations().all(etcd::knows);
+    let named = |load: &Load| load.name.contains(&options.only);
+    let loads: Vec<Load> = loads().into_iter().filter(|load| known(load) && named(load)).collect();
     if loads.is_empty() {
         let names: Vec<_> = self::loads().iter().map(|load| load.name).collect();
         let wrong = format!("--only {}: no load has that; there are: {}", options.only, names.join("; "));
@@ -161,6 +168,7 @@ pub fn run_it(options: &Options) -> Result<(), Failure> {
 /// One turn of one server: a fresh one, warmed up alike, through all loads.
 fn measure(options: &Options, subject: &Subject, loads: &[Load], column: &mut Column) -> Result<(), Failure> {
     let cluster = subject.start(1, &options.common)?;
+    let run = if matches!(subject, Subject::Start(Kind::Etcd(_))) { etcd::run } else { run };
     for mix in ["get", "set"] {
         let mut settings = options.common.settings(&cluster);
         settings.mix = mix.parse().expect("a mix");

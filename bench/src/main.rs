@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod compare;
 mod curves;
+mod etcd;
 mod failover;
 mod failure;
 mod fill;

@@ -1,6 +1,7 @@
 //! The servers that an experiment starts, one or an ensemble: this project's binary, a Java ZooKeeper, the
 //! hollow server. The first two get the same `zoo.cfg` but for the lines that the experiment is about.
 
+use crate::etcd;
 use crate::failure::Failure;
 use crate::wire;
 use clap::Args;
@@ -41,6 +42,8 @@ pub enum Kind {
     },
     /// The ceiling: this program's own `hollow`.
     Hollow,
+    /// etcd, which `compare` alone has a load for.
+    Etcd(PathBuf),
 }
 
 impl Kind {
@@ -51,6 +54,7 @@ impl Kind {
             Kind::Other(_) => "other build",
             Kind::ZooKeeper { .. } => "ZooKeeper",
             Kind::Hollow => "hollow",
+            Kind::Etcd(_) => "etcd",
         }
     }
 }
@@ -206,6 +210,14 @@ impl Server {
                 command.arg(own.map_err(|error| Failure::system("looking for the own program", error))?);
                 command.args(["hollow", "--port", &self.address.port().to_string()]);
             }
+            Kind::Etcd(binary) => {
+                let clients = format!("http://{}", self.address);
+                let peers = format!("http://127.0.0.1:{}", free_port()?);
+                command.arg(found(binary)?).args(["--name", "one", "--data-dir", "data"]);
+                command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
+                command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
+                command.args(["--initial-cluster", &format!("one={peers}")]);
+            }
         }
         command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log).stderr(errors);
         self.child = Some(command.spawn().map_err(|error| Failure::system("starting a server", error))?);
@@ -219,7 +231,11 @@ impl Server {
     pub fn wait(&mut self, path: &str) -> Result<(), Failure> {
         let begun = Instant::now();
         while begun.elapsed() < READY_MAX {
-            if read_once(self.address, path).is_ok() {
+            let answers = match &self.kind {
+                Kind::Etcd(_) => etcd::is_ready(self.address),
+                _ => read_once(self.address, path).is_ok(),
+            };
+            if answers {
                 return Ok(());
             }
             if self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some())) {

@@ -147,6 +147,10 @@ fn options_that_make_no_sense_are_named() {
         (&["sessions", "--seconds", "60"], "--seconds 60: expected at most 15"),
         (&["failover", "--server", "127.0.0.1:1"], "--server: failover kills servers"),
         (&["failover", "--copies", "1"], "--copies 1: expected 3 or more"),
+        (
+            &["compare", "--peer", "etcd", "--etcd", "/nowhere/etcd"],
+            "--peer etcd: /nowhere/etcd is not there",
+        ),
         (&["compare", "--only", "nothing"], "--only nothing: no load has that"),
         (&["group-commit", "--seconds", "0"], "--seconds 0: expected more than 0"),
         (&["hollow", "--log-mb", "0"], "0 is not in 1..=65536"),
