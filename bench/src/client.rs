@@ -26,6 +26,15 @@ pub struct Pending {
     pub intended_ns: u64,
 }
 
+/// What came from the server.
+#[derive(Clone, Copy, Debug)]
+pub enum Received {
+    /// The answer to a request.
+    Reply(Pending, ReplyHeader),
+    /// A watch fired.
+    Event,
+}
+
 /// A session and its connection.
 pub struct Client {
     stream: TcpStream,
@@ -135,22 +144,21 @@ impl Client {
         }
     }
 
-    /// Finds the replies in received bytes.
+    /// Finds the replies and watch events in received bytes.
     ///
     /// # Errors
     /// Bytes that are no reply, or a reply out of order.
-    pub fn replies(
-        &mut self,
-        bytes: &[u8],
-        mut on_reply: impl FnMut(Pending, ReplyHeader),
-    ) -> Result<(), Failure> {
+    pub fn replies(&mut self, bytes: &[u8], mut on_received: impl FnMut(Received)) -> Result<(), Failure> {
         let (in_flight, mut disorder) = (&mut self.in_flight, None);
         let scanned = self.scanner.feed(bytes, |reply| {
+            if reply.xid == NOTIFICATION_XID {
+                on_received(Received::Event);
+            }
             if matches!(reply.xid, NOTIFICATION_XID | PING_XID) || disorder.is_some() {
                 return;
             }
             match in_flight.pop_front() {
-                Some((xid, pending)) if xid == reply.xid => on_reply(pending, reply),
+                Some((xid, pending)) if xid == reply.xid => on_received(Received::Reply(pending, reply)),
                 expected => {
                     disorder =
                         Some(Failure::Disorder { found: reply.xid, expected: expected.map(|(xid, _)| xid) });

@@ -1,7 +1,7 @@
 //! The event loop: one thread, epoll, every client's requests written and replies read in batches.
 //! What is asked, and what becomes of the answers, is a [`Load`]'s matter.
 
-use crate::client::{Client, Pending};
+use crate::client::{Client, Pending, Received};
 use crate::failure::Failure;
 use ringkeeper_engine::jute::records::ReplyHeader;
 use rustix::buffer::spare_capacity;
@@ -34,6 +34,9 @@ pub trait Load {
     /// A request was answered.
     fn reply(&mut self, pending: Pending, reply: ReplyHeader, now_ns: u64);
 
+    /// A watch of `client` fired.
+    fn event(&mut self, _client: usize, _now_ns: u64) {}
+
     /// Whether nothing more will be asked. The generator then waits for what is in flight.
     fn is_over(&self) -> bool;
 }
@@ -51,27 +54,36 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Opens `count` sessions, each with at most `depth_max` requests in flight.
+    /// Opens `count` sessions, spread over the servers, each with at most `depth_max` requests in flight.
     ///
     /// # Errors
     /// The server cannot be reached or refuses a session.
-    pub fn open(server: SocketAddr, count: usize, depth_max: usize) -> Result<Generator, Failure> {
+    pub fn open(servers: &[SocketAddr], count: usize, depth_max: usize) -> Result<Generator, Failure> {
+        let each = servers.iter().cycle().take(count);
+        let mut clients: Vec<Client> =
+            each.map(|&server| Client::connect(server)).collect::<Result<_, _>>()?;
+        clients.iter_mut().try_for_each(Client::open_session)?;
+        Generator::with(clients, depth_max)
+    }
+
+    /// Of sessions that are open.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn with(clients: Vec<Client>, depth_max: usize) -> Result<Generator, Failure> {
         // Sleeping until a request's intended start is otherwise late by the default slack of 50 µs.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
             .map_err(|error| Failure::system("setting the timer slack", error))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Failure::system("opening an epoll", error))?;
-        let mut clients: Vec<Client> =
-            (0..count).map(|_| Client::connect(server)).collect::<Result<_, _>>()?;
-        for (index, client) in clients.iter_mut().enumerate() {
-            client.open_session()?;
-            epoll::add(&epoll, &*client, EventData::new_u64(index as u64), EventFlags::IN)
+        for (index, client) in clients.iter().enumerate() {
+            epoll::add(&epoll, client, EventData::new_u64(index as u64), EventFlags::IN)
                 .map_err(|error| Failure::system("watching a socket", error))?;
         }
         Ok(Generator {
             epoll,
-            blocked: vec![false; count],
-            events: Vec::with_capacity(count),
+            blocked: vec![false; clients.len()],
+            events: Vec::with_capacity(clients.len()),
             clients,
             depth_max,
             base: Instant::now(),
@@ -150,7 +162,10 @@ impl Generator {
             let client = &mut self.clients[index];
             if let Some(bytes) = client.receive(&mut self.read)? {
                 let now_ns = self.base.elapsed().as_nanos() as u64;
-                client.replies(&self.read[..bytes], |pending, reply| load.reply(pending, reply, now_ns))?;
+                client.replies(&self.read[..bytes], |received| match received {
+                    Received::Reply(pending, reply) => load.reply(pending, reply, now_ns),
+                    Received::Event => load.event(index, now_ns),
+                })?;
             }
             let now_ns = self.now_ns();
             self.refill(load, index, now_ns)?;

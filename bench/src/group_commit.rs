@@ -21,6 +21,9 @@ mod plot;
 /// The most raw appends of one round.
 const RAW_COUNT_MAX: usize = 1_000_000;
 
+/// The longest round.
+const SECONDS_MAX: f64 = 3600.0;
+
 /// How a write is made durable, as `log.sync` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,8 +79,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
     /// Each round of a combination, and of the disk alone next to it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.2)]
-    duration_s: f64,
+    #[arg(long, visible_alias = "duration-s", value_name = "SECONDS", default_value_t = 0.2)]
+    seconds: f64,
     /// Writes all figures as JSON.
     #[arg(long, value_name = "FILE", default_value = "group-commit.json")]
     json: PathBuf,
@@ -124,6 +127,13 @@ struct Point {
 /// # Errors
 /// As the disk and the ring say.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    if !(options.seconds > 0.0 && options.seconds <= SECONDS_MAX) {
+        let wrong = format!("--seconds {}: expected more than 0, at most {SECONDS_MAX}", options.seconds);
+        return Err(Failure::Option(wrong));
+    }
+    if options.writers.contains(&0) {
+        return Err(Failure::Option("--writers 0: expected 1 or more".into()));
+    }
     let mut disk = RawDisk::create(&options.dir)?;
     let mut points = Vec::new();
     let mut spans = Vec::new();
@@ -189,7 +199,7 @@ impl Options {
         let load = Load {
             writers: of.writers,
             transaction_bytes: self.transaction_bytes,
-            duration: Duration::from_secs_f64(self.duration_s),
+            duration: Duration::from_secs_f64(self.seconds),
             traced: self.trace.is_some(),
         };
         let mut sum: Option<Measured> = None;

@@ -4,16 +4,20 @@ use crate::client::{Client, Pending};
 use crate::failure::Failure;
 use crate::generator::Load;
 use crate::measure::Recorder;
+use crate::mix::Chooser;
+use crate::progress::Progress;
 use crate::wire::Template;
-use crate::workload::{self, Operation, Settings, Workload};
+use crate::workload::{self, Operation, Own, OwnTemplates, Settings};
 use ringkeeper_engine::jute::records::ReplyHeader;
 use ringkeeper_engine::op::OpCode;
 use std::collections::VecDeque;
 
-/// Requests made of one template: for the nodes 0, `step`, 2 × `step` and so on, `count` of them.
+/// Requests made of one template: for the nodes `first`, `first` + `step` and so on, `count` of them.
 pub struct Batch {
     /// The request.
     pub template: Template,
+    /// The first node's number.
+    pub first: u64,
     /// How many.
     pub count: u64,
     /// From one node's number to the next.
@@ -61,7 +65,9 @@ impl Load for Sweep {
         while let Some(batch) = self.batches.front() {
             if self.sent < batch.count {
                 let pending = Pending { operation: Operation::Prepare, intended_ns: now_ns };
-                to.push(pending, |xid, out| batch.template.encode(xid, self.sent * batch.step, out));
+                to.push(pending, |xid, out| {
+                    batch.template.encode(xid, batch.first + self.sent * batch.step, out)
+                });
                 self.sent += 1;
                 return true;
             }
@@ -133,28 +139,29 @@ impl Schedule {
 }
 
 /// The load that is measured.
-pub struct Measured<'a> {
-    settings: &'a Settings,
-    rng: fastrand::Rng,
+pub struct Measured {
+    chooser: Chooser,
     set: Template,
     get: Template,
     exists: Template,
     children: Template,
-    /// By client: its own directory's template, and how many nodes it has asked for.
-    create: Vec<(Template, u64)>,
+    multi: Template,
+    /// By client: requests about what it creates itself, and how far it is.
+    own: Vec<(OwnTemplates, Own)>,
     schedule: Option<Schedule>,
     begin_ns: u64,
     end_ns: u64,
     over: bool,
     recorder: Recorder,
+    progress: Progress,
 }
 
-impl<'a> Measured<'a> {
+impl Measured {
     /// Starts at `start_ns` with the warm-up.
-    pub fn new(settings: &'a Settings, sessions: &[i64], start_ns: u64) -> Measured<'a> {
+    pub fn new(settings: &Settings, sessions: &[i64], start_ns: u64) -> Measured {
         let value = workload::value(settings.value_bytes, settings.seed);
         let directory = settings.below_root("").directory();
-        let node = directory.clone().name();
+        let node = directory.clone().name("");
         let begin_ns = start_ns + (settings.warmup_s * 1e9) as u64;
         let end_ns = begin_ns + (settings.duration_s * 1e9) as u64;
         let schedule = settings.rate_per_s.map(|rate_per_s| Schedule {
@@ -164,42 +171,58 @@ impl<'a> Measured<'a> {
             released: 0,
             sent: vec![0; settings.clients],
         });
-        let created = |&session| (workload::create(&settings.session_directory(session).name(), &value), 0);
+        let own = |&session| (OwnTemplates::new(settings, session, &value), Own::default());
+        let what = format!("{} {} × {}", settings.mix, settings.clients, settings.depth);
         Measured {
-            settings,
-            rng: fastrand::Rng::with_seed(settings.seed),
+            chooser: Chooser::new(settings),
             set: workload::set(&node, &value),
-            get: workload::read(OpCode::GetData, &node),
-            exists: workload::read(OpCode::Exists, &node),
-            children: workload::read(OpCode::GetChildren, &directory),
-            create: sessions.iter().map(created).collect(),
+            get: workload::read(OpCode::GetData, &node, false),
+            exists: workload::read(OpCode::Exists, &node, false),
+            children: workload::read(OpCode::GetChildren, &directory, false),
+            multi: Template::multi(&node, settings.multi_operations, settings.keys, &value),
+            own: sessions.iter().map(own).collect(),
             schedule,
             begin_ns,
             end_ns,
             over: false,
-            recorder: Recorder::new(settings.pid),
+            recorder: Recorder::new(&settings.pids),
+            progress: Progress::new(&what, start_ns, end_ns - start_ns),
         }
     }
 
-    /// What was measured, and by client how many nodes it asked to create.
-    pub fn finish(self) -> (Recorder, Vec<u64>) {
-        (self.recorder, self.create.into_iter().map(|(_, count)| count).collect())
+    /// What was measured, and by client what it created.
+    pub fn finish(self) -> (Recorder, Vec<Own>) {
+        (self.recorder, self.own.into_iter().map(|(_, own)| own).collect())
     }
 
-    fn choose(&mut self) -> Operation {
-        match self.settings.workload {
-            Workload::Set => Operation::Set,
-            Workload::Create => Operation::Create,
-            Workload::Get => Operation::Get,
-            Workload::Exists => Operation::Exists,
-            Workload::Children => Operation::Children,
-            Workload::Mix if self.rng.u8(..100) < self.settings.read_percent => Operation::Get,
-            Workload::Mix => Operation::Set,
-        }
+    /// Puts the next request into the client's buffer.
+    fn ask(&mut self, client: usize, intended_ns: u64, to: &mut Client) {
+        let (templates, own) = &mut self.own[client];
+        let operation = match self.chooser.operation() {
+            // Nothing of its own is left, so it makes something to delete.
+            Operation::Delete if own.deleted == own.created => Operation::Create,
+            operation => operation,
+        };
+        let next = |count: &mut u64| {
+            *count += 1;
+            *count - 1
+        };
+        let (template, node) = match operation {
+            Operation::Set => (&self.set, self.chooser.node()),
+            Operation::Exists => (&self.exists, self.chooser.node()),
+            Operation::Children => (&self.children, self.chooser.node()),
+            Operation::Multi => (&self.multi, self.chooser.node()),
+            Operation::Create => (&templates.create, next(&mut own.created)),
+            Operation::Delete => (&templates.delete, next(&mut own.deleted)),
+            Operation::Sequential => (&templates.sequential, next(&mut own.sequential)),
+            Operation::Ephemeral => (&templates.ephemeral, next(&mut own.ephemeral)),
+            Operation::Get | Operation::Prepare | Operation::Close => (&self.get, self.chooser.node()),
+        };
+        to.push(Pending { operation, intended_ns }, |xid, out| template.encode(xid, node, out));
     }
 }
 
-impl Load for Measured<'_> {
+impl Load for Measured {
     fn tick(&mut self, now_ns: u64, due: &mut Vec<usize>) -> Result<Option<u64>, Failure> {
         if now_ns >= self.begin_ns && !self.recorder.is_begun() {
             self.recorder.begin(now_ns)?;
@@ -208,6 +231,8 @@ impl Load for Measured<'_> {
             self.over = true;
             self.recorder.end(now_ns)?;
         }
+        let recorder = &self.recorder;
+        self.progress.show(now_ns, || recorder.count());
         let boundary = [self.begin_ns, self.end_ns].into_iter().find(|&at| at > now_ns);
         let Some(schedule) = &mut self.schedule else { return Ok(boundary) };
         let recorder = &mut self.recorder;
@@ -224,19 +249,7 @@ impl Load for Measured<'_> {
             None if now_ns >= self.end_ns => return false,
             None => now_ns,
         };
-        let operation = self.choose();
-        let node = self.rng.u64(..self.settings.keys);
-        to.push(Pending { operation, intended_ns }, |xid, out| match operation {
-            Operation::Set => self.set.encode(xid, node, out),
-            Operation::Exists => self.exists.encode(xid, node, out),
-            Operation::Children => self.children.encode(xid, node, out),
-            Operation::Create => {
-                let (template, created) = &mut self.create[client];
-                template.encode(xid, *created, out);
-                *created += 1;
-            }
-            Operation::Get | Operation::Prepare | Operation::Close => self.get.encode(xid, node, out),
-        });
+        self.ask(client, intended_ns, to);
         true
     }
 

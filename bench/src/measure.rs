@@ -26,7 +26,7 @@ pub struct Latencies {
     pub histogram: Histogram<u64>,
 }
 
-/// The server's process over the measurement. Times are in seconds.
+/// The servers' processes over the measurement, together. Times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerUse {
     /// CPU time.
@@ -53,7 +53,7 @@ pub struct Recorder {
     latencies: Vec<Latencies>,
     errors: BTreeMap<i32, u64>,
     lateness: Histogram<u64>,
-    probe: Option<Process>,
+    probes: Vec<Process>,
     begun: Option<(u64, Sample)>,
     ended: Option<(u64, Sample)>,
 }
@@ -66,8 +66,8 @@ struct Sample {
 }
 
 impl Recorder {
-    /// Looks at the process `pid` too, if given.
-    pub fn new(pid: Option<i32>) -> Recorder {
+    /// Looks at these processes, too.
+    pub fn new(pids: &[i32]) -> Recorder {
         Recorder {
             latencies: Operation::MEASURED
                 .map(|operation| Latencies { operation, histogram: histogram() })
@@ -75,7 +75,7 @@ impl Recorder {
             errors: BTreeMap::new(),
             lateness: histogram(),
             // A process that is gone shows when it is sampled.
-            probe: pid.and_then(|pid| Process::new(pid).ok()),
+            probes: pids.iter().filter_map(|&pid| Process::new(pid).ok()).collect(),
             begun: None,
             ended: None,
         }
@@ -121,8 +121,8 @@ impl Recorder {
     }
 
     /// Latencies of the operations that were answered.
-    pub fn latencies(&self) -> impl Iterator<Item = &Latencies> {
-        self.latencies.iter().filter(|latencies| !latencies.histogram.is_empty())
+    pub fn into_latencies(self) -> impl Iterator<Item = Latencies> {
+        self.latencies.into_iter().filter(|latencies| !latencies.histogram.is_empty())
     }
 
     /// Requests answered in the measurement.
@@ -168,8 +168,14 @@ impl Recorder {
     }
 
     fn sample(&self) -> Result<Sample, Failure> {
-        let server = self.probe.as_ref().map(sample_server).transpose();
-        let server = server.map_err(|error| Failure::system("looking at the server's process", error))?;
+        let servers = self.probes.iter().map(sample_server).collect::<procfs::ProcResult<Vec<_>>>();
+        let servers = servers.map_err(|error| Failure::system("looking at the server's process", error))?;
+        let server = servers.into_iter().reduce(|a, b| ServerUse {
+            cpu_s: a.cpu_s + b.cpu_s,
+            written_bytes: a.written_bytes + b.written_bytes,
+            waits: a.waits + b.waits,
+            resident_bytes: a.resident_bytes + b.resident_bytes,
+        });
         let own = sample_own().map_err(|error| Failure::system("looking at the own thread", error))?;
         Ok(Sample { server, own })
     }

@@ -33,12 +33,12 @@ const MODES: [(SyncMode, &str); 3] =
 pub struct Options {
     /// The server's binary; it is started on a directory below `--dir`.
     #[arg(long, value_name = "FILE", default_value = "target/release/ringkeeper")]
-    server: PathBuf,
+    binary: PathBuf,
     /// Settings of the server, as its `--set`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Directory on the file system that is measured.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     dir: PathBuf,
     /// Bytes of a value.
     #[arg(long, value_name = "B", default_value_t = 100)]
@@ -180,7 +180,7 @@ struct Server {
 
 impl Server {
     fn start(options: &Options, data: PathBuf) -> Result<Server, Failure> {
-        let binary = &options.server;
+        let binary = &options.binary;
         let failed = |error| Failure::system(format!("starting {}", binary.display()), error);
         let mut command = Command::new(binary);
         command
@@ -225,7 +225,8 @@ impl Writer {
         let mut stream = open().map_err(|error| Failure::Connection(error.to_string()))?;
         wire::read_handshake(&mut stream).map_err(|error| Failure::Handshake { why: error.to_string() })?;
         let (path, value) = (NodePath::new("/one-write"), workload::value(options.value_bytes, 1));
-        let mut writer = Writer { stream, template: workload::create(&path, &value), xid: 0 };
+        let mut writer =
+            Writer { stream, template: workload::create(&path, &value, workload::PERSISTENT), xid: 0 };
         writer.write(1)?;
         writer.template = workload::set(&path, &value);
         Ok(writer)

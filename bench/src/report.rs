@@ -2,11 +2,11 @@
 
 use crate::failure::Failure;
 use crate::measure::{Latencies, Recorder};
-use crate::workload::Settings;
+use crate::workload::{Operation, Settings};
 use base64::Engine;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,66 +14,92 @@ use std::path::{Path, PathBuf};
 /// Share of the time that the generator works or waits for a core, from which on it counts as the
 /// limit of the run.
 const LIMIT_SHARE: f64 = 0.9;
+/// An open loop whose generator looked at one request in a hundred so late measured itself.
+const LATE_US_MAX: f64 = 1000.0;
 /// Lines for each halving of the distance to 100 % in a percentile distribution.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 const NS_PER_US: f64 = 1e3;
 
 /// A finished run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    settings: Settings,
-    seconds: f64,
-    operations_per_s: f64,
-    operations: Vec<OperationReport>,
+    /// What was asked.
+    pub settings: Settings,
+    /// How long was measured.
+    pub seconds: f64,
+    /// All operations together.
+    pub operations_per_s: f64,
+    /// Each by itself.
+    pub operations: Vec<OperationReport>,
     /// Failed requests by the protocol's error code.
-    errors: BTreeMap<i32, u64>,
-    server: Option<ServerReport>,
-    generator: GeneratorReport,
+    pub errors: BTreeMap<i32, u64>,
+    /// The servers' processes, where they could be looked at.
+    pub server: Option<ServerReport>,
+    /// The generator.
+    pub generator: GeneratorReport,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct OperationReport {
-    operation: &'static str,
-    count: u64,
-    per_s: f64,
-    latency_us: Percentiles,
+/// One operation of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OperationReport {
+    /// Which.
+    pub operation: Operation,
+    /// Requests answered.
+    pub count: u64,
+    /// The same, a second.
+    pub per_s: f64,
+    /// From the (intended) start to the answer.
+    pub latency_us: Percentiles,
     /// HdrHistogram V2 compressed, in base64; values in nanoseconds. Such histograms can be added.
-    histogram: String,
+    #[serde(serialize_with = "write_histogram", deserialize_with = "read_histogram")]
+    pub histogram: Histogram<u64>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Percentiles {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    max: f64,
+/// Some of a histogram.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Percentiles {
+    pub mean: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p99_9: f64,
+    pub max: f64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-struct ServerReport {
-    cpu_us_per_operation: f64,
-    cores_busy: f64,
-    resident_mib: f64,
-    written_bytes_per_operation: f64,
-    waits_per_operation: f64,
+/// The servers' processes together.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// CPU time.
+    pub cpu_us_per_operation: f64,
+    /// CPU time a second.
+    pub cores_busy: f64,
+    /// Resident memory at the end.
+    pub resident_mib: f64,
+    /// Bytes sent to the disk.
+    pub written_bytes_per_operation: f64,
+    /// Times that a thread slept of itself.
+    pub waits_per_operation: f64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-struct GeneratorReport {
-    cpu_us_per_operation: f64,
+/// The generator's thread.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct GeneratorReport {
+    /// CPU time.
+    pub cpu_us_per_operation: f64,
     /// Share of the time that it worked.
-    busy_share: f64,
+    pub busy_share: f64,
     /// Share of the time that it was ready to work and had no core.
-    delayed_share: f64,
+    pub delayed_share: f64,
     /// In an open loop: how long after its time the generator looked at a request.
-    lateness_us: Option<Percentiles>,
-    was_the_limit: bool,
+    pub lateness_us: Option<Percentiles>,
+    /// Whether the figures are its own rather than the server's.
+    pub was_the_limit: bool,
 }
 
 impl Percentiles {
-    fn of(histogram: &Histogram<u64>) -> Percentiles {
+    /// Of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Percentiles {
         let us = |quantile| histogram.value_at_quantile(quantile) as f64 / NS_PER_US;
         Percentiles {
             mean: histogram.mean() / NS_PER_US,
@@ -86,27 +112,23 @@ impl Percentiles {
     }
 }
 
+impl OperationReport {
+    /// Of all latencies of `seconds`.
+    pub fn new(operation: Operation, histogram: Histogram<u64>, seconds: f64) -> OperationReport {
+        let (count, latency_us) = (histogram.len(), Percentiles::of(&histogram));
+        OperationReport { operation, count, per_s: count as f64 / seconds, latency_us, histogram }
+    }
+}
+
 impl Report {
     /// Of what a run recorded.
     ///
     /// # Errors
-    /// A histogram cannot be serialised.
-    pub fn new(settings: &Settings, recorder: &Recorder) -> Result<Report, Failure> {
+    /// The run was not brought to its end.
+    pub fn new(settings: &Settings, recorder: Recorder) -> Result<Report, Failure> {
         let seconds = recorder.seconds();
         let count = recorder.count();
         let per_operation = |amount: f64| amount / count.max(1) as f64;
-        let operations = recorder
-            .latencies()
-            .map(|Latencies { operation, histogram }| {
-                Ok(OperationReport {
-                    operation: operation.name(),
-                    count: histogram.len(),
-                    per_s: histogram.len() as f64 / seconds,
-                    latency_us: Percentiles::of(histogram),
-                    histogram: encoded(histogram)?,
-                })
-            })
-            .collect::<Result<_, Failure>>()?;
         let server = recorder.server().map(|server| ServerReport {
             cpu_us_per_operation: per_operation(server.cpu_s * 1e6),
             cores_busy: server.cpu_s / seconds,
@@ -118,22 +140,45 @@ impl Report {
             .own()
             .ok_or_else(|| Failure::system("the measurement", "it was not brought to its end"))?;
         let (busy_share, delayed_share) = (own.cpu_s / seconds, own.delayed_s / seconds);
+        let lateness_us = settings.rate_per_s.map(|_| Percentiles::of(recorder.lateness()));
         let generator = GeneratorReport {
             cpu_us_per_operation: per_operation(own.cpu_s * 1e6),
             busy_share,
             delayed_share,
-            lateness_us: settings.rate_per_s.map(|_| Percentiles::of(recorder.lateness())),
-            was_the_limit: busy_share + delayed_share >= LIMIT_SHARE,
+            lateness_us,
+            was_the_limit: busy_share + delayed_share >= LIMIT_SHARE
+                || lateness_us.is_some_and(|late| late.p99 > LATE_US_MAX),
         };
+        let errors = recorder.errors().clone();
+        let operations = recorder
+            .into_latencies()
+            .map(|Latencies { operation, histogram }| OperationReport::new(operation, histogram, seconds));
         Ok(Report {
             settings: settings.clone(),
             seconds,
             operations_per_s: count as f64 / seconds,
-            operations,
-            errors: recorder.errors().clone(),
+            operations: operations.collect(),
+            errors,
             server,
             generator,
         })
+    }
+
+    /// Requests answered.
+    pub fn count(&self) -> u64 {
+        self.operations.iter().map(|operation| operation.count).sum()
+    }
+
+    /// All operations' latencies in one.
+    pub fn all_latencies(&self) -> Histogram<u64> {
+        let mut all = crate::measure::histogram();
+        for operation in &self.operations {
+            // A histogram that was read from a file may have other bounds; ours takes all.
+            for value in operation.histogram.iter_recorded() {
+                all.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+            }
+        }
+        all
     }
 }
 
@@ -151,9 +196,9 @@ pub fn write_json(report: &impl Serialize, path: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write_hgrm(recorder: &Recorder, path: &Path) -> Result<(), Failure> {
-    let several = recorder.latencies().count() > 1;
-    for Latencies { operation, histogram } in recorder.latencies() {
+pub fn write_hgrm(report: &Report, path: &Path) -> Result<(), Failure> {
+    let several = report.operations.len() > 1;
+    for OperationReport { operation, histogram, .. } in &report.operations {
         let path = if several { with_name(path, operation.name()) } else { path.to_owned() };
         write_file(&path, &distribution(histogram))?;
     }
@@ -175,16 +220,24 @@ fn with_name(path: &Path, name: &str) -> PathBuf {
     path.with_extension(format!("{name}.{extension}"))
 }
 
-fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a text.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::system(format!("writing {}", path.display()), error))
 }
 
-fn encoded(histogram: &Histogram<u64>) -> Result<String, Failure> {
+fn write_histogram<S: serde::Serializer>(histogram: &Histogram<u64>, to: S) -> Result<S::Ok, S::Error> {
     let mut bytes = Vec::new();
-    V2DeflateSerializer::new()
-        .serialize(histogram, &mut bytes)
-        .map_err(|error| Failure::system("serialising a histogram", error))?;
-    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).map_err(serde::ser::Error::custom)?;
+    to.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+fn read_histogram<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Histogram<u64>, D::Error> {
+    let text = String::deserialize(from)?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+    Deserializer::new().deserialize(&mut &bytes[..]).map_err(serde::de::Error::custom)
 }
 
 /// The text that HdrHistogram's plotters read (`outputPercentileDistribution` of its Java library);
@@ -209,29 +262,34 @@ fn distribution(histogram: &Histogram<u64>) -> String {
     text
 }
 
+/// The heads of a table of latencies, after a first column.
+pub const LATENCY_HEADS: &str = "  per second     p50 µs     p90 µs     p99 µs   p99.9 µs      max µs";
+
+impl fmt::Display for OperationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (per_s, l) = (self.per_s, self.latency_us);
+        write!(f, "{per_s:>12.0}{:>11.1}{:>11.1}{:>11.1}", l.p50, l.p90, l.p99)?;
+        write!(f, "{:>11.1}{:>12.1}", l.p99_9, l.max)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { clients, depth, value_bytes, keys, server, .. } = &self.settings;
+        let Settings { clients, depth, value_bytes, keys, servers, .. } = &self.settings;
         let pace = match self.settings.rate_per_s {
             Some(rate) => format!("open loop at {rate}/s"),
             None => "closed loop".to_owned(),
         };
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         writeln!(
             f,
-            "{server}: {clients} clients × {depth} in flight, {pace}, values of {value_bytes} bytes, {keys} keys, {:.1} s",
+            "{}: {clients} clients × {depth} in flight, {pace}, values of {value_bytes} bytes, {keys} keys, {:.1} s",
+            servers.join(", "),
             self.seconds
         )?;
-        writeln!(
-            f,
-            "{:<9}{:>12}{:>11}{:>11}{:>11}{:>11}{:>12}",
-            "", "per second", "p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "max µs"
-        )?;
-        for OperationReport { operation, per_s, latency_us: l, .. } in &self.operations {
-            writeln!(
-                f,
-                "{operation:<9}{per_s:>12.0}{:>11.1}{:>11.1}{:>11.1}{:>11.1}{:>12.1}",
-                l.p50, l.p90, l.p99, l.p99_9, l.max
-            )?;
+        writeln!(f, "{:<11}{LATENCY_HEADS}", "")?;
+        for operation in &self.operations {
+            writeln!(f, "{:<11}{operation}", operation.operation.name())?;
         }
         for (code, count) in &self.errors {
             writeln!(f, "failed: {count} with error {code}")?;
@@ -260,7 +318,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         if g.was_the_limit {
-            writeln!(f, "The generator was the limit, not the server.")?;
+            writeln!(f, "The generator was the limit, not the server: read the figures as its own.")?;
         }
         Ok(())
     }
@@ -270,7 +328,6 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::measure::histogram;
-    use hdrhistogram::serialization::Deserializer;
 
     #[test]
     fn a_distribution_ends_with_the_greatest_value_and_counts_all() {
@@ -295,10 +352,13 @@ mod tests {
     fn a_reports_histogram_can_be_read_back_and_added() {
         let mut values = histogram();
         values.record_n(5_000, 3).unwrap();
-        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded(&values).unwrap()).unwrap();
-        let back: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
-        values.add(&back).unwrap();
-        assert_eq!((values.len(), back.len()), (6, 3));
+        let report = OperationReport::new(Operation::Get, values.clone(), 1.5);
+        let text = serde_json::to_string(&report).unwrap();
+        let back: OperationReport = serde_json::from_str(&text).unwrap();
+        values.add(&back.histogram).unwrap();
+        assert_eq!((values.len(), back.count, back.per_s), (6, 3, 2.0));
+        let damaged = text.replace(r#""histogram":""#, r#""histogram":"x"#);
+        assert!(serde_json::from_str::<OperationReport>(&damaged).is_err());
     }
 
     #[test]

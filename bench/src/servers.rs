@@ -1,6 +1,7 @@
-//! The servers that an experiment starts: this project's binary and, beside it, a Java ZooKeeper. Both
-//! get the same `zoo.cfg` but for the lines that the experiment is about.
+//! The servers that an experiment starts, one or an ensemble: this project's binary, a Java ZooKeeper, the
+//! hollow server. The first two get the same `zoo.cfg` but for the lines that the experiment is about.
 
+use crate::etcd;
 use crate::failure::Failure;
 use crate::wire;
 use clap::Args;
@@ -39,6 +40,10 @@ pub enum Kind {
         /// The most of the heap, in megabytes.
         heap_mb: u32,
     },
+    /// The ceiling: this program's own `hollow`.
+    Hollow,
+    /// etcd, which `compare` alone has a load for.
+    Etcd(PathBuf),
 }
 
 impl Kind {
@@ -48,12 +53,15 @@ impl Kind {
             Kind::Ringkeeper(_) => "Ringkeeper",
             Kind::Other(_) => "other build",
             Kind::ZooKeeper { .. } => "ZooKeeper",
+            Kind::Hollow => "hollow",
+            Kind::Etcd(_) => "etcd",
         }
     }
 }
 
 /// The servers that an experiment starts itself.
 #[derive(Args)]
+#[group(id = "started-servers")]
 pub struct Options {
     /// This project's server.
     #[arg(long, value_name = "FILE", default_value = "target/release/ringkeeper")]
@@ -79,13 +87,26 @@ impl Options {
     /// The servers to take turns, this project's first.
     pub fn kinds(&self) -> Vec<Kind> {
         let peer = match (&self.peer_binary, &self.peer_class_path[..]) {
-            (Some(binary), _) => Some(Kind::Other(binary.clone())),
+            (Some(_), _) => self.other(),
             (None, "") => None,
-            (None, class_path) => {
-                Some(Kind::ZooKeeper { class_path: class_path.to_owned(), heap_mb: self.peer_heap_mb })
-            }
+            (None, _) => Some(self.zookeeper()),
         };
-        std::iter::once(Kind::Ringkeeper(self.binary.clone())).chain(peer).collect()
+        std::iter::once(self.ringkeeper()).chain(peer).collect()
+    }
+
+    /// This project's server.
+    pub fn ringkeeper(&self) -> Kind {
+        Kind::Ringkeeper(self.binary.clone())
+    }
+
+    /// Another build of it, if one is given.
+    pub fn other(&self) -> Option<Kind> {
+        self.peer_binary.clone().map(Kind::Other)
+    }
+
+    /// ZooKeeper.
+    pub fn zookeeper(&self) -> Kind {
+        Kind::ZooKeeper { class_path: self.peer_class_path.clone(), heap_mb: self.peer_heap_mb }
     }
 }
 
@@ -114,12 +135,11 @@ impl Server {
     pub fn prepare(kind: Kind, parent: &Path, config: &[String]) -> Result<Server, Failure> {
         let doing = |error| Failure::system("making a server's directory", error);
         let home = tempfile::Builder::new().prefix("ringkeeper-bench-").tempdir_in(parent).map_err(doing)?;
-        let port = (0..1000)
-            .map(|_| fastrand::u16(PORTS))
-            .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-            .ok_or_else(|| Failure::system("finding a port", "none is free"))?;
+        // The server runs there, so a relative path would name another place.
         let data = home.path().join("data");
         fs::create_dir(&data).map_err(doing)?;
+        let data = data.canonicalize().map_err(doing)?;
+        let port = free_port()?;
         let mut text = format!(
             "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
              admin.enableServer=false\nmaxClientCnxns=0\n",
@@ -130,40 +150,109 @@ impl Server {
         Ok(Server { kind, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), home, child: None })
     }
 
+    /// Makes an ensemble of servers that do not run yet.
+    ///
+    /// # Errors
+    /// A file cannot be written, or no port is free.
+    pub fn join(servers: &mut [Server]) -> Result<(), Failure> {
+        let doing = |error| Failure::system("writing a server's configuration", error);
+        // As zoo_sample.cfg has them.
+        let mut members = "initLimit=10\nsyncLimit=5\n".to_owned();
+        for number in 1..=servers.len() {
+            let (peers, elections) = (free_port()?, free_port()?);
+            members.push_str(&format!("server.{number}=127.0.0.1:{peers}:{elections}\n"));
+        }
+        for (number, server) in (1..).zip(servers) {
+            let path = server.home.path();
+            fs::write(path.join("data/myid"), format!("{number}\n")).map_err(doing)?;
+            let mut file = File::options().append(true).open(path.join("zoo.cfg")).map_err(doing)?;
+            file.write_all(members.as_bytes()).map_err(doing)?;
+        }
+        Ok(())
+    }
+
     /// Starts the process and returns how long it took until it answered a read of `path`.
     ///
     /// # Errors
     /// It cannot be started, ends, or does not answer in time.
     pub fn start(&mut self, path: &str) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        self.spawn()?;
+        self.wait(path)?;
+        Ok(begun.elapsed())
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&mut self) -> Result<(), Failure> {
         let log = File::options().create(true).append(true).open(self.home.path().join("server.log"));
         let log = log.map_err(|error| Failure::system("opening a server's output", error))?;
         let errors = log.try_clone().map_err(|error| Failure::system("opening a server's output", error))?;
         // setpriv has the kernel kill the server when this process dies, then becomes the server.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig=KILL", "--"]);
+        let found = |binary: &Path| {
+            let doing = || format!("looking for {}", binary.display());
+            binary.canonicalize().map_err(|error| Failure::system(doing(), error))
+        };
         match &self.kind {
             Kind::Ringkeeper(binary) | Kind::Other(binary) => {
-                command.arg(binary).arg("serve");
+                command.arg(found(binary)?).args(["serve", "zoo.cfg"]);
             }
             Kind::ZooKeeper { class_path, heap_mb } => {
                 command.arg("java").arg(format!("-Xmx{heap_mb}m")).args(["-cp", class_path]);
-                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+                command.args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
+            }
+            Kind::Hollow => {
+                let own = std::env::current_exe();
+                command.arg(own.map_err(|error| Failure::system("looking for the own program", error))?);
+                command.args(["hollow", "--port", &self.address.port().to_string()]);
+            }
+            Kind::Etcd(binary) => {
+                let clients = format!("http://{}", self.address);
+                let peers = format!("http://127.0.0.1:{}", free_port()?);
+                command.arg(found(binary)?).args(["--name", "one", "--data-dir", "data"]);
+                command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
+                command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
+                command.args(["--initial-cluster", &format!("one={peers}")]);
             }
         }
-        command.arg(self.home.path().join("zoo.cfg")).current_dir(self.home.path());
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let begun = Instant::now();
+        command.current_dir(self.home.path()).stdin(Stdio::null()).stdout(log).stderr(errors);
         self.child = Some(command.spawn().map_err(|error| Failure::system("starting a server", error))?);
+        Ok(())
+    }
+
+    /// Waits until it answers a read of `path`.
+    ///
+    /// # Errors
+    /// It ends, or does not answer in time.
+    pub fn wait(&mut self, path: &str) -> Result<(), Failure> {
+        let begun = Instant::now();
         while begun.elapsed() < READY_MAX {
-            if read_once(self.address, path).is_ok() {
-                return Ok(begun.elapsed());
+            let answers = match &self.kind {
+                Kind::Etcd(_) => etcd::is_ready(self.address),
+                _ => read_once(self.address, path).is_ok(),
+            };
+            if answers {
+                return Ok(());
             }
             if self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some())) {
-                return Err(Failure::system("starting a server", self.output()));
+                return Err(Failure::system(format!("starting {}", self.kind.name()), self.output()));
             }
             std::thread::sleep(PAUSE);
         }
-        Err(Failure::system("waiting for a server", self.output()))
+        Err(Failure::system(format!("waiting for {}", self.kind.name()), self.output()))
+    }
+
+    /// Ends the process at once.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way only its status is left to collect.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// Ends the process in order.
@@ -226,12 +315,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; either way only its status is left to collect.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
+}
+
+/// A port that is free now.
+fn free_port() -> Result<u16, Failure> {
+    (0..1000)
+        .map(|_| fastrand::u16(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| Failure::system("finding a port", "none is free"))
 }
 
 /// Opens a session and reads a node; any answer that the node is there will do.

@@ -1,7 +1,8 @@
 //! A server for tests: it opens sessions, answers each frame with success, and keeps counts.
 
+use crate::mix::Mix;
 use crate::run::run;
-use crate::workload::{Operation, Settings, Workload, tests::settings};
+use crate::workload::{Operation, Settings, tests::settings};
 use ringkeeper_engine::jute::records::{ConnectResponse, ReplyHeader, RequestHeader};
 use ringkeeper_engine::jute::{Write as _, from_bytes};
 use ringkeeper_engine::op::OpCode;
@@ -77,27 +78,31 @@ fn count(counts: &Counts, op: OpCode) -> u64 {
 fn a_closed_loop_asks_what_it_is_told_and_leaves_nothing() {
     let (address, server) = serve(3);
     let settings = settings(address);
-    let recorder = run(&settings).unwrap();
+    let report = run(&settings).unwrap();
     let counts = server.join().unwrap().unwrap();
     // The root, 3 directories, 250 nodes.
     assert_eq!((count(&counts, OpCode::Create), count(&counts, OpCode::Delete)), (254, 254));
     assert_eq!(count(&counts, OpCode::CloseSession), 3);
     assert!(count(&counts, OpCode::GetData) > 0 && count(&counts, OpCode::SetData) > 0);
-    let measured: Vec<_> = recorder.latencies().map(|l| l.operation).collect();
+    let measured: Vec<_> = report.operations.iter().map(|of| of.operation).collect();
     assert_eq!(measured, [Operation::Set, Operation::Get]);
-    assert!(recorder.count() <= count(&counts, OpCode::GetData) + count(&counts, OpCode::SetData));
-    assert!(recorder.errors().is_empty());
+    assert!(report.count() <= count(&counts, OpCode::GetData) + count(&counts, OpCode::SetData));
+    assert!(report.errors.is_empty());
 }
 
 #[test]
 fn an_open_loop_starts_as_many_requests_as_its_rate_says() {
     let (address, server) = serve(3);
-    let settings =
-        Settings { rate_per_s: Some(2000), workload: Workload::Create, warmup_s: 0.01, ..settings(address) };
-    let recorder = run(&settings).unwrap();
+    let settings = Settings {
+        rate_per_s: Some(2000),
+        mix: Mix::one(Operation::Create),
+        warmup_s: 0.01,
+        ..settings(address)
+    };
+    let report = run(&settings).unwrap();
     let counts = server.join().unwrap().unwrap();
     // 10 ms of warm-up and 50 ms of measurement at 2000/s; the root and 3 directories of sessions.
-    assert_eq!((count(&counts, OpCode::Create), recorder.count()), (120 + 4, 100));
+    assert_eq!((count(&counts, OpCode::Create), report.count()), (120 + 4, 100));
     assert_eq!(count(&counts, OpCode::Delete), 120 + 4);
 }
 

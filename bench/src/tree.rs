@@ -146,7 +146,7 @@ fn turn(experiment: &Experiment, kind: &Kind) -> Result<Turn, Failure> {
     server.start("/")?;
     sleep(SETTLE);
     let empty = server.resident()?;
-    let mut generator = Generator::open(server.address(), experiment.clients, experiment.depth)?;
+    let mut generator = Generator::open(&[server.address()], experiment.clients, experiment.depth)?;
     generator.drive(&mut Fill::new(experiment.shape, Step::Directories))?;
     let begun = Instant::now();
     generator.drive(&mut Fill::new(experiment.shape, Step::Nodes))?;
@@ -176,7 +176,7 @@ fn turn(experiment: &Experiment, kind: &Kind) -> Result<Turn, Failure> {
 }
 
 fn delete(experiment: &Experiment, server: &Server) -> Result<Resident, Failure> {
-    let mut generator = Generator::open(server.address(), experiment.clients, experiment.depth)?;
+    let mut generator = Generator::open(&[server.address()], experiment.clients, experiment.depth)?;
     generator.drive(&mut Fill::new(experiment.shape, Step::Delete))?;
     generator.close()?;
     sleep(SETTLE);

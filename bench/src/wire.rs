@@ -2,7 +2,9 @@
 //! scanner that finds the replies in a stream of bytes cut anywhere. Neither allocates for an
 //! operation; a reply's body is counted and skipped, so no length from a server sets memory aside.
 
-use ringkeeper_engine::jute::records::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader};
+use ringkeeper_engine::jute::records::{
+    ConnectRequest, ConnectResponse, MultiHeader, ReplyHeader, RequestHeader, SetDataRequest,
+};
 use ringkeeper_engine::jute::{DecodeError, Write, from_bytes};
 use ringkeeper_engine::op::OpCode;
 use std::fmt;
@@ -25,31 +27,73 @@ const HEAD_BYTES: usize = LENGTH_BYTES + REPLY_HEADER_BYTES;
 /// A handshake's answer is 36 or 37 bytes with ZooKeeper's passwords of 16; room for longer ones.
 const HANDSHAKE_BYTES_MAX: usize = 1024;
 
-/// A frame of one request, complete but for its xid and the numbers in its path.
+/// A frame of one request, complete but for its xid and the numbers in its paths.
 #[derive(Clone, Debug)]
 pub struct Template {
     bytes: Vec<u8>,
-    directory_at: Option<usize>,
-    name_at: Option<usize>,
+    places: Vec<Place>,
+    /// Numbers of nodes are taken modulo this.
+    nodes: u64,
+}
+
+/// Where a number goes in a frame.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: usize,
+    what: Number,
+    /// The number is that of the node so many behind the template's own.
+    ahead: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Directory,
+    Name,
 }
 
 impl Template {
-    /// Of the request `op` with `body`, whose path starts the body. `D` in `path` stands for the
-    /// digits of a directory's number, `N` for those of a node's; `body` is given the path with
-    /// zeros in their places.
+    /// Of the request `op` with `body`, whose path starts the body. `body` is given the path with zeros
+    /// in the places of its numbers.
     pub fn new(op: OpCode, path: &Path, body: impl FnOnce(&str, &mut Vec<u8>)) -> Template {
+        let mut template = Template::begin(op);
+        template.places(path, 0);
+        body(&path.text, &mut template.bytes);
+        template.end();
+        template
+    }
+
+    /// A multi that sets `operations` nodes behind each other, numbered modulo `nodes`.
+    pub fn multi(path: &Path, operations: u64, nodes: u64, value: &[u8]) -> Template {
+        let mut template = Template { nodes, ..Template::begin(OpCode::Multi) };
+        for ahead in 0..operations {
+            MultiHeader { op: OpCode::SetData.code(), done: false, err: -1 }.write(&mut template.bytes);
+            template.places(path, ahead);
+            let path = (&path.text[..]).into();
+            SetDataRequest { path, data: Some(value), version: -1 }.write(&mut template.bytes);
+        }
+        MultiHeader { op: -1, done: true, err: -1 }.write(&mut template.bytes);
+        template.end();
+        template
+    }
+
+    fn begin(op: OpCode) -> Template {
         let mut bytes = vec![0; LENGTH_BYTES];
         RequestHeader { xid: 0, op: op.code() }.write(&mut bytes);
-        // The path's own length comes between the header and its characters.
-        let path_at = bytes.len() + LENGTH_BYTES;
-        body(&path.text, &mut bytes);
-        let length = (bytes.len() - LENGTH_BYTES) as u32;
-        bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-        Template {
-            bytes,
-            directory_at: path.directory_at.map(|at| path_at + at),
-            name_at: path.name_at.map(|at| path_at + at),
-        }
+        Template { bytes, places: Vec::new(), nodes: u64::MAX }
+    }
+
+    /// Notes the numbers of a path that is written next.
+    fn places(&mut self, path: &Path, ahead: u64) {
+        // The path's own length comes before its characters.
+        let path_at = self.bytes.len() + LENGTH_BYTES;
+        let numbers = [(path.directory_at, Number::Directory), (path.name_at, Number::Name)];
+        let places = numbers.into_iter().filter_map(|(at, what)| Some((at?, what)));
+        self.places.extend(places.map(|(at, what)| Place { at: path_at + at, what, ahead }));
+    }
+
+    fn end(&mut self) {
+        let length = (self.bytes.len() - LENGTH_BYTES) as u32;
+        self.bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
     }
 
     /// Appends the frame for the node numbered `node`, below [`NODES_MAX`].
@@ -58,11 +102,14 @@ impl Template {
         out.extend_from_slice(&self.bytes);
         let frame = &mut out[start..];
         frame[XID_AT..XID_AT + 4].copy_from_slice(&xid.to_be_bytes());
-        if let Some(at) = self.directory_at {
-            write_digits(&mut frame[at..at + DIRECTORY_DIGITS], node / DIRECTORY_NODES);
-        }
-        if let Some(at) = self.name_at {
-            write_digits(&mut frame[at..at + NAME_DIGITS], node);
+        for place in &self.places {
+            let node = if place.ahead == 0 { node } else { (node + place.ahead) % self.nodes };
+            match place.what {
+                Number::Directory => {
+                    write_digits(&mut frame[place.at..place.at + DIRECTORY_DIGITS], node / DIRECTORY_NODES);
+                }
+                Number::Name => write_digits(&mut frame[place.at..place.at + NAME_DIGITS], node),
+            }
         }
     }
 }
@@ -89,11 +136,18 @@ impl Path {
         self
     }
 
-    /// Goes on with the node's own name.
-    pub fn name(mut self) -> Path {
+    /// Goes on with the node's own name: `prefix` and its number.
+    pub fn name(mut self, prefix: &str) -> Path {
         self.text.push('/');
+        self.text.push_str(prefix);
         self.name_at = Some(self.text.len());
         self.text.push_str(&"0".repeat(NAME_DIGITS));
+        self
+    }
+
+    /// Goes on with fixed text.
+    pub fn then(mut self, text: &str) -> Path {
+        self.text.push_str(text);
         self
     }
 }
@@ -244,7 +298,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use ringkeeper_engine::jute::Reader;
-    use ringkeeper_engine::jute::records::SetDataRequest;
 
     fn reply(xid: i32, err: i32, body: usize) -> Vec<u8> {
         let mut frame = ((REPLY_HEADER_BYTES + body) as u32).to_be_bytes().to_vec();
@@ -255,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_patched_template_is_the_request_encoded_in_full() {
-        let path = Path::new("/bench").directory().name();
+        let path = Path::new("/bench").directory().name("");
         let template = Template::new(OpCode::SetData, &path, |path, out| {
             SetDataRequest { path: path.into(), data: Some(b"xyz"), version: -1 }.write(out);
         });
@@ -269,6 +322,21 @@ mod tests {
         let request: SetDataRequest<'_> = reader.read().unwrap();
         assert_eq!(request.path, "/bench/001234/000123456");
         assert_eq!((request.data, request.version), (Some(&b"xyz"[..]), -1));
+        assert!(reader.rest().is_empty());
+    }
+
+    #[test]
+    fn a_multi_sets_nodes_behind_each_other_and_begins_again() {
+        let path = Path::new("/bench").directory().name("");
+        let mut out = Vec::new();
+        Template::multi(&path, 3, 250, b"xyz").encode(5, 249, &mut out);
+        let mut reader = Reader::new(&out[LENGTH_BYTES..]);
+        assert_eq!(reader.read::<RequestHeader>().unwrap().op, OpCode::Multi.code());
+        for node in ["/bench/000002/000000249", "/bench/000000/000000000", "/bench/000000/000000001"] {
+            assert_eq!(reader.read::<MultiHeader>().unwrap().op, OpCode::SetData.code());
+            assert_eq!(reader.read::<SetDataRequest<'_>>().unwrap().path, node);
+        }
+        assert!(reader.read::<MultiHeader>().unwrap().done);
         assert!(reader.rest().is_empty());
     }
 

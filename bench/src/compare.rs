@@ -1,0 +1,213 @@
+//! `compare`: this project's server beside a peer, load by load, in alternation, each on a fresh data
+//! directory on the same disk; the hollow server beside both. What counts is the ratio within a round, for
+//! both servers meet the machine's mood of that moment; its spread over the rounds says how far to trust it.
+
+use crate::etcd;
+use crate::failure::Failure;
+use crate::merge::merge;
+use crate::mix::Mix;
+use crate::report::{self, Report};
+use crate::run::run;
+use crate::servers::Kind;
+use crate::subjects::{Options as Common, Subject};
+use clap::{Args, ValueEnum};
+use figures::{Figure, Row, rows};
+use serde::Serialize;
+use std::path::PathBuf;
+
+mod figures;
+mod html;
+
+/// With whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Peer {
+    /// Debian's ZooKeeper, or another by --peer-class-path.
+    Zookeeper,
+    /// Another build of this project's server, by --peer-binary.
+    Other,
+    /// etcd, of --etcd.
+    Etcd,
+}
+
+/// The command line of `compare`.
+#[derive(Args)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// With whom.
+    #[arg(long, value_enum, default_value_t = Peer::Zookeeper)]
+    peer: Peer,
+    /// Debian's etcd-server, or another.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/etcd")]
+    etcd: PathBuf,
+    /// Only loads whose name has this in it.
+    #[arg(long, value_name = "WORD", default_value = "")]
+    only: String,
+    /// The report for a person: one file, no network.
+    #[arg(long, value_name = "FILE", default_value = "compare.html")]
+    html: PathBuf,
+}
+
+/// One load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Load {
+    /// What it is called.
+    pub name: &'static str,
+    /// What is asked.
+    pub mix: Mix,
+    /// Sessions.
+    pub clients: usize,
+    /// Requests in flight per session.
+    pub depth: usize,
+    /// Open loop at so many a second.
+    pub rate_per_s: Option<u64>,
+    /// What is compared.
+    pub figures: &'static [Figure],
+}
+
+/// Reads first and creates last: what a load leaves behind must not slow the next.
+fn loads() -> Vec<Load> {
+    use Figure::{CpuPerOperation, P50, P99, P99_9, PerSecond};
+    const MANY: &[Figure] = &[PerSecond, CpuPerOperation];
+    const ONE: &[Figure] = &[P50, P99];
+    let load = |name, mix: &str, clients, depth, figures| Load {
+        name,
+        mix: mix.parse().expect("a mix"),
+        clients,
+        depth,
+        rate_per_s: None,
+        figures,
+    };
+    vec![
+        load("get, 16 × 64", "get", 16, 64, MANY),
+        load("get, 32 × 1", "get", 32, 1, &[PerSecond, P50, P99]),
+        load("get, 1 × 1", "get", 1, 1, ONE),
+        load("set, 16 × 64", "set", 16, 64, MANY),
+        load("set, 32 × 1", "set", 32, 1, &[PerSecond, P50, P99]),
+        load("set, 1 × 1", "set", 1, 1, ONE),
+        Load {
+            rate_per_s: Some(10_000),
+            ..load("80 % get, 20 % set, open loop at 10,000/s", "get=80,set=20", 16, 64, &[P50, P99, P99_9])
+        },
+        load("multi of 3 sets, 16 × 64", "multi", 16, 64, MANY),
+        load("create, 16 × 64", "create", 16, 64, MANY),
+    ]
+}
+
+/// All rounds of one server, load by load.
+#[derive(Debug, Serialize)]
+pub struct Column {
+    /// The server.
+    pub name: String,
+    /// By load, then by round.
+    pub reports: Vec<Vec<Report>>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// The machine.
+    pub machine: String,
+    /// The loads.
+    pub loads: Vec<Load>,
+    /// This project's server, the peer, the ceiling.
+    pub columns: Vec<Column>,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A server does not start, a run fails, or a file cannot be written.
+pub fn run_it(options: &Options) -> Result<(), Failure> {
+    let peer =
+        match options.peer {
+            Peer::Zookeeper => options.common.start.zookeeper(),
+            Peer::Other => options.common.start.other().ok_or_else(|| {
+                Failure::Option("--peer other: expected --peer-binary with its file".into())
+            })?,
+            Peer::Etcd if !options.etcd.exists() => {
+                let etcd = options.etcd.display();
+                let wrong =
+                    format!("--peer etcd: {etcd} is not there; install etcd-server, or name it by --etcd");
+                return Err(Failure::Option(wrong));
+            }
+            Peer::Etcd => Kind::Etcd(options.etcd.clone()),
+        };
+    options.common.subjects(true)?;
+    let own = options.common.start.ringkeeper();
+    let subjects = [own, peer, Kind::Hollow].map(Subject::Start);
+    let known = |load: &Load| options.peer != Peer::Etcd || load.mix.operations().all(etcd::knows);
+    let named = |load: &Load| load.name.contains(&options.only);
+    let loads: Vec<Load> = loads().into_iter().filter(|load| known(load) && named(load)).collect();
+    if loads.is_empty() {
+        let names: Vec<_> = self::loads().iter().map(|load| load.name).collect();
+        let wrong = format!("--only {}: no load has that; there are: {}", options.only, names.join("; "));
+        return Err(Failure::Option(wrong));
+    }
+    let mut columns: Vec<Column> = subjects
+        .iter()
+        .map(|subject| Column { name: subject.name(), reports: vec![Vec::new(); loads.len()] })
+        .collect();
+    let rounds = options.common.rounds(5);
+    for round in 1..=rounds {
+        for (subject, column) in subjects.iter().zip(&mut columns) {
+            measure(options, subject, &loads, column)?;
+            println!("round {round} of {rounds}: {}", column.name);
+        }
+    }
+    let rows = rows(&loads, &columns);
+    let comparison = Comparison { machine: machine(), loads, columns, rows };
+    figures::print(&comparison);
+    report::write_file(&options.html, &html::page(&comparison, options.common.seconds)?)?;
+    println!("report in {}", options.html.display());
+    options.common.json.as_ref().map_or(Ok(()), |path| report::write_json(&comparison, path))
+}
+
+/// One turn of one server: a fresh one, warmed up alike, through all loads.
+fn measure(options: &Options, subject: &Subject, loads: &[Load], column: &mut Column) -> Result<(), Failure> {
+    let cluster = subject.start(1, &options.common)?;
+    let run = if matches!(subject, Subject::Start(Kind::Etcd(_))) { etcd::run } else { run };
+    for mix in ["get", "set"] {
+        let mut settings = options.common.settings(&cluster);
+        settings.mix = mix.parse().expect("a mix");
+        run(&settings)?;
+    }
+    for (load, reports) in loads.iter().zip(&mut column.reports) {
+        let mut settings = options.common.settings(&cluster);
+        settings.mix = load.mix.clone();
+        (settings.clients, settings.depth) = (load.clients, load.depth);
+        settings.rate_per_s = load.rate_per_s;
+        // Deleting what a load of creates made takes as long as the load.
+        settings.keep = true;
+        reports.push(run(&settings)?);
+    }
+    Ok(())
+}
+
+/// All rounds of a load as one.
+fn whole(reports: &[Report]) -> Option<Report> {
+    merge(reports, true)
+}
+
+/// What it ran on, as far as the kernel says.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let models = || cpus.lines().filter_map(|line| line.strip_prefix("model name"));
+    let model = models().next().map_or("unknown processor", |line| line.trim_start_matches([' ', '\t', ':']));
+    let memory = read("/proc/meminfo");
+    let kib = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().split(' ').next()?.parse().ok());
+    let gib = kib.map_or(0.0, |kib: f64| kib / f64::from(1 << 20));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    format!(
+        "{model}, {} logical processors, {gib:.0} GiB of memory, Linux {}, load average {} at the end",
+        models().count(),
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown")
+    )
+}
