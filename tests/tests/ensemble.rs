@@ -183,11 +183,12 @@ fn an_observer_serves_and_does_not_vote(line_up: &str) {
     load.await_more(200);
     check(&mut ensemble, load, Instant::now());
     // It serves on over a change of leader, though not without one.
-    let load = Load::start(&ensemble.addresses()[..], Rate { sessions: 8, ..Rate::default() });
+    let load = Load::start(&ensemble.addresses(), Rate { sessions: 8, ..Rate::default() });
+    let from = Instant::now();
     ensemble.node_mut(leader).kill();
     load.await_more(200);
     ensemble.await_all();
-    report("an observer", line_up, check(&mut ensemble, load, Instant::now()));
+    report("an observer", line_up, check(&mut ensemble, load, from));
     // With one voter of three left it is no help.
     let left = ensemble.followers()[0];
     let other = ensemble.await_leader();
@@ -218,6 +219,8 @@ fn a_session_is_everywhere(line_up: &str) {
     for address in &addresses {
         assert!(Session::connect(*address, &wrong).is_err(), "{address} takes a wrong password");
     }
+    // ZooKeeper closes a session's connection for whoever names the session, before it looks at the password.
+    let mut session = Session::connect(addresses[2], &session.renewal()).expect("the password is right");
     for watcher in &mut watchers {
         watcher.ask(op::SYNC, &body::path("/"));
         let reply = watcher.ask(op::EXISTS, &body::read("/ephemeral", true));
@@ -263,13 +266,20 @@ fn sync_shows_what_was_acknowledged_elsewhere(line_up: &str) {
     digests(&ensemble);
 }
 
-/// With `readonlymode.enabled` a server without a quorum serves reads to those who asked for that.
+/// With `readonlymode.enabled` a server without a quorum serves reads to those who asked for that. It can
+/// give them local sessions alone: ZooKeeper, too, refuses a new session there unless they are enabled.
 fn without_a_quorum_nobody_serves_but_readers(line_up: &str) {
-    let options = Options { properties: vec!["readonlymode.enabled=true".to_owned()], ..Options::default() };
+    let options = Options {
+        config: ["localSessionsEnabled=true", "localSessionsUpgradingEnabled=true"].map(str::to_owned).into(),
+        properties: vec!["readonlymode.enabled=true".to_owned()],
+        ..Options::default()
+    };
     let mut ensemble = Ensemble::start(&Plan { options, ..Plan::of(line_up) });
     let leader = ensemble.await_leader();
     let mut session = Session::begin(ensemble.node(leader).address(), TIMEOUT_MS);
     session.ask(op::CREATE, &body::create("/kept", b"1", 0));
+    // With this it is a session of the ensemble.
+    session.ask(op::CREATE, &body::create("/held", b"", 1));
     for follower in ensemble.followers() {
         ensemble.node_mut(follower).kill();
     }
@@ -282,6 +292,8 @@ fn without_a_quorum_nobody_serves_but_readers(line_up: &str) {
     );
     let plain = Session::connect(address, &ConnectRequest::new_session(TIMEOUT_MS));
     assert!(plain.is_err(), "a client that needs a quorum is refused");
+    let global = ConnectRequest { read_only: Some(true), ..session.renewal() };
+    assert!(Session::connect(address, &global).is_err(), "a session of the ensemble needs its quorum");
     let wish = ConnectRequest { read_only: Some(true), ..ConnectRequest::new_session(TIMEOUT_MS) };
     let mut reader = Session::connect(address, &wish).unwrap_or_else(|e| panic!("a reader: {e}"));
     assert_eq!(reader.granted.read_only, Some(true));

@@ -41,7 +41,8 @@ pub fn check(ensemble: &mut Ensemble, load: Load, from: Instant) -> Summary {
     let trees = trees(ensemble);
     equal(ensemble, &trees);
     for (id, tree) in &trees {
-        let faults: Vec<String> = (0..).zip(&seen).flat_map(|(n, seen)| of_session(n, seen, tree)).collect();
+        let faults: Vec<String> =
+            (0..).zip(&seen).flat_map(|(n, seen)| of_session(&load.root, n, seen, tree)).collect();
         none(ensemble, &format!("server {id} lacks what was acknowledged"), &faults);
     }
     load.close();
@@ -94,7 +95,7 @@ pub fn digests(ensemble: &Ensemble) {
     }
 }
 
-/// The node `/alive` has no more children, at any server.
+/// No ephemeral node is left, at any server.
 fn await_no_ephemerals(ensemble: &mut Ensemble) {
     let clean = |node: &Node| {
         let tree = tree::read(node.address());
@@ -105,12 +106,12 @@ fn await_no_ephemerals(ensemble: &mut Ensemble) {
 }
 
 /// What a session's record and a tree disagree about.
-fn of_session(number: u32, seen: &Seen, tree: &Tree) -> Vec<String> {
-    let home = format!("/load/{number}");
+fn of_session(root: &str, number: u32, seen: &Seen, tree: &Tree) -> Vec<String> {
+    let (home, alive) = (format!("{root}/{number}"), format!("{root}/alive-{number}"));
     let mut faults = Vec::new();
-    let owner = tree.get(&format!("/alive/{number}")).map(|shown| shown.stat.ephemeral_owner);
+    let owner = tree.get(&alive).map(|shown| shown.stat.ephemeral_owner);
     if owner != Some(seen.session) {
-        faults.push(format!("/alive/{number}: owner {owner:x?}, its session is {:x}", seen.session));
+        faults.push(format!("{alive}: owner {owner:x?}, its session is {:x}", seen.session));
     }
     let mut expected: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let (mut last_set, mut before) = (None, 0);
@@ -173,7 +174,7 @@ mod tests {
             stat: Stat { czxid, ephemeral_owner, ..Stat::default() },
         };
         let tree = [
-            ("/alive/0", node("", 2, 7)),
+            ("/load/alive-0", node("", 2, 7)),
             ("/load/0", node("3", 1, 0)),
             ("/load/0/0", node("0", 10, 0)),
             ("/load/0/2", node("2", 13, 0)),
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn what_was_acknowledged_and_is_there_is_no_fault() {
         let (seen, tree) = written();
-        assert_eq!(of_session(0, &seen, &tree), [""; 0]);
+        assert_eq!(of_session("/load", 0, &seen, &tree), [""; 0]);
     }
 
     #[test]
@@ -196,16 +197,16 @@ mod tests {
             ("not within", |tree| tree.get_mut("/load/0/2").expect("it is there").stat.czxid = 16),
             ("not within", |tree| tree.get_mut("/load/0/2").expect("it is there").stat.czxid = 11),
             ("was set last", |tree| tree.get_mut("/load/0").expect("it is there").data = b"1".to_vec()),
-            ("its session is", |tree| drop(tree.remove("/alive/0"))),
+            ("its session is", |tree| drop(tree.remove("/load/alive-0"))),
         ];
         for (name, spoil) in spoil {
             let (seen, mut tree) = written();
             spoil(&mut tree);
-            let faults = of_session(0, &seen, &tree);
+            let faults = of_session("/load", 0, &seen, &tree);
             assert!(faults.len() == 1 && faults[0].contains(name), "{name}: {faults:?}");
         }
         let (mut seen, tree) = written();
         seen.acked[2].zxid = 10;
-        assert!(of_session(0, &seen, &tree).iter().any(|fault| fault.contains("after 0xb")));
+        assert!(of_session("/load", 0, &seen, &tree).iter().any(|fault| fault.contains("after 0xb")));
     }
 }

@@ -5,8 +5,8 @@
 //! newest zxid that it has seen. Like the C client it tries the next server at once and rests after a whole
 //! round. A write whose outcome it does not know it sends again; all writes here can bear that.
 //!
-//! Client S writes below `/load/S` and holds the ephemeral node `/alive/S`. Its writes are numbered, and the
-//! number says what each does, see [`Write::of`].
+//! Below the load's own root, client S writes below `S` and holds the ephemeral node `alive-S`. Its writes are
+//! numbered, and the number says what each does, see [`Write::of`].
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -19,6 +19,9 @@ use crate::wire::{ConnectRequest, Decoder, Reply, Session, error_name, op};
 
 /// Rest after a round in which no server took the session.
 const ROUND_PAUSE_MS: std::ops::Range<u64> = 10..60;
+
+const EPHEMERAL: i32 = 1;
+const SEQUENTIAL: i32 = 2;
 
 const NO_NODE: i32 = -101;
 const SESSION_EXPIRED: i32 = -112;
@@ -144,6 +147,8 @@ impl Board {
 /// A load that runs. Dropped, it ends without a check.
 #[derive(Debug)]
 pub struct Load {
+    /// All its nodes are below this one.
+    pub root: String,
     board: Arc<Board>,
     rate: Rate,
     seen: Vec<Arc<Mutex<Seen>>>,
@@ -157,16 +162,20 @@ impl Load {
     /// The first server takes no session.
     pub fn start(servers: &[SocketAddr], rate: Rate) -> Self {
         let mut first = Session::begin(servers[0], rate.timeout_ms);
-        for path in ["/load", "/alive"] {
-            first.ask(op::CREATE, &body::create(path, b"", 0));
-        }
+        let created = first.ask(op::CREATE, &body::create("/load-", b"", SEQUENTIAL));
+        let root = Decoder::new(&created.body).buffer("path").expect("a path").unwrap_or_default().to_vec();
+        let root = String::from_utf8(root).expect("a path");
+        // The session has done its part; it expires if the server does not close it.
+        let _ = first.request(op::CLOSE_SESSION, &[]);
         let state = State { phase: Phase::Writing, acked: 0, resting: 0, ended: 0 };
         let board = Arc::new(Board { state: Mutex::new(state), changed: Condvar::new() });
-        let mut load = Load { board, rate, seen: Vec::new(), threads: Vec::new() };
+        let mut load = Load { root, board, rate, seen: Vec::new(), threads: Vec::new() };
         for number in 0..rate.sessions {
             let seen = Arc::default();
             let client = Client {
                 number,
+                home: format!("{}/{number}", load.root),
+                alive: format!("{}/alive-{number}", load.root),
                 servers: servers.to_vec(),
                 next: number as usize,
                 request: ConnectRequest::new_session(rate.timeout_ms),
@@ -250,6 +259,8 @@ enum End {
 
 struct Client {
     number: u32,
+    home: String,
+    alive: String,
     servers: Vec<SocketAddr>,
     next: usize,
     request: ConnectRequest,
@@ -274,10 +285,9 @@ impl Client {
     }
 
     fn work(&mut self) -> Result<(), End> {
-        let home = format!("/load/{}", self.number);
-        let alive = format!("/alive/{}", self.number);
+        let (home, alive) = (self.home.clone(), self.alive.clone());
         self.until_done(op::CREATE, &body::create(&home, b"", 0), NODE_EXISTS)?;
-        self.until_done(op::CREATE, &body::create(&alive, b"", 1), NODE_EXISTS)?;
+        self.until_done(op::CREATE, &body::create(&alive, b"", EPHEMERAL), NODE_EXISTS)?;
         let mut due = Instant::now();
         for number in 0.. {
             let (op, body, done) = request(&home, number);
