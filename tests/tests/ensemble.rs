@@ -3,15 +3,19 @@
 //! line-up is the fault of our server. The last server of an even start leads: of equal votes the highest
 //! number wins.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_quorum::members::Members;
+use ringkeeper_quorum::reconfig::{self, Change, Rules};
 use ringkeeper_tests::body;
 use ringkeeper_tests::ensemble::check::{Summary, check, digests, equal, trees};
 use ringkeeper_tests::ensemble::load::{Load, Rate};
-use ringkeeper_tests::ensemble::node::{Data, Mode};
+use ringkeeper_tests::ensemble::node::{Data, Mode, Role};
 use ringkeeper_tests::ensemble::{Ensemble, Plan, kind, tree};
 use ringkeeper_tests::server::Options;
-use ringkeeper_tests::wire::{ConnectRequest, Received, Session, error_name, op};
+use ringkeeper_tests::wire::{ConnectRequest, Decoder, Received, Session, error_name, op};
 
 /// Waits that a failure ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +37,7 @@ macro_rules! line_up {
             sync_shows_what_was_acknowledged_elsewhere,
             without_a_quorum_nobody_serves_but_readers,
             a_server_without_data_takes_the_whole_tree,
+            a_reconfiguration_is_granted_or_refused_as_the_rules_say,
         }
     };
     (#[$mark:meta] $line_up:ident: $($law:ident,)*) => {
@@ -324,4 +329,90 @@ fn a_server_without_data_takes_the_whole_tree(line_up: &str) {
             ensemble.await_all();
         }
     });
+}
+
+/// The pure rules foretell what a leader answers, what `/zookeeper/config` is then, and the files.
+fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
+    const NONE: Change<'_> = Change { joining: None, leaving: None, whole: None, from_version: -1 };
+    let options = Options {
+        config: vec!["reconfigEnabled=true".to_owned()],
+        properties: vec!["zookeeper.skipACL=yes".to_owned()],
+        ..Options::default()
+    };
+    let mut ensemble = Ensemble::start(&Plan { options, clients_in_members: true, ..Plan::of(line_up) });
+    let lines: Vec<String> =
+        (1..=3).map(|id| ensemble.node(id).ports.line(id, Role::Participant, true)).collect();
+    let observer = ensemble.node(1).ports.line(1, Role::Observer, true);
+    let all = lines.join(",");
+    let grouped = format!("{all},group.1=1:2:3,weight.3=2");
+    let (pair, one) = (format!("{},{observer}", lines[1]), format!("{},tickTime=1", lines[1]));
+    let joining = |text| Change { joining: Some(text), ..NONE };
+    let leaving = |text| Change { leaving: Some(text), ..NONE };
+    let whole = |text| Change { whole: Some(text), ..NONE };
+    let changes = [
+        Change { from_version: 5, ..NONE },
+        joining("nonsense"),
+        joining("server.x=127.0.0.1:1:2;3"),
+        joining("server.7=127.0.0.1:1:2"),
+        joining("server.7=127.0.0.1:1:1;3"),
+        joining("server.7=127.0.0.1:1:70000;3"),
+        joining("server.7=127.0.0.1:1:p;3"),
+        joining("server.7=127.0.0.1:1:2:king;3"),
+        joining("server.7=10.0.0.1:1:2;3,server.8=10.0.0.1:4:2;5"),
+        joining("server.7=127.0.0.1:1:2;3,8=127.0.0.1:1:2;3,9=127.0.0.1:1:2;3,10=127.0.0.1:1:2;3"),
+        leaving("x"),
+        leaving("1,2"),
+        leaving("1,2,3"),
+        whole("tickTime=1"),
+        whole(&one),
+        whole(&lines[0]),
+        whole(&observer),
+        whole(&pair),
+        NONE,
+        leaving("99"),
+        leaving("1"),
+        joining(&observer),
+        joining(&lines[0]),
+        joining("server.7=127.0.0.1:1:2:observer;3"),
+        whole(&grouped),
+        leaving("1"),
+        whole(&all),
+    ];
+    let mut session = Session::begin(ensemble.node(2).address(), TIMEOUT_MS);
+    let shown = tree::look(&mut session, "/zookeeper/config").expect("it answers").expect("it is there");
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).expect("it is text");
+    let mut members = Members::parse(&text(&shown.data)).expect("it is a configuration");
+    assert_eq!(members.to_string(), text(&shown.data));
+    let rules = Rules { standalone_enabled: true, multi_address: false };
+    for change in &changes {
+        let body = body::reconfig(change.joining, change.leaving, change.whole, change.from_version);
+        let reply = session.request(op::RECONFIG, &body).unwrap_or_else(|e| panic!("{change:?}: {e}"));
+        let zxid = Zxid(reply.zxid.cast_unsigned());
+        let foretold = reconfig::prepare(change, &members, &members, rules, zxid, |id| id.0 <= 3);
+        match foretold {
+            Err(refusal) => {
+                assert_eq!(reply.error, refusal.code.code(), "{change:?}: {}", error_name(reply.error));
+            }
+            Ok(next) => {
+                assert_eq!(error_name(reply.error), "ok", "{change:?}");
+                members = next;
+                let data = Decoder::new(&reply.body).buffer("data").expect("a buffer").map(<[u8]>::to_vec);
+                assert_eq!(text(&data.unwrap_or_default()), members.to_string(), "{change:?}");
+            }
+        }
+    }
+    let name = reconfig::dynamic_file_name("zoo.cfg", &members);
+    let written = |ensemble: &Ensemble, id: u8| {
+        let home = ensemble.node(id).home();
+        let config = fs::read_to_string(home.join("zoo.cfg")).unwrap_or_default();
+        let pointer = format!("dynamicConfigFile={}", home.join(&name).display());
+        let has_members = config.lines().any(|line| line.starts_with("server."));
+        fs::read_to_string(home.join(&name)).ok() == Some(reconfig::dynamic_file(&members, true))
+            && config.lines().any(|line| line == pointer)
+            && !has_members
+    };
+    let all_written = |ensemble: &Ensemble| (1..=3).all(|id| written(ensemble, id));
+    ensemble.await_that("each server keeps the last configuration", PATIENCE, all_written);
+    ensemble.await_all();
+    equal(&ensemble, &trees(&ensemble));
 }

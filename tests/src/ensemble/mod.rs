@@ -63,6 +63,9 @@ pub struct Plan {
     pub participants: String,
     /// A letter an observer.
     pub observers: String,
+    /// Whether the lines of the servers have the ports for clients, as reconfiguration wants it; without it
+    /// each server has its own in `clientPort`.
+    pub clients_in_members: bool,
     /// What is added to each server's configuration and properties.
     pub options: Options,
 }
@@ -110,7 +113,7 @@ impl Ensemble {
         let mut common: Vec<String> = CONFIG.iter().map(|line| (*line).to_owned()).collect();
         common.extend(plan.options.config.iter().cloned());
         for ((id, (_, role)), ports) in servers.iter().zip(&ports) {
-            common.push(ports.line(*id, *role));
+            common.push(ports.line(*id, *role, plan.clients_in_members));
         }
         let options = Options { config: common, ..plan.options.clone() };
         let nodes = servers.iter().zip(ports).map(|((id, (letter, role)), ports)| {

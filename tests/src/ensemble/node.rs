@@ -59,13 +59,14 @@ impl Ports {
         Ok(Ports { client: free_port()?, quorum: free_port()?, election: free_port()? })
     }
 
-    /// The server's line in everyone's `zoo.cfg`.
-    pub fn line(&self, id: u8, role: Role) -> String {
+    /// The server's line in everyone's `zoo.cfg`, with the port for clients or without.
+    pub fn line(&self, id: u8, role: Role, with_client: bool) -> String {
         let role = match role {
             Role::Participant => "participant",
             Role::Observer => "observer",
         };
-        format!("server.{id}=127.0.0.1:{}:{}:{role}", self.quorum, self.election)
+        let client = if with_client { format!(";127.0.0.1:{}", self.client) } else { String::new() };
+        format!("server.{id}=127.0.0.1:{}:{}:{role}{client}", self.quorum, self.election)
     }
 }
 
@@ -95,6 +96,8 @@ pub struct Node {
     home: TempDir,
     /// How many data directories it has had; the last is the current one.
     directories: usize,
+    /// Whether the current one was empty when the others had data.
+    began_empty: bool,
     process: Option<Process>,
     paused: bool,
     output: Arc<Output>,
@@ -116,6 +119,7 @@ impl Node {
             options,
             home,
             directories: 0,
+            began_empty: false,
             process: None,
             paused: false,
             output,
@@ -149,6 +153,11 @@ impl Node {
         self.process.is_some() && !self.paused
     }
 
+    /// Whether its tree came from another server as a whole.
+    pub fn began_empty(&self) -> bool {
+        self.began_empty
+    }
+
     /// Everything that it has printed, over all its starts.
     pub fn output(&self) -> String {
         self.output.text()
@@ -167,7 +176,6 @@ impl Node {
         if self.process.is_some() {
             return Err(io::Error::other("it runs already"));
         }
-        self.write_config()?;
         let mut command = self.kind.command(&self.options, &self.config_path())?;
         command.current_dir(self.home.path());
         self.process = Some(Process::spawn(&command, &self.output)?);
@@ -230,6 +238,11 @@ impl Node {
             }
         }
         self.kind = kind;
+        self.began_empty = match data {
+            Data::Kept => self.began_empty,
+            Data::Empty => true,
+            Data::Exported => false,
+        };
         Ok(())
     }
 
@@ -278,21 +291,23 @@ impl Node {
     fn new_data_dir(&mut self) -> io::Result<()> {
         self.directories += 1;
         fs::create_dir(self.data_dir())?;
-        fs::write(self.data_dir().join("myid"), format!("{}\n", self.id))
+        fs::write(self.data_dir().join("myid"), format!("{}\n", self.id))?;
+        self.write_config()
     }
 
     fn write_config(&self) -> io::Result<()> {
         let own = [
             format!("dataDir={}", self.data_dir().display()),
-            format!("clientPort={}", self.ports.client),
-            "clientPortAddress=127.0.0.1".to_owned(),
             "4lw.commands.whitelist=*".to_owned(),
             "admin.enableServer=false".to_owned(),
             "maxClientCnxns=0".to_owned(),
         ];
         let peer_type = (self.role == Role::Observer).then(|| "peerType=observer".to_owned());
-        let lines: Vec<String> =
-            own.into_iter().chain(peer_type).chain(self.options.config.iter().cloned()).collect();
+        let members_have_it = self.options.config.contains(&self.ports.line(self.id, self.role, true));
+        let client = (!members_have_it)
+            .then(|| format!("clientPort={}\nclientPortAddress=127.0.0.1", self.ports.client));
+        let given = self.options.config.iter().cloned();
+        let lines: Vec<String> = own.into_iter().chain(peer_type).chain(client).chain(given).collect();
         fs::write(self.config_path(), lines.join("\n") + "\n")
     }
 }
