@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn each_law_that_a_tree_breaks_is_named() {
-        let spoil: [(&str, fn(&mut Tree)); 6] = [
+        type Spoil = fn(&mut Tree);
+        let spoil: [(&str, Spoil); 6] = [
             ("is gone", |tree| drop(tree.remove("/load/0/2"))),
             ("should not be there", |tree| drop(tree.insert("/load/0/9".to_owned(), Shown::default()))),
             ("not within", |tree| tree.get_mut("/load/0/2").expect("it is there").stat.czxid = 16),
