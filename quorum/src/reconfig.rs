@@ -3,16 +3,16 @@
 //!
 //! The rules, their order and their error codes are ZooKeeper 3.9.5's: `PrepRequestProcessor` for OpCode
 //! reconfig, `QuorumPeerConfig.parseDynamicConfig`, `writeDynamicConfig` and `editStaticConfig`, and
-//! `QuorumPeer.setLastSeenQuorumVerifier`. What comes before [`prepare`] (reconfigEnabled, the session) and
+//! `QuorumPeer.processReconfig`. What comes before [`prepare`] (reconfigEnabled, the session) and
 //! behind it (the write permission on `/zookeeper/config`) needs the engine and is the caller's part.
 //!
 //! Two servers may not share an address. ZooKeeper compares resolved addresses; nothing is resolved here, so
 //! two names of one machine are two addresses. Like ZooKeeper, loopback and wildcard addresses may be shared.
 
-use crate::members::{Member, Members, MembersError, PeerAddress, Role, parse_member};
+use crate::members::{HostPort, Member, Members, MembersError, PeerAddress, Role, parse_member};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{ServerId, Zxid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers that a request may name; beyond it the text is not read.
 const TEXT_BYTES_MAX: usize = crate::members::TEXT_BYTES_MAX;
@@ -263,6 +263,75 @@ fn is_shared(host: &str) -> bool {
     }
 }
 
+/// Who leads once a leader has committed `next`: itself, if it votes there and learners reach it where they
+/// did; else, of the voters that acknowledged the change, the one that acknowledged the most (`acked`), so that
+/// the fewest proposals are dropped, and of equal ones the lowest number. None if nobody else acknowledged it,
+/// which a change that was committed excludes.
+///
+/// `Leader.getDesignatedLeader`; ZooKeeper looks at the acknowledgements of each proposal behind the change.
+pub fn designated_leader(
+    leader: ServerId,
+    now: &Members,
+    next: &Members,
+    acked: impl Fn(ServerId) -> Zxid,
+) -> Option<ServerId> {
+    if next.is_voter(leader) && learners_reach(now, leader) == learners_reach(next, leader) {
+        return Some(leader);
+    }
+    let others = next.verifier().voters().filter(|voter| *voter != leader);
+    let with_it = others.filter(|voter| acked(*voter).0 >= next.version());
+    with_it.max_by_key(|voter| (acked(*voter), std::cmp::Reverse(*voter)))
+}
+
+/// What a server does when another configuration than the one before is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// Its role from now on. One that is no member any more follows on as a participant that nobody counts.
+    pub role: Role,
+    /// Whether it leaves whom it follows and looks for a leader: its role or its leader has changed.
+    pub looks_again: bool,
+    /// Where it takes clients from now on, if that has changed.
+    pub client: Option<HostPort>,
+}
+
+/// Activates `after` at a server that has a role and follows (or is) `leader`, while `designated` is the one
+/// that its leader named, if it did. None if `after` is not newer, or has the same servers.
+///
+/// `QuorumPeer.processReconfig`.
+pub fn activate(
+    server: ServerId,
+    role: Role,
+    before: &Members,
+    after: &Members,
+    leader: ServerId,
+    designated: Option<ServerId>,
+) -> Option<Activation> {
+    let is_same = before.servers() == after.servers() && before.verifier() == after.verifier();
+    if before.version() >= after.version() || is_same {
+        return None;
+    }
+    let client = |members: &Members| members.servers().get(&server).and_then(|m| m.client.clone());
+    let role_after = after.servers().get(&server).map_or(Role::Participant, |member| member.role);
+    let leader_changed = match designated {
+        Some(designated) => designated != leader,
+        None => {
+            let voted = before.is_voter(leader) && after.is_voter(leader);
+            !voted || learners_reach(before, leader) != learners_reach(after, leader)
+        }
+    };
+    Some(Activation {
+        role: role_after,
+        looks_again: leader_changed || role_after != role,
+        client: client(after).filter(|_| client(before) != client(after)),
+    })
+}
+
+/// Where learners reach a server, in no order.
+fn learners_reach(members: &Members, server: ServerId) -> Option<BTreeSet<(&str, u16)>> {
+    let member = members.servers().get(&server)?;
+    Some(member.addresses.iter().map(|address| (address.host.as_str(), address.quorum_port)).collect())
+}
+
 /// The name of the file that keeps a committed configuration, beside `zoo.cfg`, whose name is given.
 pub fn dynamic_file_name(static_file: &str, members: &Members) -> String {
     format!("{static_file}.dynamic.{:x}", members.version())
@@ -424,6 +493,58 @@ mod tests {
         let long = "1,".repeat(TEXT_BYTES_MAX);
         assert_eq!(code(&Change { leaving: Some(&long), ..ANY }), BadArguments);
         assert_eq!(code(&Change { whole: Some(&long), ..ANY }), BadArguments);
+    }
+
+    fn after(change: &Change<'_>) -> Members {
+        ask(change).expect("it is possible")
+    }
+
+    #[test]
+    fn a_leader_that_stays_leads_on_and_else_the_one_that_has_most() {
+        let (now, change, leader) = (three(), 0x1_0000_0005, ServerId(3));
+        let designated = |next: &Members, acked: [u64; 3]| {
+            designated_leader(leader, &now, next, |server| {
+                Zxid(change + acked[usize::from(server.0) - 1] - 1)
+            })
+        };
+        assert_eq!(designated(&after(&Change { leaving: Some("1"), ..ANY }), [9, 9, 1]), Some(leader));
+        let moved = "server.3=127.0.0.1:2003:3999:participant;5";
+        assert_eq!(designated(&after(&Change { joining: Some(moved), ..ANY }), [9, 9, 1]), Some(leader));
+        let moved = "server.3=127.0.0.1:2999:3003:participant;127.0.0.1:2183";
+        for next in [Change { leaving: Some("3"), ..ANY }, Change { joining: Some(moved), ..ANY }] {
+            let next = after(&next);
+            assert_eq!(designated(&next, [1, 2, 3]), Some(ServerId(2)));
+            assert_eq!(designated(&next, [2, 2, 3]), Some(ServerId(1)));
+            assert_eq!(designated(&next, [0, 1, 3]), Some(ServerId(2)));
+            assert_eq!(designated(&next, [0, 0, 3]), None);
+        }
+    }
+
+    #[test]
+    fn a_server_looks_again_if_its_role_or_its_leader_has_changed() {
+        use Role::{Observer, Participant};
+        let (before, leader) = (three(), ServerId(3));
+        let changed = |server: u8, change: &Change<'_>, designated: Option<u8>| {
+            let designated = designated.map(ServerId);
+            let activation =
+                activate(ServerId(server), Participant, &before, &after(change), leader, designated);
+            activation.map(|a| (a.role, a.looks_again, a.client.map(|client| client.port)))
+        };
+        let leaving = |text| Change { leaving: Some(text), ..ANY };
+        let joining = |text| Change { joining: Some(text), ..ANY };
+        assert_eq!(changed(1, &ANY, None), None, "the same servers");
+        assert_eq!(changed(1, &leaving("2"), Some(3)), Some((Participant, false, None)));
+        assert_eq!(changed(1, &leaving("2"), None), Some((Participant, false, None)));
+        assert_eq!(changed(2, &leaving("2"), Some(3)), Some((Participant, false, None)));
+        assert_eq!(changed(1, &leaving("3"), Some(2)), Some((Participant, true, None)));
+        assert_eq!(changed(1, &leaving("3"), None), Some((Participant, true, None)));
+        let observer = joining("server.1=127.0.0.1:2001:3001:observer;127.0.0.1:2190");
+        assert_eq!(changed(1, &observer, Some(3)), Some((Observer, true, Some(2190))));
+        assert_eq!(changed(2, &observer, Some(3)), Some((Participant, false, None)));
+        let moved = joining("server.3=127.0.0.1:2999:3003;127.0.0.1:2183");
+        assert_eq!(changed(1, &moved, None), Some((Participant, true, None)));
+        let stale = activate(ServerId(1), Participant, &after(&leaving("2")), &before, leader, None);
+        assert_eq!(stale, None, "an older one");
     }
 
     #[test]
