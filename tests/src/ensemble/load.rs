@@ -20,6 +20,13 @@ use crate::wire::{ConnectRequest, Decoder, Reply, Session, error_name, op};
 /// Rest after a round in which no server took the session.
 const ROUND_PAUSE_MS: std::ops::Range<u64> = 10..60;
 
+/// After so long without any server that takes it a client gives up: one that has seen what no server has is
+/// refused by all, and would come back for ever.
+const UNREACHED_MAX: Duration = Duration::from_secs(30);
+
+/// How long the load may take to go on, or to come to rest: longer than a client may be without a server.
+const GO_ON_MAX: Duration = Duration::from_secs(60);
+
 const EPHEMERAL: i32 = 1;
 const SEQUENTIAL: i32 = 2;
 
@@ -133,7 +140,9 @@ impl Board {
     fn wait(&self, what: &str, patience: Duration, holds: impl Fn(&State) -> bool) {
         let waited = self.changed.wait_timeout_while(self.state(), patience, |state| !holds(state));
         let (state, timeout) = waited.expect("no holder panics");
-        assert!(!timeout.timed_out(), "the load never {what}: {state:?}");
+        let now = format!("{state:?}");
+        drop(state);
+        assert!(!timeout.timed_out(), "the load never {what}: {now}");
     }
 
     /// Waits for another phase until then; returns the phase.
@@ -203,7 +212,7 @@ impl Load {
     /// They are not within a minute.
     pub fn await_more(&self, writes: u64) {
         let goal = self.acked() + writes;
-        self.board.wait("goes on", Duration::from_secs(60), |state| state.acked >= goal);
+        self.board.wait("goes on", GO_ON_MAX, |state| state.acked >= goal);
     }
 
     /// Lets every session finish the write that it has in hand; the sessions stay, connected.
@@ -214,7 +223,7 @@ impl Load {
         self.board.change(|state| state.phase = Phase::Idle);
         let all = self.rate.sessions;
         let rest = |state: &State| state.resting + state.ended == all;
-        self.board.wait("comes to rest", Duration::from_secs(60), rest);
+        self.board.wait("comes to rest", GO_ON_MAX, rest);
     }
 
     /// What each session has seen.
@@ -349,8 +358,11 @@ impl Client {
     }
 
     fn connected(&mut self) -> Result<&mut Session, End> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, Instant::now());
         while self.session.is_none() {
+            if begun.elapsed() > UNREACHED_MAX {
+                return Err(End::Fault(format!("no server takes it for {UNREACHED_MAX:?}")));
+            }
             if self.board.state().phase == Phase::Ending {
                 return Err(End::Told);
             }
