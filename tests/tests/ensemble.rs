@@ -1,6 +1,6 @@
 //! What an ensemble promises, as laws over line-ups of Java's servers and ours (letters: see
 //! `ringkeeper_tests::ensemble::kind`). Each law is proven on Java alone first, so that a failure of another
-//! line-up is the fault of our server. The last server of an even start leads: of equal votes the highest
+//! line-up is the fault of our server: any line-up is run by `LINE_UP=jjj`, those of CI stand below. The last server of an even start leads: of equal votes the highest
 //! number wins.
 
 use std::collections::BTreeMap;
@@ -24,10 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Long beside what a test takes.
 const TIMEOUT_MS: i32 = 30_000;
 
-/// Every law for one line-up of three. The mark goes to each: `ignore`, or `cfg(test)` for a line-up that always runs.
-macro_rules! line_up {
-    (#[$mark:meta] $line_up:ident) => {
-        line_up! { #[$mark] $line_up:
+/// A law, told its line-up.
+type Law = fn(&str);
+
+/// Hands the laws for a line-up of three, or of five, to another macro, behind what it is given beside them.
+macro_rules! laws {
+    (three: $then:ident $($arguments:tt)*) => {
+        $then! { $($arguments)*
             a_killed_leader_costs_no_session_and_no_write,
             a_killed_follower_costs_no_session_and_no_write,
             a_paused_leader_is_replaced_and_comes_back_as_a_follower,
@@ -38,51 +41,66 @@ macro_rules! line_up {
             sync_shows_what_was_acknowledged_elsewhere,
             without_a_quorum_nobody_serves_but_readers,
             a_server_without_data_takes_the_whole_tree,
-            a_reconfiguration_is_granted_or_refused_as_the_rules_say,
+            a_reconfiguration_is_granted_or_refused_as_the_rules_say
         }
     };
-    (#[$mark:meta] $line_up:ident: $($law:ident,)*) => {
+    (five: $then:ident $($arguments:tt)*) => {
+        $then! { $($arguments)*
+            a_killed_leader_costs_no_session_and_no_write,
+            a_killed_follower_costs_no_session_and_no_write,
+            a_paused_leader_is_replaced_and_comes_back_as_a_follower,
+            a_rolling_restart_costs_no_session_and_no_write,
+            two_of_five_may_be_killed_at_once
+        }
+    };
+}
+
+/// A test a law. The mark goes to each: `ignore`, or `cfg(test)` for a line-up that always runs.
+macro_rules! line_up {
+    (#[$mark:meta] $line_up:ident: $($law:ident),*) => {
         mod $line_up {
             $(#[test] #[$mark] fn $law() { crate::$law(stringify!($line_up)) })*
         }
     };
 }
 
-/// The laws of failures for a line-up of five.
-macro_rules! line_up_of_five {
-    (#[$mark:meta] $line_up:ident) => {
-        line_up! { #[$mark] $line_up:
-            a_killed_leader_costs_no_session_and_no_write,
-            a_killed_follower_costs_no_session_and_no_write,
-            a_paused_leader_is_replaced_and_comes_back_as_a_follower,
-            a_rolling_restart_costs_no_session_and_no_write,
-            two_of_five_may_be_killed_at_once,
-        }
-    };
+macro_rules! table {
+    ($($law:ident),*) => { &[$((stringify!($law), $law)),*] };
 }
 
-line_up! { #[ignore = "Java alone: shows that the laws are right"] jjj }
-line_up! { #[ignore = "Java alone, of REFERENCE_CLASS_PATH: shows that the laws are right"] nnn }
-line_up! { #[ignore = "`serve` joins no ensemble yet"] jjr }
-line_up! { #[ignore = "`serve` joins no ensemble yet"] rjj }
-line_up! { #[ignore = "`serve` joins no ensemble yet"] rrj }
-line_up! { #[ignore = "`serve` joins no ensemble yet"] rrr }
-line_up_of_five! { #[ignore = "Java alone: shows that the laws are right"] jjjjj }
-line_up_of_five! { #[ignore = "`serve` joins no ensemble yet"] rrrrr }
+laws! { three: line_up #[ignore = "`serve` joins no ensemble yet"] jjr: }
+laws! { three: line_up #[ignore = "`serve` joins no ensemble yet"] rjj: }
+laws! { three: line_up #[ignore = "`serve` joins no ensemble yet"] rrr: }
+laws! { five: line_up #[ignore = "`serve` joins no ensemble yet"] rrrrr: }
 
-/// Each server of the first line-up is replaced by that of the second, one at a time.
-mod replacement {
-    #[test]
-    #[ignore = "Java alone: shows that the law is right"]
-    fn of_java_by_java_and_back() {
-        crate::a_rolling_replacement_costs_no_session_and_no_write("jjj", "nnn");
+/// The laws whose names contain `LAW` (all without it) for the line-up that `LINE_UP` names, such as `jjj`.
+#[test]
+#[ignore = "runs what LINE_UP and LAW name"]
+fn laws_of_a_line_up() {
+    let three: &[(&str, Law)] = laws!(three: table);
+    let five: &[(&str, Law)] = laws!(five: table);
+    let line_up = std::env::var("LINE_UP").unwrap_or_else(|_| "jjj".to_owned());
+    let part = std::env::var("LAW").unwrap_or_default();
+    let laws = if line_up.len() == 5 { five } else { three };
+    for (name, law) in laws.iter().filter(|(name, _)| name.contains(&part)) {
+        println!("{line_up}: {name}");
+        law(&line_up);
     }
+}
 
-    #[test]
-    #[ignore = "`serve` joins no ensemble yet"]
-    fn of_java_by_ours_and_back() {
-        crate::a_rolling_replacement_costs_no_session_and_no_write("jjj", "rrr");
-    }
+/// Each server of the line-up `LINE_UP` (`jjj`) is replaced by that of `LINE_UP_AFTER` (`nnn`), one at a time.
+#[test]
+#[ignore = "runs what LINE_UP and LINE_UP_AFTER name"]
+fn rolling_replacement() {
+    let text = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let (before, after) = (text("LINE_UP", "jjj"), text("LINE_UP_AFTER", "nnn"));
+    a_rolling_replacement_costs_no_session_and_no_write(&before, &after);
+}
+
+#[test]
+#[ignore = "`serve` joins no ensemble yet"]
+fn java_is_replaced_by_ours_and_back() {
+    a_rolling_replacement_costs_no_session_and_no_write("jjj", "rrr");
 }
 
 /// The laws can fail: three servers that have lost their disks at once have lost what was acknowledged.
