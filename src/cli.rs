@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -47,6 +47,18 @@ pub enum Command {
             JVMFLAGS=-Djute.maxbuffer=4194304 ringkeeper serve zoo.cfg"
     )]
     Serve(ServeArgs),
+    /// Run an ensemble of servers in this terminal, to try things out.
+    #[command(
+        long_about = "Run an ensemble of servers in this terminal, to try things out.\n\n\
+            The servers are children of this process, on 127.0.0.1, and end with it; Ctrl-C stops them in order. \
+            Server N takes clients at port P+N-1; learners and votes come in at P+99+N and P+199+N. Each has its \
+            zoo.cfg, data and log in D/server-N; the next start goes on with the data. On a terminal there is a \
+            line a server with its role, newest transaction and clients; elsewhere a line for each change.",
+        after_help = "Examples:\n  \
+            ringkeeper ensemble                          three servers, from port 2181\n  \
+            ringkeeper ensemble --servers 5 --observers 1 --base-port 3181 --dir /tmp/five"
+    )]
+    Ensemble(EnsembleArgs),
     /// Ask a server for its mode; exit code 0 only if it answers.
     #[command(
         long_about = "Ask a server for its mode, as `zkServer.sh status` does; exit code 0 only if it answers.\n\n\
@@ -134,6 +146,26 @@ pub struct ServeArgs {
     /// Any configuration key; may be given several times. See `ringkeeper keys`.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
+    /// End when this process, which must be our parent, ends; `ringkeeper ensemble` says so to its servers.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub end_with: Option<u32>,
+}
+
+/// Options of `ensemble`.
+#[derive(Debug, Args)]
+pub struct EnsembleArgs {
+    /// Servers that vote; an odd number bears as many failures as the even one above it.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub servers: NonZeroU16,
+    /// Servers that follow without a vote.
+    #[arg(long, value_name = "N", default_value_t)]
+    pub observers: u16,
+    /// The port of the first server's clients.
+    #[arg(long, value_name = "P", default_value_t = 2181)]
+    pub base_port: u16,
+    /// Where configurations, data and logs are kept.
+    #[arg(long, value_name = "D", default_value = "ringkeeper-ensemble")]
+    pub dir: PathBuf,
 }
 
 /// Options of `status`.

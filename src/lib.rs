@@ -1,11 +1,12 @@
 //! Ringkeeper, a ZooKeeper server: its configuration and its commands.
 //!
 //! The binary is a thin shell around this library, so that tests can reach what it does: [`config`] parses
-//! ZooKeeper's `zoo.cfg` into a value, [`cli`] is the command line, [`serve`], [`status`], [`import`],
+//! ZooKeeper's `zoo.cfg` into a value, [`cli`] is the command line, [`serve`], [`ensemble`], [`status`], [`import`],
 //! [`export`] and [`tools`] are its commands.
 
 pub mod cli;
 pub mod config;
+pub mod ensemble;
 pub mod export;
 pub mod import;
 pub mod serve;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringkeeper::cli::{Cli, Command};
-use ringkeeper::{config, export, import, serve, status, tools};
+use ringkeeper::{config, ensemble, export, import, serve, status, tools};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::main(&args),
+        Command::Ensemble(args) => ensemble::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Import(args) => import::main(&args),
         Command::Export(args) => export::main(&args),

@@ -18,14 +18,18 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
-
 use crate::config::{Config, FourLetterWords, HostPort, LogSync, Purge, RingRuntime};
+use crate::ensemble;
 
 /// The configuration cannot be used; ZooKeeper exits with the same code.
 const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs a server as the command line asks. Notices and errors go to standard error.
 pub fn main(args: &ServeArgs) -> ExitCode {
+    if let Some(Err(text)) = args.end_with.map(ensemble::end_with) {
+        eprintln!("error: {text}");
+        return ExitCode::FAILURE;
+    }
     let overrides = match args.overrides() {
         Ok(overrides) => overrides,
         Err(text) => {

@@ -84,7 +84,11 @@ fn first_line(answer: &str) -> String {
 }
 
 /// Sends one four-letter word and reads until the server closes.
-fn ask(host: &str, port: u16, word: &str, time_max: Duration) -> io::Result<String> {
+///
+/// # Errors
+///
+/// The server cannot be reached, or does not answer in time.
+pub(crate) fn ask(host: &str, port: u16, word: &str, time_max: Duration) -> io::Result<String> {
     let deadline = Instant::now() + time_max;
     let mut stream = connect(host, port, deadline)?;
     stream.set_nodelay(true)?;

@@ -6,6 +6,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | `members`, `verifier` | who is in the ensemble; what a quorum is |
+//! | `reconfig` | which change of the ensemble may be proposed, and the files that keep it |
 //! | `message` | what servers say to each other, and its bytes |
 //! | `election` | who is to lead |
 //! | `history`, `sync` | the end of the log in memory; how a learner's log becomes its leader's |
@@ -21,6 +22,7 @@ pub mod election;
 pub mod history;
 pub mod members;
 pub mod message;
+pub mod reconfig;
 pub mod replica;
 pub mod step;
 pub mod sync;

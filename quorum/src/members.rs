@@ -210,6 +210,11 @@ impl Members {
         &self.verifier
     }
 
+    /// Whether quorums are of groups, each server with its weight.
+    pub fn is_hierarchical(&self) -> bool {
+        matches!(self.verifier, Verifier::Hierarchical(_))
+    }
+
     /// Whether the server votes.
     pub fn is_voter(&self, server: ServerId) -> bool {
         self.verifier.is_voter(server)
@@ -254,7 +259,7 @@ fn server_id(text: &str) -> Result<ServerId, &'static str> {
     text.parse().map(ServerId).map_err(|_| "no server number from 0 to 255")
 }
 
-fn parse_member(text: &str) -> Result<Member, &'static str> {
+pub(crate) fn parse_member(text: &str) -> Result<Member, &'static str> {
     let (servers, client) = match text.split_once(';') {
         Some((servers, client)) => (servers, Some(client)),
         None => (text, None),

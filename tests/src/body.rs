@@ -62,6 +62,21 @@ pub fn set_watches(since: i64, data: &[&str]) -> Vec<u8> {
     })
 }
 
+/// reconfig: servers that join, servers that leave, or a whole configuration; from a version, or -1.
+pub fn reconfig(
+    joining: Option<&str>,
+    leaving: Option<&str>,
+    whole: Option<&str>,
+    from_version: i64,
+) -> Vec<u8> {
+    body(|b| {
+        for text in [joining, leaving, whole] {
+            b.buffer(text.map(str::as_bytes));
+        }
+        b.long(from_version);
+    })
+}
+
 /// An auth packet.
 pub fn auth(scheme: &str, credentials: &[u8]) -> Vec<u8> {
     body(|b| {

@@ -1,22 +1,20 @@
 //! Real servers as child processes: a Java ZooKeeper and our own binary behind one type.
 //!
 //! Both get the same `zoo.cfg` on a free loopback port and a data directory of their own, so that
-//! whatever differs between two runs is the server and nothing else. A server is a process group
-//! that is killed when the value is dropped, and that the kernel kills if the test itself dies.
+//! whatever differs between two runs is the server and nothing else. A server ends with its value.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use crate::process::{Output, POLL_PAUSE, Process, free_port};
 use crate::wire::{Client, ConnectRequest, Received};
 
 /// Debian's ZooKeeper (packages `zookeeper` and `libzookeeper-java`); its manifest names the rest.
@@ -25,17 +23,8 @@ const DEBIAN_CLASS_PATH: &str = "/usr/share/java/zookeeper.jar";
 /// How long a server may take to answer; generous, for a busy machine that starts a JVM.
 const READY_MAX: Duration = Duration::from_secs(90);
 
-/// How long a server may take to end after SIGTERM.
-const STOP_MAX: Duration = Duration::from_secs(30);
-
 /// How long a handshake waits; a server that is not quite up may take it and never answer.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(200);
-
-/// Below the ports of outgoing connections (`net.ipv4.ip_local_port_range`, from 32768).
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
-
-/// Pause between two looks at a condition that nothing announces.
-const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Which server to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +43,33 @@ impl Kind {
     pub fn debian() -> Self {
         Kind::ZooKeeper { class_path: DEBIAN_CLASS_PATH.to_owned() }
     }
+
+    /// What runs a server of this kind on a `zoo.cfg`.
+    ///
+    /// # Errors
+    /// Our own binary cannot be built.
+    pub fn command(&self, options: &Options, config: &Path) -> io::Result<Command> {
+        let flags = options.properties.iter().map(|p| format!("-D{p}"));
+        let mut command = match self {
+            Kind::ZooKeeper { class_path } => {
+                let mut command = Command::new("java");
+                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                command.args(["-XX:-UsePerfData", "-Djava.awt.headless=true"]).args(flags);
+                command.args(["-cp", class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]);
+                command
+            }
+            Kind::Ringkeeper => {
+                let mut command = Command::new(ringkeeper_binary()?);
+                command.arg("serve").env("SERVER_JVMFLAGS", flags.collect::<Vec<_>>().join(" "));
+                if let Some(messages) = &options.messages {
+                    command.env("RUST_LOG", messages);
+                }
+                command
+            }
+        };
+        command.arg(config);
+        Ok(command)
+    }
 }
 
 /// What a server is started with beyond the defaults that every test shares.
@@ -67,26 +83,6 @@ pub struct Options {
     pub messages: Option<String>,
 }
 
-/// What a server has printed, over all its starts; whoever waits for a line is woken by it.
-#[derive(Debug, Default)]
-struct Output {
-    text: Mutex<String>,
-    grown: Condvar,
-}
-
-impl Output {
-    /// Reads to the end, which comes with the end of the process.
-    fn collect(&self, pipe: PipeReader) {
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-            self.text.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&line));
-            self.grown.notify_all();
-            line.clear();
-        }
-    }
-}
-
 /// A server that runs, or ran: its data directory outlives the process until the value is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -98,9 +94,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     options: Options,
     home: TempDir,
-    child: Option<Child>,
+    process: Option<Process>,
     output: Arc<Output>,
-    collector: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -115,7 +110,7 @@ impl Server {
         fs::create_dir(&data_dir)?;
         let port = free_port()?;
         let output = Arc::default();
-        let mut server = Server { kind, port, data_dir, options, home, child: None, output, collector: None };
+        let mut server = Server { kind, port, data_dir, options, home, process: None, output };
         server.write_config()?;
         server.launch()?;
         Ok(server)
@@ -128,7 +123,7 @@ impl Server {
 
     /// The process id while the server runs.
     pub fn process_id(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.process.as_ref().map(Process::id)
     }
 
     /// The `zoo.cfg` that the server was started with.
@@ -138,7 +133,7 @@ impl Server {
 
     /// Everything that the server has printed so far.
     pub fn output(&self) -> String {
-        self.output.text.lock().expect("no holder panics").clone()
+        self.output.text()
     }
 
     /// Waits until the server has printed `text`.
@@ -146,13 +141,7 @@ impl Server {
     /// # Errors
     /// It does not in that time; the message has the tail of what it printed.
     pub fn await_output(&self, text: &str, patience: Duration) -> io::Result<()> {
-        let printed = self.output.text.lock().expect("no holder panics");
-        let waited = self.output.grown.wait_timeout_while(printed, patience, |all| !all.contains(text));
-        let timed_out = waited.expect("no holder panics").1.timed_out();
-        if timed_out {
-            return Err(io::Error::other(format!("never printed `{text}`:\n{}", self.output_tail())));
-        }
-        Ok(())
+        self.output.wait_for(text, patience)
     }
 
     /// Asks the server to end (SIGTERM) and waits for it.
@@ -160,38 +149,12 @@ impl Server {
     /// # Errors
     /// It does not end in time; it is killed then.
     pub fn stop(&mut self) -> io::Result<Option<ExitStatus>> {
-        let Some(child) = self.child.as_mut() else { return Ok(None) };
-        signal_group(child, Signal::TERM);
-        let deadline = Instant::now() + STOP_MAX;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                self.child = None;
-                self.end_output();
-                return Ok(Some(status));
-            }
-            if Instant::now() > deadline {
-                self.kill();
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the server ignored SIGTERM"));
-            }
-            std::thread::sleep(POLL_PAUSE);
-        }
+        self.process.take().map(Process::stop).transpose()
     }
 
     /// Ends the server at once (SIGKILL to its process group).
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            signal_group(&child, Signal::KILL);
-            // The group is dead: this only collects the exit status.
-            let _ = child.wait();
-            self.end_output();
-        }
-    }
-
-    /// After the process: takes what it printed last.
-    fn end_output(&mut self) {
-        if let Some(collector) = self.collector.take() {
-            let _ = collector.join();
-        }
+        self.process = None;
     }
 
     /// Starts the server again on the data that it left.
@@ -205,9 +168,7 @@ impl Server {
 
     /// The exit status if the process has ended by itself.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
-        self.end_output();
-        Some(status)
+        self.process.as_mut()?.exited()
     }
 
     /// Sends a four-letter word and returns the answer.
@@ -273,39 +234,9 @@ impl Server {
     }
 
     fn launch(&mut self) -> io::Result<()> {
-        // setpriv asks the kernel to kill the server when the test dies without unwinding, then
-        // becomes the server: same process id, nothing in between.
-        let mut command = Command::new("setpriv");
-        command.arg("--pdeathsig=KILL").arg("--");
-        match &self.kind {
-            Kind::ZooKeeper { class_path } => {
-                command.args(["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-                command.args(["-XX:-UsePerfData", "-Djava.awt.headless=true"]);
-                command.args(self.options.properties.iter().map(|p| format!("-D{p}")));
-                command.args(["-cp", class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]);
-            }
-            Kind::Ringkeeper => {
-                command.arg(ringkeeper_binary()?).arg("serve");
-                let flags: Vec<String> = self.options.properties.iter().map(|p| format!("-D{p}")).collect();
-                command.env("SERVER_JVMFLAGS", flags.join(" "));
-                if let Some(messages) = &self.options.messages {
-                    command.env("RUST_LOG", messages);
-                }
-            }
-        }
-        let (reader, writer) = io::pipe()?;
-        command
-            .arg(self.config_path())
-            .current_dir(self.home.path())
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer);
-        self.child = Some(command.spawn()?);
-        // Ours of the writing ends; the reader ends with the process's.
-        drop(command);
-        let output = Arc::clone(&self.output);
-        self.collector = Some(thread::spawn(move || output.collect(reader)));
+        let mut command = self.kind.command(&self.options, &self.config_path())?;
+        command.current_dir(self.home.path());
+        self.process = Some(Process::spawn(&command, &self.output)?);
         self.wait_until_ready()
     }
 
@@ -340,32 +271,8 @@ impl Server {
 
     /// The last lines of the output, for an error message.
     pub fn output_tail(&self) -> String {
-        let output = self.output();
-        let lines: Vec<&str> = output.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        self.output.tail()
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn signal_group(child: &Child, signal: Signal) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // A group that is gone already is what was wanted.
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
-/// A port that is free now. It lies below those that the kernel gives to outgoing connections, so
-/// that none of those takes it while the server is down for a restart.
-fn free_port() -> io::Result<u16> {
-    (0..1000)
-        .map(|_| fastrand::u16(PORTS))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .ok_or_else(|| io::Error::other("no free port"))
 }
 
 /// Our server's binary: `RINGKEEPER_BIN`, or built once by cargo.

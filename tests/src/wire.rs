@@ -373,7 +373,18 @@ impl Client {
     /// # Errors
     /// The connection is refused.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// Connects the socket in this time: a server that is stopped takes no more than its backlog.
+    ///
+    /// # Errors
+    /// The connection is refused, or not made in time.
+    pub fn open_within(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        Self::over(TcpStream::connect_timeout(&address, patience)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         // A server that refuses may have closed the socket already; the next receive shows it.
         let _ = stream.set_nodelay(true);
         let reader = BufReader::with_capacity(64 << 10, stream.try_clone()?);
@@ -489,21 +500,38 @@ impl Session {
     /// # Errors
     /// The server refuses, closes the connection or stays silent.
     pub fn connect(address: SocketAddr, request: &ConnectRequest) -> io::Result<Self> {
-        let patience = Duration::from_secs(30);
-        let mut client = Client::open(address)?;
+        Self::connect_within(address, request, Duration::from_secs(30))
+    }
+
+    /// The same, with a bound on each wait, those for replies too.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the server says that there is no such session; else it closes the connection or
+    /// stays silent.
+    pub fn connect_within(
+        address: SocketAddr,
+        request: &ConnectRequest,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let mut client = Client::open_within(address, patience)?;
         client.send(&[request.encode()])?;
         match client.receive(patience) {
             Received::Frame(frame) => {
                 let granted = ConnectResponse::decode(&mut Decoder::new(&frame))
                     .map_err(|e| io::Error::other(format!("connect response: no {} at {}", e.what, e.at)))?;
                 if granted.timeout_ms <= 0 {
-                    return Err(io::Error::other("the session was refused"));
+                    return Err(io::Error::new(ErrorKind::PermissionDenied, "the session was refused"));
                 }
                 Ok(Session { client, granted, events: VecDeque::new(), next_xid: 1, patience })
             }
             Received::Closed => Err(io::Error::from(ErrorKind::ConnectionReset)),
             Received::Silence => Err(io::Error::from(ErrorKind::TimedOut)),
         }
+    }
+
+    /// Bounds the wait for a reply.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// A new session, which must be granted.
