@@ -491,8 +491,13 @@ impl Zab {
     /// The zxid of the next proposal; `None` unless this server leads, and while it moves to a later
     /// epoch.
     pub fn next_zxid(&self) -> Option<Zxid> {
+        self.zxid_behind(0)
+    }
+
+    /// The zxid of the proposal that comes behind as many others, `None` where it would be none.
+    pub fn zxid_behind(&self, others: usize) -> Option<Zxid> {
         match &self.phase {
-            Phase::Leading(leading) => leading.next_zxid(&self.core),
+            Phase::Leading(leading) => leading.zxid_behind(&self.core, others),
             Phase::Looking | Phase::Learning(_) => None,
         }
     }

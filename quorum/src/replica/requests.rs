@@ -1,7 +1,7 @@
 //! Taking requests: sessions, preparation, proposals.
 
 use super::answers::{Pending, PendingKind};
-use super::{Move, Proposal, Replica};
+use super::{Move, Replica};
 use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
@@ -13,10 +13,37 @@ use ringkeeper_engine::prep::{Stamp, WriteRequest};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
+use std::iter;
 
 impl Replica {
-    pub(super) fn on_requests(&mut self, now: Now, mut batch: RequestBatch) {
-        for item in std::mem::take(&mut batch.items) {
+    pub(super) fn on_requests(&mut self, now: Now, batch: RequestBatch) {
+        if self.held.is_empty() {
+            let rest = self.take_requests(now, batch);
+            self.held.extend(rest);
+        } else {
+            self.held.push_back(batch);
+        }
+    }
+
+    /// Takes requests that waited until proposals could be made again.
+    pub(super) fn take_held(&mut self, now: Now) {
+        while self.next_zxid().is_some()
+            && let Some(batch) = self.held.pop_front()
+        {
+            if let Some(rest) = self.take_requests(now, batch) {
+                self.held.push_front(rest);
+            }
+        }
+    }
+
+    /// Takes as many of these as can be; returns the rest.
+    fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
+        let mut items = std::mem::take(&mut batch.items).into_iter();
+        while let Some(item) = items.next() {
+            if self.next_zxid().is_none() && matches!(item, Request::Ordered { .. } | Request::Open { .. }) {
+                batch.items = iter::once(item).chain(items).collect();
+                return Some(batch);
+            }
             match item {
                 Request::Ordered { connection, session, xid, op, body, auth } => {
                     let request = WriteRequest {
@@ -47,6 +74,7 @@ impl Replica {
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
             }
         }
+        None
     }
 
     /// Whether the client has seen more than this server knows; it must try another.
@@ -64,8 +92,8 @@ impl Replica {
         self.sessions.track(session, timeout_ms, now.tick).owner = Some(connection);
         let body = jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 });
         let request = internal(session, OpCode::CreateSession, &body);
-        let proposed = self.propose(now, &request).expect("a session can always begin");
-        self.answer_after(proposed, connection, PendingKind::Opened { session, timeout_ms });
+        let prepared = self.prepare(now, &request).expect("a session can always begin");
+        self.answer_after(prepared, connection, PendingKind::Opened { session, timeout_ms });
     }
 
     fn reopen_session(
@@ -78,7 +106,7 @@ impl Replica {
     ) {
         let known = self.sessions.get(session).is_some_and(|session| !session.closing);
         if !known || *given != password(session) {
-            self.answer_after(self.broadcast.proposed(), connection, PendingKind::Refused);
+            self.answer_after(self.proposed(), connection, PendingKind::Refused);
             return;
         }
         let before = self.sessions.track(session, timeout_ms, now.tick).owner.replace(connection);
@@ -103,7 +131,7 @@ impl Replica {
             session,
             timeout_ms: alive.timeout_ms,
         });
-        self.answer_after(self.broadcast.proposed(), connection, kind);
+        self.answer_after(self.proposed(), connection, kind);
     }
 
     /// A connection is gone: nothing more is answered over it.
@@ -134,12 +162,12 @@ impl Replica {
             Some(_) => None,
         };
         self.sessions.touch(session, now.tick);
-        let last = self.broadcast.proposed();
+        let last = self.proposed();
         let result = match (refused, op) {
             (Some(error), _) => Err(error),
             (None, OpCode::Sync) => sync(request.body, xid).map(|kind| (last, kind)),
             (None, OpCode::GetEphemerals) => ephemerals(request.body, xid, session).map(|kind| (last, kind)),
-            (None, _) => self.propose(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
+            (None, _) => self.prepare(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
         };
         match result {
             Ok((after, kind)) => self.answer_after(after, connection, kind),
@@ -151,33 +179,33 @@ impl Replica {
         self.pending.push_back(Pending { after, connection, kind });
     }
 
-    /// Makes the request a transaction and proposes it.
-    fn propose(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
-        let zxid = self.broadcast.next_zxid();
-        let start = self.bytes_start + self.bytes.len() as u64;
+    /// Makes the request a transaction, which is proposed with the next flush.
+    fn prepare(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
+        let zxid = self.next_zxid().expect("requests wait while nothing can be proposed");
         let stamp = Stamp { zxid, time: now.wall_ms };
-        self.prep.prepare(&self.database.tree, request, stamp, &mut self.bytes)?;
+        self.prep.prepare(&self.database.tree, request, stamp, self.prepared.buffer())?;
         if request.op == OpCode::CloseSession
             && let Some(session) = self.sessions.get_mut(request.session)
         {
             session.closing = true;
         }
-        self.broadcast.propose(zxid);
-        let end = self.bytes_start + self.bytes.len() as u64;
-        self.window.push_back(Proposal { zxid, place: start..end });
+        self.prepared.push(zxid);
         Ok(zxid)
     }
 
-    pub(super) fn propose_close(&mut self, now: Now, session: SessionId) {
-        let closed = self.propose(now, &internal(session, OpCode::CloseSession, &[]));
+    pub(super) fn prepare_close(&mut self, now: Now, session: SessionId) {
+        let closed = self.prepare(now, &internal(session, OpCode::CloseSession, &[]));
         closed.expect("a session can always end");
     }
 
-    pub(super) fn propose_delete_container(&mut self, now: Now, path: &str) {
+    pub(super) fn prepare_delete_container(&mut self, now: Now, path: &str) {
+        if self.next_zxid().is_none() {
+            return;
+        }
         let mut body = Vec::new();
         path.write(&mut body);
         // Somebody may have used the container since it was looked at: then it stays.
-        let _ = self.propose(now, &internal(SessionId(0), OpCode::DeleteContainer, &body));
+        let _ = self.prepare(now, &internal(SessionId(0), OpCode::DeleteContainer, &body));
     }
 }
 
