@@ -12,7 +12,7 @@ use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
-use crate::restore::Restored;
+use crate::restore::{Apply, Restart, Restored};
 use crate::ring::{self, Listener, Runtime, Wake};
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::ServerId;
@@ -255,7 +255,7 @@ struct Recovery {
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
 fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Recovery, ServeError> {
     let mut files = SegmentFiles::new(directory, options.log.sync);
-    let mut restored = Restored::new(seed, options.settings.extended_types_enabled);
+    let mut restored = Restored::new(seed, options.settings.extended_types_enabled, Apply::All);
     let recovered = directory.recover(&mut files, &mut restored)?;
     for (name, why) in &recovered.damaged {
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
@@ -263,7 +263,7 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
     if recovered.log != log::Verdict::Clean {
         warn!("{}", recovered.log);
     }
-    let (database, log_bytes) = restored.finish();
+    let Restart { database, log_bytes, .. } = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
         directory.path().display(),

@@ -2,7 +2,7 @@
 //! ones: every truncation and every flipped bit of a small log.
 
 use super::crash_tests::{DATABASE, Session, recovered, settings, transaction};
-use super::format::{Checksum, Link, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{BATCH_HEADER_BYTES, Checksum, Link, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::reader::SegmentReader;
 use super::recovery::{Cut, Tail, Verdict, find_cut, recover};
 use super::simulated_disk::{Fate, Image, SimulatedDisk};
@@ -340,6 +340,7 @@ fn row_recycled_segment_with_old_content() {
         offset: FIRST_BATCH as u64,
         previous,
         alignment: header.alignment,
+        committed: Zxid::ZERO,
     });
     let (bytes, range) = batch.into_write(true);
     begun[..end].copy_from_slice(&bytes[range]);
@@ -529,7 +530,7 @@ fn a_batch_gathers_while_a_write_is_in_flight_and_waits_only_as_long_as_set() {
     let durable = writer.on_written(first, Ok(())).unwrap().unwrap();
     assert_eq!((durable.upto(), durable.generation()), (Zxid(1), 1));
     let second = writer.take_write(2100).unwrap().unwrap();
-    assert_eq!(second.bytes().len(), (56usize + 8 * 312).next_multiple_of(512));
+    assert_eq!(second.bytes().len(), (BATCH_HEADER_BYTES + 8 * 312).next_multiple_of(512));
     assert_eq!(writer.on_written(second, Ok(())).unwrap().unwrap().upto(), Zxid(9));
     assert_eq!(writer.room_bytes(), 3000);
 }

@@ -58,6 +58,7 @@ impl Replica {
             }
             self.asked = asked;
         }
+        self.log.set_committed(self.zab.committed());
         Ok(())
     }
 
