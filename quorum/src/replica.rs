@@ -8,19 +8,25 @@ mod answers;
 mod apply;
 mod checkpoints;
 mod containers;
+mod forwarded;
+mod learner;
+mod log_queue;
 mod marking;
 mod order;
 mod prepared;
 mod reports;
 mod requests;
+mod roles;
 
 use crate::members::Members;
-use crate::message::Transaction;
-use crate::step::{ConnectionId, Effect, Input, RequestBatch};
-use crate::zab::{self, Generation, Recovered, Timing, Zab};
+use crate::message::{ToLeader, Transaction};
+use crate::step::{ConnectionId, Effect, Input, RequestBatch, StagedTree};
+use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
 use checkpoints::Checkpoints;
 use containers::Containers;
+use learner::Learner;
+use log_queue::LogQueue;
 use marking::Marking;
 use prepared::Prepared;
 use reports::Reports;
@@ -67,12 +73,26 @@ struct Move {
     to: ConnectionId,
 }
 
+/// Who speaks for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A connection to this server.
+    Here(ConnectionId),
+    /// A connection to a learner of this leader.
+    Learner(Link),
+}
+
 /// See the module.
 pub struct Replica {
     settings: Arc<Settings>,
+    /// Whether this server is, and always will be, a quorum of its own.
+    standalone: bool,
+    serving: Serving,
+    /// Whether the cores know that clients are served.
+    announced: bool,
     database: Database,
     prep: Prep,
-    sessions: Sessions<ConnectionId>,
+    sessions: Sessions<Owner>,
     next_session: SessionId,
     moves: BTreeMap<SessionId, Move>,
     zab: Zab,
@@ -81,13 +101,21 @@ pub struct Replica {
     prepared: Prepared,
     /// Requests that wait until proposals can be made again.
     held: VecDeque<RequestBatch>,
+    /// The same of learners' clients.
+    held_forwarded: VecDeque<(Link, ToLeader)>,
     /// Sessions that are to be closed then.
     to_close: VecDeque<SessionId>,
+    /// SYNCs of learners, and what is to be committed before they are answered.
+    syncs: VecDeque<(Zxid, Link)>,
+    learner: Learner,
+    /// What is to be told to other servers.
+    messages: Vec<zab::Effect>,
+    /// The tree that the leader sent.
+    staged: Option<Box<StagedTree>>,
+    /// From here on the tree is as it was at one moment.
+    fuzzy_until: Zxid,
     log: LogWriter,
-    /// Of the log, as `zab` counts them.
-    generation: Generation,
-    /// Transactions that the log had no room for.
-    unlogged: VecDeque<Transaction>,
+    log_queue: LogQueue,
     /// Bytes of transactions that are not applied.
     window_bytes: usize,
     pending: VecDeque<Pending>,
@@ -110,14 +138,9 @@ impl Replica {
     /// A standalone server: a quorum of one that leads from the start. Every session gets its full
     /// timeout again.
     pub fn new(config: ReplicaConfig, database: Database, log: LogWriter, now: Now) -> Self {
-        let ReplicaConfig { settings, server, cores, first_session, seed } = config;
-        let mut sessions = Sessions::new(settings.tick_ms);
-        for (session, timeout_ms) in &database.sessions {
-            sessions.track(*session, *timeout_ms, now.tick);
-        }
         let zab_config = zab::Config {
-            me: server,
-            members: Members::standalone(server),
+            me: config.server,
+            members: Members::standalone(config.server),
             timing: Timing::default(),
             window_bytes: 0,
             epoch_transactions_max: u32::MAX,
@@ -125,24 +148,66 @@ impl Replica {
         let (applied, mut asked) = (database.last, Vec::new());
         let recovered = Recovered { applied, floor: applied, ..Recovered::default() };
         let zab = Zab::standalone(zab_config, recovered, &mut asked);
+        let mut replica = Replica::with(config, zab, database, log, now);
+        replica.standalone = true;
+        replica.announced = true;
+        replica.asked = asked;
+        let begun = replica.ask(now, zab::Input::Tick, &mut Vec::new());
+        begun.expect("nothing is appended before the first request");
+        replica
+    }
+
+    /// A server of an ensemble, which looks for a leader once it is started. `held` is the end of its log,
+    /// of which it is not known whether it is committed.
+    pub fn in_ensemble(
+        config: ReplicaConfig,
+        zab_config: zab::Config,
+        epochs: Epochs,
+        (database, held): (Database, Vec<Transaction>),
+        log: LogWriter,
+        now: Now,
+    ) -> Self {
+        let applied = database.last;
+        let recovered = Recovered { epochs, applied, floor: applied, log: held };
+        Replica::with(config, Zab::new(zab_config, recovered), database, log, now)
+    }
+
+    /// Looks for a leader.
+    pub fn start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut asked = std::mem::take(&mut self.asked);
+        self.zab.start(now.tick, &mut asked);
+        self.asked = asked;
+        self.step(now, Input::Tick { heard_all: true }, out);
+    }
+
+    fn with(config: ReplicaConfig, zab: Zab, database: Database, log: LogWriter, now: Now) -> Self {
+        let ReplicaConfig { settings, server: _, cores, first_session, seed } = config;
         let mut replica = Replica {
             prep: Prep::new(Arc::clone(&settings), seed),
+            standalone: false,
+            serving: Serving::No,
+            announced: false,
+            window_bytes: zab.undelivered_bytes(),
             zab,
-            asked,
+            asked: Vec::new(),
             prepared: Prepared::default(),
             held: VecDeque::new(),
+            held_forwarded: VecDeque::new(),
             to_close: VecDeque::new(),
+            syncs: VecDeque::new(),
+            learner: Learner::default(),
+            messages: Vec::new(),
+            staged: None,
+            fuzzy_until: Zxid::ZERO,
             containers: Containers::new(&settings, now),
             delivered: database.last,
+            sessions: Sessions::new(settings.tick_ms),
             settings,
             database,
-            sessions,
             next_session: first_session,
             moves: BTreeMap::new(),
             log,
-            generation: Generation::default(),
-            unlogged: VecDeque::new(),
-            window_bytes: 0,
+            log_queue: LogQueue::default(),
             pending: VecDeque::new(),
             outboxes: (0..cores).map(|_| Outbox::default()).collect(),
             changes: Changes::default(),
@@ -154,8 +219,6 @@ impl Replica {
             failed: false,
         };
         replica.plan_checkpoint();
-        let begun = replica.ask(now, zab::Input::Tick, &mut Vec::new());
-        begun.expect("nothing is appended before the first request");
         replica
     }
 
@@ -176,10 +239,10 @@ impl Replica {
         !self.failed && waiting < WINDOW_BYTES_MAX && self.held.is_empty()
     }
 
-    /// Whether nothing proposed waits for the log, and nothing for its mark.
+    /// Whether nothing waits for the log, and nothing for its mark.
     pub fn is_settled(&self) -> bool {
-        let applied = self.prepared.is_empty() && self.zab.last() == self.applied();
-        applied && !self.log.is_writing() && !self.marking.is_under_way()
+        let written = self.prepared.is_empty() && self.log_queue.is_empty() && !self.log.has_pending();
+        written && !self.log.is_writing() && !self.marking.is_under_way()
     }
 
     /// The log, for its settings and deadlines.
@@ -210,6 +273,18 @@ impl Replica {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
             }
+            Input::Peer(input) => self.order(now, input, out),
+            Input::Staged(attempt, tree) => {
+                self.staged = Some(tree);
+                let staged = self.order(now, zab::Input::SnapshotStaged(attempt), out);
+                // Of an attempt that is over.
+                self.staged = None;
+                staged
+            }
+            Input::EpochsPersisted(Ok(epochs)) => self.order(now, zab::Input::EpochsPersisted(epochs), out),
+            Input::EpochsPersisted(Err(failure)) => Err(LogError::Failed(failure)),
+            Input::CutFound(found) => self.on_cut_found(now, found),
+            Input::Installed(result) => self.on_installed(now, result),
             Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
             Input::Tick { heard_all } => self.on_tick(now, heard_all, out),
         };
@@ -222,9 +297,14 @@ impl Replica {
             return;
         }
         self.take_held(now);
+        self.take_held_forwarded(now);
         let result = self.propose(now, out).and_then(|()| self.feed_log(now, out));
         self.note(result, out);
         self.release_pending(self.applied());
+        self.release_waiting();
+        self.release_syncs();
+        out.extend(self.messages.drain(..).map(Effect::Peer));
+        self.announce();
         self.deliver(out);
         if let Some(line) = self.prep.take_soft_quota()
             && now.tick >= self.next_quota_notice
@@ -248,23 +328,6 @@ impl Replica {
             self.failed = true;
             out.push(Effect::Fatal(error));
         }
-    }
-
-    fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
-        while let Some(transaction) = self.unlogged.front() {
-            match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
-                Ok(()) => _ = self.unlogged.pop_front(),
-                Err(LogError::Full) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(step) = self.log.take_upkeep(now.us)? {
-            out.push(Effect::Upkeep(step));
-        }
-        if let Some(write) = self.log.take_write(now.us)? {
-            out.push(Effect::Write(write));
-        }
-        Ok(())
     }
 
     /// Says when the disk is full, and when that is over.
@@ -300,7 +363,7 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
         let Some(durable) = self.log.on_written(write, result)? else { return Ok(()) };
-        self.order(now, zab::Input::Durable(self.generation, durable.upto()), out)
+        self.order(now, zab::Input::Durable(self.log_queue.generation, durable.upto()), out)
     }
 
     fn on_tick(&mut self, now: Now, heard_all: bool, out: &mut Vec<Effect>) -> Result<(), LogError> {
@@ -309,6 +372,17 @@ impl Replica {
         if !heard_all {
             self.deaf_at = now.tick;
         }
+        if matches!(self.serving, Serving::Leader(_)) {
+            self.end_what_is_over(now);
+        }
+        if !self.log.is_writing() && !self.log_queue.is_changing() {
+            out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
+        }
+        Ok(())
+    }
+
+    /// Proposes to close the sessions, and to delete the containers, whose time is over.
+    fn end_what_is_over(&mut self, now: Now) {
         // Signs of life wait behind requests that cannot be taken while the disk is slow or full.
         if now.tick.since(self.deaf_at) > TOUCH_LAG_MS {
             let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
@@ -322,18 +396,15 @@ impl Replica {
         for path in self.containers.due(now, &self.database.tree) {
             self.prepare_delete_container(now, &path);
         }
-        if !self.log.is_writing() {
-            out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
-        }
-        Ok(())
     }
 
     /// What must hold between two steps.
     fn check(&self) {
         assert_eq!(self.applied(), self.zab.delivered());
-        assert!(self.log.last_appended() <= self.zab.last());
-        assert!(self.unlogged.back().is_none_or(|last| last.zxid == self.zab.last()));
         assert!(self.prepared.is_empty() || self.failed);
+        if self.log_queue.is_empty() {
+            assert_eq!(self.log.last_appended(), self.zab.last());
+        }
     }
 }
 

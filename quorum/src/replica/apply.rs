@@ -1,20 +1,21 @@
 //! Applying what is committed, answering it, and telling the cores.
 
-use super::Replica;
 use super::answers::Outbox;
+use super::{Owner, Replica};
 use crate::message::Transaction;
 use crate::step::{CloseReason, Effect};
+use crate::zab::Serving;
 use ringkeeper_engine::apply::Outcome;
-use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::id::{Now, Zxid};
 use std::sync::Arc;
 
 impl Replica {
     /// Applies these, and answers them.
-    pub(super) fn apply(&mut self, transactions: &[Transaction]) {
+    pub(super) fn apply(&mut self, now: Now, transactions: &[Transaction]) {
         let mut batch = self.database.begin();
         for Transaction { zxid, bytes } in transactions {
             let before = self.changes.len() as u32;
-            let applied = batch.apply(bytes, &mut self.changes).expect("we made it ourselves");
+            let applied = batch.apply(bytes, &mut self.changes).expect("its maker's server applied it");
             let changes = before..self.changes.len() as u32;
             if !changes.is_empty() {
                 self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
@@ -27,12 +28,31 @@ impl Replica {
                 answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
                 pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
             }
-            if applied.outcome == Outcome::SessionClosed {
-                let owner = self.sessions.remove(applied.session).and_then(|session| session.owner);
-                // Who asked for it has its answer, after which its connection closes anyway.
-                if let Some(owner) = owner.filter(|owner| answered != Some(*owner)) {
-                    self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
+            match self.serving {
+                Serving::Learner { .. } => {
+                    let learner = &mut self.learner;
+                    answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
                 }
+                Serving::Leader(_) | Serving::No => {}
+            }
+            match applied.outcome {
+                Outcome::SessionCreated { timeout_ms }
+                    if matches!(self.serving, Serving::Leader(_))
+                        && self.sessions.get(applied.session).is_none() =>
+                {
+                    // What an earlier leader proposed, and this one's epoch began with.
+                    self.sessions.track(applied.session, timeout_ms, now.tick);
+                }
+                Outcome::SessionClosed => {
+                    let owner = self.sessions.remove(applied.session).and_then(|session| session.owner);
+                    // Who asked for it has its answer, after which its connection closes anyway.
+                    if let Some(Owner::Here(owner)) = owner
+                        && answered != Some(owner)
+                    {
+                        self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
+                    }
+                }
+                _ => {}
             }
         }
         batch.publish();

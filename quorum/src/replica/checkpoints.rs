@@ -79,7 +79,8 @@ impl Replica {
     }
 
     pub(super) fn checkpoint_when_due(&mut self, out: &mut Vec<Effect>) {
-        if self.checkpoints.is_due() {
+        // A log that is about to change is left alone until it has.
+        if self.checkpoints.is_due() && !self.log_queue.is_changing() {
             let (first, sessions) = self.begin_checkpoint();
             out.push(Effect::Checkpoint { first, sessions });
         }
@@ -100,8 +101,11 @@ impl Replica {
     fn begin_checkpoint(&mut self) -> (Zxid, Vec<(SessionId, u32)>) {
         self.checkpoints.under_way = true;
         self.plan_checkpoint();
-        let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
-        (self.applied(), sessions)
+        (self.applied(), self.sessions_on_disk())
+    }
+
+    pub(super) fn sessions_on_disk(&self) -> Vec<(SessionId, u32)> {
+        self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect()
     }
 
     pub(super) fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {

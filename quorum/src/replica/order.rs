@@ -1,7 +1,6 @@
 //! The replica and its [`Zab`]: what is told to it, and what it asks for.
 
 use super::Replica;
-use crate::message::Transaction;
 use crate::step::Effect;
 use crate::zab;
 use ringkeeper_engine::id::{Now, Zxid};
@@ -46,34 +45,35 @@ impl Replica {
             self.zab.step(now.tick, input, &mut asked);
             for effect in asked.drain(..) {
                 match effect {
-                    zab::Effect::Append(_, transaction) => self.append(now, transaction)?,
-                    zab::Effect::Deliver(transactions) => self.apply(&transactions),
-                    zab::Effect::PersistEpochs(epochs) => {
-                        // Nobody asks a standalone server what it promised.
+                    zab::Effect::Append(_, transactions) => {
+                        transactions.into_iter().try_for_each(|transaction| self.append(now, transaction))?;
+                    }
+                    zab::Effect::Deliver(transactions) => self.apply(now, &transactions),
+                    zab::Effect::Rewind(generation, last_kept) => self.rewind(generation, last_kept),
+                    zab::Effect::Install(generation, zxid) => self.install(generation, zxid),
+                    zab::Effect::Serve(serving) => self.on_serve(now, serving),
+                    // Nobody asks a standalone server what it promised.
+                    zab::Effect::PersistEpochs(epochs) if self.standalone => {
                         next = Some(zab::Input::EpochsPersisted(epochs));
                     }
+                    zab::Effect::PersistEpochs(epochs) => out.push(Effect::PersistEpochs(epochs)),
+                    zab::Effect::FromLearner(link, _, message) => self.on_from_learner(now, link, message),
+                    zab::Effect::FromLeader(message, upto) => self.on_from_leader(now, message, upto),
                     zab::Effect::Notice(text) => out.push(Effect::Notice(text)),
-                    _ => {}
+                    network @ (zab::Effect::Notify(..)
+                    | zab::Effect::Connect(..)
+                    | zab::Effect::ToLeader(..)
+                    | zab::Effect::CloseLeader(_)
+                    | zab::Effect::ToLearner(..)
+                    | zab::Effect::SendTree(..)
+                    | zab::Effect::SeekLog(..)
+                    | zab::Effect::SendLog { .. }
+                    | zab::Effect::CloseLearner(_)) => out.push(Effect::Peer(network)),
                 }
             }
             self.asked = asked;
         }
         self.log.set_committed(self.zab.committed());
         Ok(())
-    }
-
-    fn append(&mut self, now: Now, transaction: Transaction) -> Result<(), LogError> {
-        self.window_bytes += transaction.bytes.len();
-        if !self.unlogged.is_empty() {
-            self.unlogged.push_back(transaction);
-            return Ok(());
-        }
-        match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
-            Err(LogError::Full) => {
-                self.unlogged.push_back(transaction);
-                Ok(())
-            }
-            appended => appended,
-        }
     }
 }

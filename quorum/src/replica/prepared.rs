@@ -4,6 +4,12 @@
 use crate::message::Transaction;
 use bytes::Bytes;
 use ringkeeper_engine::id::Zxid;
+use std::collections::VecDeque;
+
+/// Batches whose memory is used again when nobody needs them any more: a few are under way at a time.
+const KEPT_BATCHES: usize = 4;
+/// A batch that has more memory than this is not kept.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -11,8 +17,8 @@ pub(super) struct Prepared {
     bytes: Vec<u8>,
     /// Each with where its bytes end.
     ends: Vec<(Zxid, usize)>,
-    /// Bytes of the batch before: about what the next one takes.
-    usual_bytes: usize,
+    /// Batches before, oldest first.
+    batches: VecDeque<Bytes>,
 }
 
 impl Prepared {
@@ -37,8 +43,12 @@ impl Prepared {
 
     /// Where the next transaction's bytes go.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.bytes.is_empty() {
-            self.bytes.reserve(self.usual_bytes);
+        if self.bytes.capacity() == 0
+            && let Some(mut unused) = self.batches.pop_front_if(|batch| batch.is_unique())
+        {
+            // Its content is not carried over.
+            unused.truncate(0);
+            self.bytes = Vec::from(unused);
         }
         &mut self.bytes
     }
@@ -50,7 +60,7 @@ impl Prepared {
 
     /// All of them, in their order.
     pub fn take(&mut self) -> Vec<Transaction> {
-        self.usual_bytes = self.bytes.len();
+        let is_kept = self.bytes.capacity() <= KEPT_BYTES_MAX;
         let all = Bytes::from(std::mem::take(&mut self.bytes));
         let mut start = 0;
         let slice = |(zxid, end)| {
@@ -58,7 +68,14 @@ impl Prepared {
             start = end;
             Transaction { zxid, bytes }
         };
-        self.ends.drain(..).map(slice).collect()
+        let transactions = self.ends.drain(..).map(slice).collect();
+        if is_kept {
+            if self.batches.len() == KEPT_BATCHES {
+                self.batches.pop_front();
+            }
+            self.batches.push_back(all);
+        }
+        transactions
     }
 }
 
@@ -69,7 +86,8 @@ mod tests {
     #[test]
     fn each_transaction_gets_the_bytes_that_were_put_down_for_it() {
         let mut prepared = Prepared::default();
-        for round in 0..3u8 {
+        let mut alive = Vec::new();
+        for round in 0..30u8 {
             for zxid in 1..4u8 {
                 prepared.buffer().extend(std::iter::repeat_n(zxid + round, usize::from(zxid - 1)));
                 prepared.push(Zxid(u64::from(zxid)));
@@ -79,6 +97,12 @@ mod tests {
             let bytes: Vec<&[u8]> = taken.iter().map(|transaction| &transaction.bytes[..]).collect();
             assert_eq!(bytes, [&[][..], &[2 + round], &[3 + round; 2]]);
             assert!(prepared.is_empty() && prepared.bytes() == 0);
+            // Some are needed for long, some are not.
+            alive.push(taken);
+            alive.drain(..alive.len().saturating_sub(usize::from(round % 7)));
+            for (age, taken) in alive.iter().rev().enumerate() {
+                assert_eq!(taken[2].bytes[..], [3 + round - age as u8; 2]);
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ impl Replica {
         let tree = &self.database.tree;
         let owned = |paths: &BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
         let mut report = ReplicaReport {
-            state: "standalone",
+            state: self.state_name(),
             zxid: self.applied(),
             node_count: tree.node_count(),
             data_bytes: tree.data_bytes(),
@@ -44,7 +44,7 @@ impl Replica {
             ephemerals: Vec::new(),
             expiry: Vec::new(),
             session_count: self.sessions.len(),
-            outstanding: self.pending.len(),
+            outstanding: self.pending.len() + self.learner.outstanding(),
             at: now.tick,
         };
         if inquiry == Inquiry::Sessions {

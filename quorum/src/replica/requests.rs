@@ -1,8 +1,9 @@
 //! Taking requests: sessions, preparation, proposals.
 
 use super::answers::{Pending, PendingKind};
-use super::{Move, Replica};
+use super::{Move, Owner, Replica};
 use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
+use crate::zab::Serving;
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
@@ -25,6 +26,13 @@ impl Replica {
         }
     }
 
+    /// Whether the request needs a proposal, and none can be made while the leader moves to a later epoch.
+    fn must_wait(&self, request: &Request) -> bool {
+        matches!(self.serving, Serving::Leader(_))
+            && self.next_zxid().is_none()
+            && matches!(request, Request::Ordered { .. } | Request::Open { .. })
+    }
+
     /// Takes requests that waited until proposals could be made again.
     pub(super) fn take_held(&mut self, now: Now) {
         while self.next_zxid().is_some()
@@ -40,11 +48,17 @@ impl Replica {
     fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
         let mut items = std::mem::take(&mut batch.items).into_iter();
         while let Some(item) = items.next() {
-            if self.next_zxid().is_none() && matches!(item, Request::Ordered { .. } | Request::Open { .. }) {
+            if self.must_wait(&item) {
                 batch.items = iter::once(item).chain(items).collect();
                 return Some(batch);
             }
+            if !self.serves() {
+                self.turn_away(&item);
+            }
+            let leads = matches!(self.serving, Serving::Leader(_));
             match item {
+                Request::Ordered { .. } | Request::Open { .. } | Request::Reopen { .. } if !self.serves() => {
+                }
                 Request::Ordered { connection, session, xid, op, body, auth } => {
                     let request = WriteRequest {
                         session,
@@ -54,13 +68,21 @@ impl Replica {
                         auth: batch.proved(auth),
                         internal: false,
                     };
-                    self.on_ordered(now, connection, &request);
+                    if leads {
+                        self.on_ordered(now, connection, &request);
+                    } else {
+                        self.forward(connection, &request);
+                    }
                 }
                 Request::Open { connection, timeout_ms, last_seen } => {
                     if self.is_behind(connection, last_seen) {
                         continue;
                     }
-                    self.open_session(now, connection, timeout_ms);
+                    if leads {
+                        self.open_session(now, connection, timeout_ms);
+                    } else {
+                        self.forward_open(now, connection, timeout_ms);
+                    }
                 }
                 Request::Reopen { connection, session, password, timeout_ms, last_seen } => {
                     if self.is_behind(connection, last_seen) {
@@ -68,7 +90,8 @@ impl Replica {
                     }
                     self.reopen_session(now, connection, session, &password, timeout_ms);
                 }
-                Request::Touch { session, at } => self.sessions.touch(session, at),
+                Request::Touch { session, at } if leads => self.sessions.touch(session, at),
+                Request::Touch { session, .. } => self.on_sign_of_life(session),
                 Request::Gone { connection, session } => self.on_gone(connection, session),
                 Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
@@ -81,15 +104,20 @@ impl Replica {
     fn is_behind(&mut self, connection: ConnectionId, last_seen: Zxid) -> bool {
         let behind = last_seen > self.applied();
         if behind {
-            self.outboxes[connection.core as usize].close(connection, CloseReason::Behind);
+            self.close(connection, CloseReason::Behind);
         }
         behind
     }
 
-    fn open_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) {
+    pub(super) fn new_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) -> SessionId {
         let session = self.next_session;
         self.next_session = SessionId(session.0 + 1);
-        self.sessions.track(session, timeout_ms, now.tick).owner = Some(connection);
+        self.sessions.track(session, timeout_ms, now.tick).owner = Some(Owner::Here(connection));
+        session
+    }
+
+    fn open_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) {
+        let session = self.new_session(now, connection, timeout_ms);
         let body = jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 });
         let request = internal(session, OpCode::CreateSession, &body);
         let prepared = self.prepare(now, &request).expect("a session can always begin");
@@ -104,14 +132,32 @@ impl Replica {
         given: &[u8; PASSWORD_BYTES],
         timeout_ms: u32,
     ) {
+        let leads = matches!(self.serving, Serving::Leader(_));
         let known = self.sessions.get(session).is_some_and(|session| !session.closing);
-        if !known || *given != password(session) {
+        if *given != password(session) || (leads && !known) {
             self.answer_after(self.proposed(), connection, PendingKind::Refused);
-            return;
+        } else if leads {
+            self.take_back(now, connection, session, timeout_ms);
+        } else {
+            self.revalidate(connection, session, timeout_ms);
         }
-        let before = self.sessions.track(session, timeout_ms, now.tick).owner.replace(connection);
+    }
+
+    /// A session lives, and this connection speaks for it from here on.
+    pub(super) fn take_back(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        session: SessionId,
+        timeout_ms: u32,
+    ) {
+        let tracked = self.sessions.track(session, timeout_ms, now.tick);
+        let before = match tracked.owner.replace(Owner::Here(connection)) {
+            Some(Owner::Here(before)) => Some(before),
+            Some(Owner::Learner(_)) | None => None,
+        };
         if let Some(before) = before {
-            self.outboxes[before.core as usize].close(before, CloseReason::Moved);
+            self.close(before, CloseReason::Moved);
         }
         let elsewhere = before.filter(|before| before.core != connection.core);
         if let Some(waiting) = self.moves.get_mut(&session) {
@@ -131,15 +177,25 @@ impl Replica {
             session,
             timeout_ms: alive.timeout_ms,
         });
-        self.answer_after(self.proposed(), connection, kind);
+        let after = match self.serving {
+            Serving::Leader(_) => self.proposed(),
+            Serving::Learner { .. } | Serving::No => self.applied(),
+        };
+        self.answer_after(after, connection, kind);
     }
 
     /// A connection is gone: nothing more is answered over it.
     fn on_gone(&mut self, connection: ConnectionId, session: SessionId) {
+        let id = session;
+        self.forget_waiting(session, connection);
         if let Some(session) = self.sessions.get_mut(session)
-            && session.owner == Some(connection)
+            && session.owner == Some(Owner::Here(connection))
         {
             session.owner = None;
+            if !matches!(self.serving, Serving::Leader(_)) {
+                // A learner knows the sessions of its connections alone.
+                self.sessions.remove(id);
+            }
         }
         if let Entry::Occupied(waiting) = self.moves.entry(session)
             && waiting.get().from == connection
@@ -154,9 +210,8 @@ impl Replica {
         let state = self.sessions.get(session).map(|session| (session.owner, session.closing));
         let refused = match state {
             None => Some(ErrorCode::UnknownSession),
-            Some((owner, _)) if owner != Some(connection) => {
-                self.outboxes[connection.core as usize].close(connection, CloseReason::Moved);
-                return;
+            Some((owner, _)) if owner != Some(Owner::Here(connection)) => {
+                return self.close(connection, CloseReason::Moved);
             }
             Some((_, true)) if op != OpCode::CloseSession => Some(ErrorCode::SessionExpired),
             Some(_) => None,
@@ -175,12 +230,12 @@ impl Replica {
         }
     }
 
-    fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
+    pub(super) fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
         self.pending.push_back(Pending { after, connection, kind });
     }
 
     /// Makes the request a transaction, which is proposed with the next flush.
-    fn prepare(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
+    pub(super) fn prepare(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
         let zxid = self.next_zxid().expect("requests wait while nothing can be proposed");
         let stamp = Stamp { zxid, time: now.wall_ms };
         self.prep.prepare(&self.database.tree, request, stamp, self.prepared.buffer())?;
@@ -210,17 +265,17 @@ impl Replica {
 }
 
 /// A request that the server itself makes.
-fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
+pub(super) fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
     const NOBODY: &[AuthId] = &[];
     WriteRequest { session, xid: 0, op, body, auth: NOBODY, internal: true }
 }
 
-fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
+pub(super) fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
     let path: Option<Cow<'_, str>> = jute::from_bytes(body)?;
     Ok(PendingKind::Sync { xid, body: jute::to_bytes(&path).into() })
 }
 
-fn ephemerals(body: &[u8], xid: i32, session: SessionId) -> Result<PendingKind, ErrorCode> {
+pub(super) fn ephemerals(body: &[u8], xid: i32, session: SessionId) -> Result<PendingKind, ErrorCode> {
     let GetEphemeralsRequest { prefix_path } = jute::from_bytes(body)?;
     let everything = |prefix: &str| matches!(prefix.trim(), "" | "/");
     let prefix = prefix_path.filter(|prefix| !everything(prefix)).map(|prefix| prefix.as_ref().into());

@@ -468,23 +468,25 @@ impl Leading {
         Ok(())
     }
 
-    pub(super) fn leader_process_request(
+    pub(super) fn leader_process_requests(
         &mut self,
         core: &mut Core,
-        transaction: Transaction,
+        transactions: Vec<Transaction>,
         out: &mut Vec<Effect>,
     ) {
-        assert_eq!(Some(transaction.zxid), self.zxid_behind(core, 0), "proposals have no gap");
-        self.broadcast.propose(transaction.zxid);
-        for (link, learner) in &mut self.learners {
-            if learner.stage >= LearnerStage::Syncing && !learner.observer {
-                learner.sent = transaction.zxid;
-                learner.owes_since.get_or_insert(core.now);
-                out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
+        for transaction in &transactions {
+            assert_eq!(Some(transaction.zxid), self.zxid_behind(core, 0), "proposals have no gap");
+            self.broadcast.propose(transaction.zxid);
+            for (link, learner) in &mut self.learners {
+                if learner.stage >= LearnerStage::Syncing && !learner.observer {
+                    learner.sent = transaction.zxid;
+                    learner.owes_since.get_or_insert(core.now);
+                    out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
+                }
             }
         }
         self.owes_since.get_or_insert(core.now);
-        core.append(transaction, out);
+        core.append(transactions, out);
     }
 
     /// Tells everybody what is committed.
