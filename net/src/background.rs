@@ -1,7 +1,8 @@
 //! Work that blocks and that no reply waits for, each kind on a thread of its own: the log's
-//! upkeep (the next segment is prepared there), its marks, and checkpoints.
+//! upkeep (the next segment is prepared there), its marks, checkpoints and what else changes what recovery
+//! finds, and the epochs.
 
-use crate::disk::{CheckpointFile, DataDirectory, DiskError, SegmentFiles};
+use crate::disk::{self, CheckpointFile, DataDirectory, DiskError, SegmentFiles};
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
@@ -10,6 +11,7 @@ use ringkeeper_engine::log::{SegmentFile, SyncMode, Upkeep};
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_quorum::step::Input;
+use ringkeeper_quorum::zab::Epochs;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -40,8 +42,20 @@ impl Results {
     }
 }
 
+/// What one thread does, one after the other: no two of these at once.
+pub enum DiskJob {
+    /// A checkpoint, beside the server's work.
+    Checkpoint(CheckpointJob),
+    /// A tree that the leader sent, in the place of all that is newer.
+    Install(CheckpointJob),
+    /// Where the log is to be cut so that this is its last transaction.
+    FindCut(Zxid),
+}
+
 /// A checkpoint to be written.
 pub struct CheckpointJob {
+    /// The tree.
+    pub tree: TreeReader,
     /// Everything up to here is in the tree.
     pub first: Zxid,
     /// Sessions with their timeouts in milliseconds.
@@ -108,24 +122,75 @@ pub fn start_upkeep(mut files: SegmentFiles, results: Results) -> std::io::Resul
 /// When there can be no more threads.
 pub fn start_checkpoints(
     directory: Arc<DataDirectory>,
-    tree: TreeReader,
     policy: CheckpointPolicy,
     sync: SyncMode,
     results: Results,
-) -> std::io::Result<Sender<CheckpointJob>> {
-    let (jobs, work) = channel::<CheckpointJob>();
+) -> std::io::Result<Sender<DiskJob>> {
+    let (jobs, work) = channel::<DiskJob>();
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         for job in work {
-            let result = write_checkpoint(&directory, &tree, policy, sync, &job);
-            let result = result.map_err(|error| error.to_failure());
-            if result.is_ok() {
-                let spares = remove_obsolete(&directory, policy);
-                spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
+            match job {
+                DiskJob::Checkpoint(job) => {
+                    let result = write_checkpoint(&directory, policy, sync, &job, Newest::AsSeen);
+                    let result = result.map_err(|error| error.to_failure());
+                    if result.is_ok() {
+                        let spares = remove_obsolete(&directory, policy);
+                        spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
+                    }
+                    results.put(Input::Checkpointed(result));
+                }
+                DiskJob::Install(job) => {
+                    let installed = install(&directory, policy, sync, &job);
+                    results.put(Input::Installed(installed.map_err(|error| error.to_failure())));
+                }
+                DiskJob::FindCut(last_kept) => {
+                    let mut files = SegmentFiles::new(&directory, sync);
+                    let found = directory.find_cut(&mut files, last_kept);
+                    results.put(Input::CutFound(found.map_err(|error| error.to_failure())));
+                }
             }
-            results.put(Input::Checkpointed(result));
         }
     })?;
     Ok(jobs)
+}
+
+/// Starts the thread that writes the epochs.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start_epochs(directory: Arc<DataDirectory>, results: Results) -> std::io::Result<Sender<Epochs>> {
+    let (jobs, work) = channel::<Epochs>();
+    thread::Builder::new().name("epochs".into()).spawn(move || {
+        for epochs in work {
+            let Epochs { accepted, current } = epochs;
+            let written = directory.write_epochs(disk::Epochs { accepted, current });
+            results.put(Input::EpochsPersisted(written.map(|()| epochs).map_err(|error| error.to_failure())));
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Once the new checkpoint has its name, recovery begins with it: behind the log that there was, if that
+/// ends before it; else with what that log has behind it, until the log has begun anew. Checkpoints that
+/// have seen more would ask for more than the new log has.
+fn install(
+    directory: &DataDirectory,
+    policy: CheckpointPolicy,
+    sync: SyncMode,
+    job: &CheckpointJob,
+) -> Result<(), DiskError> {
+    write_checkpoint(directory, policy, sync, job, Newest::AsNamed)?;
+    directory.forget_behind(job.first)
+}
+
+/// What a checkpoint says that it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// The newest transaction that shows in it: a log that ends before it has lost that.
+    AsSeen,
+    /// Only what its name says. Of a tree that a leader sent while it went on: what shows of later
+    /// transactions comes again before anybody is served, and no log of this server had it.
+    AsNamed,
 }
 
 /// Writes a checkpoint so that it is there whole or not at all.
@@ -134,16 +199,16 @@ pub fn start_checkpoints(
 /// As the disk says.
 pub fn write_checkpoint(
     directory: &DataDirectory,
-    tree: &TreeReader,
     policy: CheckpointPolicy,
     sync: SyncMode,
     job: &CheckpointJob,
+    says: Newest,
 ) -> Result<Zxid, DiskError> {
     let begun = Instant::now();
     let mut file = CheckpointFile::create(directory, job.first)?;
     let mut writer = CheckpointWriter::new(directory.database(), job.first);
     let mut written = 0;
-    let newest = checkpoint::write(&mut writer, job.first, &job.sessions, tree, |writer| {
+    let newest = checkpoint::write(&mut writer, job.first, &job.sessions, &job.tree, |writer| {
         let now = file.drain(writer)?;
         if now > 0 && policy.bytes_per_second_max > 0 && !job.at_stop {
             written += now;
@@ -153,6 +218,7 @@ pub fn write_checkpoint(
         Ok::<(), DiskError>(())
     })?;
     make_durable(directory, sync)?;
+    let newest = if says == Newest::AsNamed { job.first } else { newest };
     let name = file.finish(writer, newest)?;
     info!("checkpoint {} written in {:?}", name.path.display(), begun.elapsed());
     Ok(job.first)

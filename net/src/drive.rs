@@ -1,14 +1,15 @@
 //! The replica core: drains inputs, steps the replica, runs its effects.
 
-use crate::background::{CheckpointJob, Results};
+use crate::background::{CheckpointJob, DiskJob, Results};
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
 use crate::ring::{self, Wake};
-use ringkeeper_engine::id::{Tick, Zxid};
+use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
 use ringkeeper_quorum::replica::Replica;
 use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
+use ringkeeper_quorum::zab::Epochs;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +50,10 @@ pub struct Drive {
     pub upkeep: mpsc::Sender<Upkeep>,
     /// The log's marks.
     pub marks: mpsc::Sender<Zxid>,
-    /// Checkpoints.
-    pub checkpoints: mpsc::Sender<CheckpointJob>,
+    /// Checkpoints, and what else changes what recovery finds.
+    pub checkpoints: mpsc::Sender<DiskJob>,
+    /// The epochs.
+    pub epochs: mpsc::Sender<Epochs>,
     /// The log's files.
     pub log: LogLane,
     /// Set when the server is to stop.
@@ -135,10 +138,19 @@ impl Drive {
                     core.deliver();
                 }
                 Effect::Checkpoint { first, sessions } => {
-                    let job = CheckpointJob { first, sessions, at_stop: false };
-                    self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+                    let job = self.checkpoint_job(first, sessions, false);
+                    self.send_disk_job(DiskJob::Checkpoint(job))?;
                 }
                 Effect::Mark(upto) => self.marks.send(upto).map_err(|_| thread_gone("log mark"))?,
+                Effect::Install { zxid, sessions } => {
+                    let job = self.checkpoint_job(zxid, sessions, true);
+                    self.send_disk_job(DiskJob::Install(job))?;
+                }
+                Effect::FindCut(last_kept) => self.send_disk_job(DiskJob::FindCut(last_kept))?,
+                Effect::PersistEpochs(epochs) => {
+                    self.epochs.send(epochs).map_err(|_| thread_gone("epochs"))?;
+                }
+                Effect::Peer(_) => {}
                 Effect::Notice(text) => warn!("{text}"),
                 Effect::Fatal(error) => return Err(error),
             }
@@ -180,10 +192,18 @@ impl Drive {
 }
 
 impl Drive {
+    fn checkpoint_job(&self, first: Zxid, sessions: Vec<(SessionId, u32)>, at_stop: bool) -> CheckpointJob {
+        CheckpointJob { tree: self.replica.reader(), first, sessions, at_stop }
+    }
+
+    fn send_disk_job(&self, job: DiskJob) -> Result<(), LogError> {
+        self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))
+    }
+
     async fn last_checkpoint(mut self) -> Result<(), LogError> {
         if let Some((first, sessions)) = self.replica.checkpoint_at_stop() {
-            let job = CheckpointJob { first, sessions, at_stop: true };
-            self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+            let job = self.checkpoint_job(first, sessions, true);
+            self.send_disk_job(DiskJob::Checkpoint(job))?;
             let mut effects = Vec::new();
             while self.replica.is_checkpointing() {
                 self.wake.woken().await;

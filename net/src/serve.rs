@@ -186,13 +186,25 @@ fn run_replica(
     let upkeep = background::start_upkeep(files(), results.clone()).map_err(no_thread)?;
     let sync = options.log.sync;
     let marks = background::start_marks(Arc::clone(&directory), sync, results.clone()).map_err(no_thread)?;
-    let (tree, policy) = (replica.reader(), options.checkpoints);
-    let checkpoints =
-        background::start_checkpoints(Arc::clone(&directory), tree, policy, sync, results.clone());
+    let policy = options.checkpoints;
+    let checkpoints = background::start_checkpoints(Arc::clone(&directory), policy, sync, results.clone());
     let checkpoints = checkpoints.map_err(no_thread)?;
+    let epochs = background::start_epochs(Arc::clone(&directory), results.clone()).map_err(no_thread)?;
     let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
-    let drive =
-        Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, marks, checkpoints, log, stop };
+    let drive = Drive {
+        replica,
+        cores,
+        first_core: 0,
+        clock,
+        wake,
+        results,
+        upkeep,
+        marks,
+        checkpoints,
+        epochs,
+        log,
+        stop,
+    };
     let ran = ring::run(options.runtime, async {
         let Some(core) = own else { return drive.run().await };
         // A single client core shares the replica's thread: a request then costs no wake-up of another
@@ -327,6 +339,7 @@ fn prepare_cores(
             commands: Arc::clone(&commands),
             tree: replica.reader(),
             horizon: replica.applied(),
+            serving: replica.serves(),
             watches: Watches::new(RandomState::new().hash_one(number)),
             outgoing: RequestBatch::default(),
             flush,

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{self, DatabaseId, Replay, Tail, Verdict};
+use ringkeeper_engine::log::{self, Cut, DatabaseId, Replay, Tail, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Fault};
 
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
@@ -314,6 +314,20 @@ impl DataDirectory {
             return Ok(Err(format!("it begins behind {}, not as its name says", checkpoint.first_zxid())));
         }
         Ok(restore.checkpoint(&checkpoint).map(|()| checkpoint.last_zxid()))
+    }
+
+    /// Where to cut the log so that `last_kept` is the last transaction that is left. Checkpoints and mark
+    /// have forgotten what is behind it by then, durably. To be called while nothing is written to the log,
+    /// and no checkpoint or mark is.
+    ///
+    /// # Errors
+    /// `Refused` if the log is damaged, or does not reach there.
+    pub fn find_cut(&self, files: &mut SegmentFiles, last_kept: Zxid) -> Result<Cut, DiskError> {
+        self.forget_behind(last_kept)?;
+        let after = checkpoints::list(self)?.last().map_or(Zxid::ZERO, |name| name.first_zxid);
+        let found = log::find_cut(&mut files.reader()?, self.database(), after, last_kept)?;
+        let refused = |verdict| Refusal::Log { verdict, checkpoint: None, damaged: Vec::new() };
+        Ok(found.map_err(refused)?)
     }
 
     /// Makes checkpoints and mark forget what is behind `last_kept`, durably: removes the checkpoints

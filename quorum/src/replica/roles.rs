@@ -26,7 +26,7 @@ impl Replica {
     }
 
     /// Whether requests of clients are taken.
-    pub(super) fn serves(&self) -> bool {
+    pub fn serves(&self) -> bool {
         self.announced
     }
 
