@@ -177,7 +177,7 @@ impl SegmentLog {
 }
 
 /// What is told of each transaction: its number and its bytes.
-type Visit<'v> = dyn FnMut(Zxid, &[u8]) -> ControlFlow<()> + 'v;
+pub type Visit<'v> = dyn FnMut(Zxid, &[u8]) -> ControlFlow<()> + 'v;
 
 /// A segment of the log, up to where the next one goes on.
 struct Segment {
