@@ -22,7 +22,7 @@ use ringkeeper_quorum::zab::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,10 +30,12 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(10);
 
 /// What is on its disk, which is memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Disk {
     /// Epochs, the end of the log, and what of it was applied.
     pub recovered: Recovered,
+    /// The tree, as a checkpoint would have it.
+    pub tree: Option<Replay>,
 }
 
 /// What others may know of it.
@@ -55,8 +57,10 @@ pub struct View {
     pub different: Option<Zxid>,
     /// What it told its operator.
     pub notices: Vec<String>,
-    /// What became of `Effect::SendLog`.
+    /// Learners that were sent a part of the log on disk.
     pub logs_sent: u32,
+    /// Learners that were sent a whole tree.
+    pub trees_sent: u32,
 }
 
 enum Command {
@@ -84,8 +88,8 @@ pub struct Node {
 pub struct Habits {
     /// Bytes of applied transactions in memory.
     pub window_bytes: usize,
-    /// Whether learners are served from a log beyond that.
-    pub log: bool,
+    /// Learners that missed no more transactions are served from the log beyond that.
+    pub log_transactions: usize,
 }
 
 impl Node {
@@ -94,7 +98,6 @@ impl Node {
     /// # Panics
     /// Its ports are taken.
     pub fn start(id: u8, members: &Members, disk: Disk, habits: Habits) -> Node {
-        let recovered = disk.recovered;
         let view = View {
             serving: Serving::No,
             last: Zxid::ZERO,
@@ -105,6 +108,7 @@ impl Node {
             different: None,
             notices: Vec::new(),
             logs_sent: 0,
+            trees_sent: 0,
         };
         let shared = Arc::new(Shared {
             view: Mutex::new(view),
@@ -113,9 +117,9 @@ impl Node {
             wake: Wake::new(),
             paths: Mutex::default(),
         });
-        let log = Arc::new(MemoryLog::default());
+        let log = Arc::new(MemoryLog { max: habits.log_transactions, ..MemoryLog::default() });
         let mut peers = PeersConfig::new(ServerId(id), members.clone());
-        peers.log = habits.log.then(|| Arc::clone(&log) as Arc<dyn LearnerLog>);
+        peers.log = Some(Arc::clone(&log) as Arc<dyn LearnerLog>);
         let timing = Timing { tick_ms: 2000, init_limit: 10, sync_limit: 5, ..Timing::default() };
         let config = Config {
             me: ServerId(id),
@@ -128,7 +132,7 @@ impl Node {
         let run = move || {
             let ran = ring::run(Runtime::Own, async move {
                 let peers = Peers::start(peers, its.wake.clone()).expect("its ports");
-                Machine::new(config, recovered, peers, its, log).run().await
+                Machine::new(config, disk, peers, its, log).run().await
             });
             ran.expect("a ring")
         };
@@ -198,21 +202,30 @@ impl Drop for Node {
 
 /// The log, as learners are served from it.
 #[derive(Default)]
-struct MemoryLog(Mutex<Vec<Transaction>>);
+struct MemoryLog {
+    entries: Mutex<Vec<Transaction>>,
+    max: usize,
+}
+
+impl MemoryLog {
+    fn entries(&self) -> MutexGuard<'_, Vec<Transaction>> {
+        self.entries.lock().expect("no holder panics")
+    }
+}
 
 impl LearnerLog for MemoryLog {
     fn seek(&self, last: Zxid) -> Result<Option<Zxid>, String> {
-        let log = self.0.lock().expect("no holder panics");
+        let log = self.entries();
+        let missed = log.iter().filter(|entry| entry.zxid > last).count();
         let before = log.iter().map(|entry| entry.zxid).take_while(|zxid| *zxid <= last).last();
-        Ok(before.or_else(|| log.first().filter(|first| first.zxid.counter() == 1).map(|_| Zxid::ZERO)))
+        let all = log.first().is_some_and(|first| first.zxid == Zxid(1 << 32 | 1));
+        Ok(before.or(all.then_some(Zxid::ZERO)).filter(|_| missed <= self.max))
     }
 
     fn read(&self, after: Zxid, visit: &mut Visit<'_>) -> Result<(), String> {
-        let log = self.0.lock().expect("no holder panics").clone();
-        let _ = log
-            .iter()
-            .filter(|entry| entry.zxid > after)
-            .try_for_each(|entry| visit(entry.zxid, &entry.bytes));
+        let log = self.entries().clone();
+        let mut rest = log.iter().filter(|entry| entry.zxid > after);
+        let _ = rest.try_for_each(|entry| visit(entry.zxid, &entry.bytes));
         Ok(())
     }
 }
@@ -236,23 +249,20 @@ struct Machine {
 impl Machine {
     fn new(
         config: Config,
-        recovered: Recovered,
+        mut disk: Disk,
         peers: Peers,
         shared: Arc<Shared>,
         log: Arc<MemoryLog>,
     ) -> Machine {
-        // What was applied is applied anew: the tree is not on the disk.
-        let tree = Replay::new(Database::new(1), Zxid::ZERO);
-        let mut replayed = recovered.clone();
-        replayed.applied = Zxid::ZERO;
-        log.0.lock().expect("no holder panics").clone_from(&recovered.log);
+        let tree = disk.tree.take().unwrap_or_else(|| Replay::new(Database::new(1), Zxid::ZERO));
+        log.entries().clone_from(&disk.recovered.log);
         let view = shared.view.lock().expect("no holder panics").clone();
         Machine {
-            zab: Zab::new(config, replayed),
+            zab: Zab::new(config, disk.recovered.clone()),
             peers,
             shared,
             log,
-            disk: Disk { recovered },
+            disk,
             tree,
             begun: Instant::now(),
             inputs: VecDeque::new(),
@@ -308,6 +318,12 @@ impl Machine {
                 wake.woken().await;
             }
         }
+        let recovered = &mut self.disk.recovered;
+        recovered.applied = self.tree.database.last;
+        recovered.floor = recovered.applied;
+        let applied = recovered.applied;
+        recovered.log.retain(|entry| entry.zxid > applied);
+        self.disk.tree = Some(self.tree);
         self.disk
     }
 
@@ -362,6 +378,7 @@ impl Machine {
 
     fn effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            self.view.logs_sent += u32::from(matches!(effect, Effect::SendLog { .. }));
             if let Some(rest) = self.peers.run(effect) {
                 self.effect(rest);
             }
@@ -372,6 +389,7 @@ impl Machine {
         let recovered = &mut self.disk.recovered;
         match effect {
             Effect::SendTree(link, zxid) => {
+                self.view.trees_sent += 1;
                 let database = &self.tree.database;
                 let sessions = database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
                 self.peers.send_tree(link, zxid, Tree { reader: database.tree.reader(), sessions });
@@ -382,21 +400,20 @@ impl Machine {
             }
             Effect::Append(generation, transaction) => {
                 let zxid = transaction.zxid;
-                self.log.0.lock().expect("no holder panics").push(transaction.clone());
+                self.log.entries().push(transaction.clone());
                 recovered.log.push(transaction);
                 self.durable(generation, zxid);
             }
             Effect::Rewind(generation, zxid) => {
-                self.log.0.lock().expect("no holder panics").retain(|entry| entry.zxid <= zxid);
+                self.log.entries().retain(|entry| entry.zxid <= zxid);
                 recovered.log.retain(|entry| entry.zxid <= zxid);
                 self.durable(generation, zxid);
             }
             Effect::Install(generation, zxid) => {
                 let staged = self.peers.take_staged(self.attempt).expect("a tree was staged");
                 self.tree = Replay::new(staged.database, staged.newest);
-                self.log.0.lock().expect("no holder panics").clear();
-                // Its tree is not on the disk, so nothing is.
-                self.disk = Disk::default();
+                self.log.entries().clear();
+                recovered.log.clear();
                 self.durable(generation, zxid);
             }
             Effect::Deliver(transactions) => transactions.iter().for_each(|entry| self.apply(entry)),
