@@ -17,6 +17,7 @@ use ringkeeper_quorum::message::{
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -36,26 +37,31 @@ struct Pair {
     peers: [Peers; 2],
     told: [VecDeque<Input>; 2],
     wake: Wake,
+    begun: Instant,
 }
 
 impl Pair {
-    fn run(change: impl Fn(&mut PeersConfig), test: impl AsyncFnOnce(&mut Pair, &Members)) {
-        let members = members();
-        let ran = ring::run(Runtime::Own, async {
-            ring::spawn(async {
-                ring::sleep(PATIENCE).await;
-                panic!("waited in vain");
+    /// Runs a test on both runtimes.
+    fn run(change: impl Fn(&mut PeersConfig), test: impl AsyncFn(&mut Pair, &Members)) {
+        for runtime in [Runtime::Own, Runtime::TokioUring] {
+            let members = members();
+            let ran = ring::run(runtime, async {
+                let wake = Wake::new();
+                let end = wake.clone();
+                ring::spawn(async move {
+                    ring::sleep(PATIENCE).await;
+                    end.wake();
+                });
+                let peers = [1, 2].map(|me| {
+                    let mut config = config(me, &members);
+                    change(&mut config);
+                    Peers::start(config, wake.clone()).unwrap()
+                });
+                let mut pair = Pair { peers, told: Default::default(), wake, begun: Instant::now() };
+                test(&mut pair, &members).await;
             });
-            let wake = Wake::new();
-            let peers = [1, 2].map(|me| {
-                let mut config = config(me, &members);
-                change(&mut config);
-                Peers::start(config, wake.clone()).unwrap()
-            });
-            let mut pair = Pair { peers, told: Default::default(), wake };
-            test(&mut pair, &members).await;
-        });
-        ran.unwrap();
+            ran.unwrap();
+        }
     }
 
     /// The next thing that a server is told.
@@ -68,6 +74,7 @@ impl Pair {
                 return input;
             }
             self.wake.woken().await;
+            assert!(self.begun.elapsed() < PATIENCE, "waited in vain");
         }
     }
 
@@ -260,6 +267,23 @@ fn who_does_not_say_who_it_is_is_nobody() {
                     ring::sleep(Duration::from_millis(1)).await;
                 }
             }
+        },
+    );
+}
+
+#[test]
+fn every_address_of_the_machine_is_listened_on_if_that_is_wanted() {
+    Pair::run(
+        |config| config.listen_on_all_ips = true,
+        async |pair, members| {
+            let at = &members.servers()[&ServerId(1)].addresses[0];
+            for address in ["127.0.0.1", "127.0.0.2", "[::1]"] {
+                for port in [at.quorum_port, at.election_port] {
+                    TcpStream::connect(format!("{address}:{port}")).unwrap();
+                }
+            }
+            pair.does(1, Effect::Notify(ServerId(2), says(1)));
+            assert_eq!(pair.notification(2).await.0, ServerId(1));
         },
     );
 }
