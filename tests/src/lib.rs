@@ -9,6 +9,7 @@
 //! - `differences`: compares two transcripts, against the list of known differences.
 //! - `differential`: plays a script against both servers and fails on a difference.
 //! - `generate`: random operation sequences as scripts, from a seed.
+//! - `peers`: ensembles of Java servers and of ours, on real sockets.
 //! - `sim`: the simulator, whole ensembles in one thread.
 //! - `mangle`: every request cut short and with its lengths and strings spoilt, as a script.
 //!
@@ -19,6 +20,7 @@ pub mod differences;
 pub mod differential;
 pub mod generate;
 pub mod mangle;
+pub mod peers;
 pub mod script;
 pub mod server;
 pub mod sim;
