@@ -1,5 +1,7 @@
 //! `ringkeeper serve`: loads the configuration, says what is worth saying about it, and runs the server.
 
+mod ensemble;
+
 use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -106,7 +108,8 @@ fn server_options(config: &Config) -> Result<Options, String> {
         },
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
-        server: STANDALONE_SERVER,
+        server: ensemble::own_number(config)?.unwrap_or(STANDALONE_SERVER),
+        ensemble: ensemble::options(config)?,
         settings: settings.clone(),
         log: log::Settings {
             sync: match config.log.sync {

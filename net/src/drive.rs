@@ -4,12 +4,15 @@ use crate::background::{CheckpointJob, DiskJob, Results};
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
+use crate::peer::Peers;
+use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
-use ringkeeper_engine::id::{SessionId, Tick, Zxid};
+use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
+use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::replica::Replica;
-use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
-use ringkeeper_quorum::zab::Epochs;
+use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch, StagedTree};
+use ringkeeper_quorum::zab::{self, Epochs};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +59,8 @@ pub struct Drive {
     pub epochs: mpsc::Sender<Epochs>,
     /// The log's files.
     pub log: LogLane,
+    /// The other servers of the ensemble, if there is one.
+    pub peers: Option<Peers>,
     /// Set when the server is to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -75,6 +80,9 @@ impl Drive {
         });
         let mut next_tick = Tick::default();
         let mut effects = Vec::new();
+        if self.peers.is_some() {
+            self.replica.start(self.clock.now(), &mut effects);
+        }
         while !self.stop.load(Ordering::Acquire) {
             self.turn(&mut next_tick, &mut effects)?;
             self.wake.woken().await;
@@ -85,6 +93,7 @@ impl Drive {
     fn turn(&mut self, next_tick: &mut Tick, effects: &mut Vec<Effect>) -> Result<(), LogError> {
         let now = self.clock.now();
         self.take_results(effects);
+        self.take_peers(now, effects);
         // Each core gets what it can take, also behind one that can take nothing.
         let behind = self.cores.iter_mut().filter_map(|core| (!core.deliver()).then_some(())).count();
         let delivered = behind == 0;
@@ -124,6 +133,32 @@ impl Drive {
         }
     }
 
+    fn take_peers(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(peers) = &mut self.peers else { return };
+        while let Some(input) = peers.take() {
+            let input = match input {
+                zab::Input::SnapshotStaged(attempt) => {
+                    let Some(staged) = peers.take_staged(attempt) else { continue };
+                    let Staged { database, newest, .. } = *staged;
+                    Input::Staged(attempt, Box::new(StagedTree { database, newest }))
+                }
+                input => Input::Peer(input),
+            };
+            self.replica.step(now, input, effects);
+        }
+    }
+
+    fn run_peer(&mut self, effect: zab::Effect) {
+        let Some(peers) = &mut self.peers else { return };
+        match effect {
+            zab::Effect::SendTree(link, zxid) => {
+                let tree = Tree { reader: self.replica.reader(), sessions: self.replica.sessions_on_disk() };
+                peers.send_tree(link, zxid, tree);
+            }
+            effect => assert!(peers.run(effect).is_none(), "an effect that is not the network's"),
+        }
+    }
+
     fn run_effects(&mut self, effects: &mut Vec<Effect>) -> Result<(), LogError> {
         for effect in effects.drain(..) {
             match effect {
@@ -150,7 +185,7 @@ impl Drive {
                 Effect::PersistEpochs(epochs) => {
                     self.epochs.send(epochs).map_err(|_| thread_gone("epochs"))?;
                 }
-                Effect::Peer(_) => {}
+                Effect::Peer(effect) => self.run_peer(effect),
                 Effect::Notice(text) => warn!("{text}"),
                 Effect::Fatal(error) => return Err(error),
             }
@@ -161,6 +196,8 @@ impl Drive {
     /// Lets what was proposed reach the disk, marks the end of the log, and writes a checkpoint where the
     /// next start would have much to replay.
     async fn finish(mut self, mut effects: Vec<Effect>) -> Result<(), LogError> {
+        // They notice at once, and need not wait for what follows.
+        self.peers = None;
         let mut marked = false;
         loop {
             self.take_results(&mut effects);

@@ -75,8 +75,8 @@ impl History {
         *self = History::new(zxid, []);
     }
 
-    /// The transactions after `after`, up to `upto`, which are applied now: what is not to be kept for
-    /// others is handed over.
+    /// The transactions after `after`, up to `upto`, which are applied now. They are handed over if none is
+    /// to be kept for others.
     pub fn deliver(&mut self, after: Zxid, upto: Zxid, bytes_max: usize) -> Vec<Transaction> {
         if bytes_max == 0 && self.floor == after {
             let entries: Vec<Transaction> = self.entries.drain(..self.index_after(upto)).collect();
@@ -84,13 +84,11 @@ impl History {
             self.floor = entries.last().map_or(after, |last| last.zxid);
             return entries;
         }
-        let entries: Vec<Transaction> = self.range(after, upto).cloned().collect();
-        self.trim(entries.last().map_or(after, |last| last.zxid), bytes_max);
-        entries
+        self.range(after, upto).cloned().collect()
     }
 
     /// Forgets the oldest transactions while there are more than `bytes_max`, but none after `kept`.
-    fn trim(&mut self, kept: Zxid, bytes_max: usize) {
+    pub fn trim(&mut self, kept: Zxid, bytes_max: usize) {
         while self.bytes > bytes_max
             && let Some(oldest) = self.entries.pop_front_if(|oldest| oldest.zxid <= kept)
         {
@@ -148,6 +146,7 @@ mod tests {
             }
             let delivered = history.deliver(Zxid(3), Zxid(5), bytes_max);
             assert_eq!(delivered.iter().map(|entry| entry.zxid.0).collect::<Vec<_>>(), [4, 5]);
+            history.trim(Zxid(5), bytes_max);
             assert_eq!(history.floor(), Zxid(floor), "{bytes_max}");
             let kept = history.entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
             assert_eq!(history.bytes, kept);

@@ -104,7 +104,8 @@ impl Replica {
         (self.applied(), self.sessions_on_disk())
     }
 
-    pub(super) fn sessions_on_disk(&self) -> Vec<(SessionId, u32)> {
+    /// The sessions of the tree with their timeouts in milliseconds.
+    pub fn sessions_on_disk(&self) -> Vec<(SessionId, u32)> {
         self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect()
     }
 

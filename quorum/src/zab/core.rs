@@ -189,6 +189,7 @@ impl Core {
             self.delivered = transactions.last().map_or(self.delivered, |last| last.zxid);
             out.push(Effect::Deliver(transactions));
         }
+        self.history.trim(self.delivered, self.config.window_bytes);
     }
 
     pub(super) fn check(&self) {
