@@ -134,9 +134,17 @@ fn java_follows_ours_from_memory_from_the_log_and_by_a_tree() {
     assert_eq!(seen_by(&second), held_by(&leader));
     let view = leader.view();
     assert_eq!((view.logs_sent, view.trees_sent), (1, 0));
-    // It missed more than is sent of the log.
-    create(&mut session, (0..100).map(|n| format!("/more-{n}")));
+    // It missed more than is sent of the log, and the tree changes while it is sent.
+    (0..3000).for_each(|n| leader.create(&format!("/n-{}/more-{n}", n % 100), b"data"));
     let observer = Java::start(4, &members);
+    let mut written = 0;
+    while observer.status().is_none() {
+        written += 1;
+        leader.create(&format!("/meanwhile-{written}"), b"data");
+        leader.create(&format!("/n-{}/meanwhile-{written}", written % 100), b"data");
+        leader
+            .wait("it goes on", |view| view.applied == view.last && view.applied.counter() > 3120 + written);
+    }
     observer.wait_for_mode("observer");
     assert_eq!(seen_by(&observer), held_by(&leader));
     let view = leader.view();
@@ -178,7 +186,8 @@ fn whoever_is_left_leads() {
     create(&mut first.session(), (0..10).map(|n| format!("/java-led-again-{n}")));
     let ours = Node::start(2, &members, disk, IN_MEMORY);
     let end = zxid(&third);
-    ours.wait("ours follows", |view| learns(view) && view.applied >= end);
+    let view = ours.wait("ours follows", |view| learns(view) && view.applied >= end);
+    assert!(view.different.is_none() && view.compared >= 10, "what ours led to is Java's tree: {view:?}");
     assert_eq!(held_by(&ours), seen_by(&third));
 }
 
