@@ -148,6 +148,8 @@ fn only_the_newest_notification_leaves() {
     Pair::run(
         |_| {},
         async |pair, _| {
+            pair.does(2, Effect::Notify(ServerId(1), says(0)));
+            assert_eq!(pair.notification(1).await.1.round, Round(0));
             (1..=1000).for_each(|round| pair.does(2, Effect::Notify(ServerId(1), says(round))));
             assert_eq!(pair.notification(1).await.1.round, Round(1000));
         },
