@@ -297,6 +297,56 @@ fn a_tree_that_a_leader_sends_arrives_and_what_follows_it_is_left() {
     }
 }
 
+/// A node that changes while the tree is sent arrives as it was or as it is, or not at all; and the
+/// transactions that changed it make it right.
+#[test]
+fn a_tree_that_changes_while_it_is_sent_is_made_right_by_what_follows() {
+    let path = |n: u64| format!("/f-{n}");
+    let before: Vec<Vec<u8>> = (1..=20).map(|n| create(n, &path(n), false, Some(n as i32))).collect();
+    let mut acl = Vec::new();
+    path(20).as_str().write(&mut acl);
+    acl.extend_from_slice(&AclList::read_only().bytes);
+    1i32.write(&mut acl);
+    let meanwhile = [
+        transaction(21, OpCode::SetAcl, &acl),
+        transaction(22, OpCode::Delete, &to_bytes(&PathRecord { path: path(19).into() })),
+        create(23, &path(19), false, Some(21)),
+        create(24, "/f-19/below", false, Some(1)),
+        set_data(25, &path(18), 1),
+        transaction(26, OpCode::Delete, &to_bytes(&PathRecord { path: path(17).into() })),
+    ];
+    // The walk is somewhere else each time.
+    for chunks_before in 0..24 {
+        let mut database = replayed(&before).database;
+        let reader = database.tree.reader();
+        let (mut stream, mut chunks) = (Vec::new(), 0);
+        write_stream(&reader, &[], Zxid(20), 0, |chunk| {
+            if chunks == chunks_before {
+                meanwhile.iter().for_each(|transaction| database.replay(transaction).unwrap());
+            }
+            chunks += 1;
+            stream.extend_from_slice(&chunk);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        let mut staged = stage(&mut Pieces(stream.chunks(50)), Zxid(20), 1).unwrap().database;
+        meanwhile.iter().for_each(|transaction| staged.replay(transaction).unwrap());
+        let all = replayed(&[&before[..], &meanwhile[..]].concat()).database;
+        assert_eq!(digest(&staged), digest(&all), "{chunks_before}");
+        let lists = |database: &Database| {
+            let mut lists = Vec::new();
+            let visit = |caught: crate::tree::walk::Caught<'_>| {
+                lists.push((caught.path(), caught.acl.entries.clone()));
+                Ok::<(), ()>(())
+            };
+            database.tree.reader().walk(Zxid(u64::MAX), visit).unwrap();
+            lists.sort_by(|one, other| one.0.cmp(&other.0));
+            lists
+        };
+        assert_eq!(lists(&staged), lists(&all), "{chunks_before}");
+    }
+}
+
 #[test]
 fn a_tree_that_a_leader_does_not_end_is_damaged() {
     let stream = stream_of(&history(), 100);

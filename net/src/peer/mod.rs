@@ -180,9 +180,9 @@ impl Peers {
         match effect {
             Effect::Notify(to, notification) => self.election.notify(context, to, &notification),
             Effect::Connect(attempt, leader) => self.quorum.connect(context, attempt, leader),
-            Effect::ToLeader(attempt, message) => self.quorum.to_leader(context, attempt, &message),
+            Effect::ToLeader(attempt, message) => self.quorum.tell_leader(context, attempt, &message),
             Effect::CloseLeader(attempt) => self.quorum.close_leader(attempt),
-            Effect::ToLearner(link, message) => self.quorum.to_learner(context, link, &message),
+            Effect::ToLearner(link, message) => self.quorum.tell_learner(context, link, &message),
             Effect::CloseLearner(link) => self.quorum.close_learner(link),
             Effect::SeekLog(link, last) => self.quorum.seek_log(context, link, last),
             Effect::SendLog { link, after, upto, commits } => {

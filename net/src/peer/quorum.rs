@@ -120,7 +120,7 @@ impl Quorum {
     }
 
     /// Tells a learner.
-    pub fn to_learner(&mut self, context: &mut Context, link: Link, message: &ToLearner) {
+    pub fn tell_learner(&mut self, context: &mut Context, link: Link, message: &ToLearner) {
         let Some(learner) = self.learners.get(&link) else { return };
         if let Err(overfull) = learner.connection.send(|out| message.encode(out)) {
             let (bytes, max) = (overfull.bytes, context.config.learner_bytes_max);
@@ -212,7 +212,7 @@ impl Quorum {
     }
 
     /// Tells the leader.
-    pub fn to_leader(&mut self, context: &mut Context, attempt: Attempt, message: &ToLeader) {
+    pub fn tell_leader(&mut self, context: &mut Context, attempt: Attempt, message: &ToLeader) {
         let Some(connection) = self.connection_of(attempt) else { return };
         if let Err(overfull) = connection.send(|out| message.encode(out)) {
             let what = format!("the leader does not keep up: {} bytes wait for it", overfull.bytes);

@@ -11,6 +11,7 @@ use ringkeeper_engine::id::Epoch;
 use ringkeeper_engine::log::{LogWriter, Sequence, Settings, SyncMode};
 use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_quorum::members::PeerAddress;
 use ringkeeper_quorum::message::{
     LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
 };
@@ -94,11 +95,14 @@ impl Pair {
     async fn connect(&mut self) -> Link {
         let attempt = Attempt(1);
         self.does(2, Effect::Connect(attempt, ServerId(1)));
-        assert!(matches!(self.next(2).await, Input::Connected(Attempt(1))));
+        while !matches!(self.next(2).await, Input::Connected(Attempt(1))) {}
         self.does(2, Effect::ToLeader(attempt, introduction()));
-        match self.next(1).await {
-            Input::FromLearner(link, message) if message == introduction() => link,
-            other => panic!("{other:?}"),
+        loop {
+            match self.next(1).await {
+                Input::FromLearner(link, message) if message == introduction() => break link,
+                Input::ElectionLink { .. } => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
@@ -144,6 +148,8 @@ fn only_the_newest_notification_leaves() {
     Pair::run(
         |_| {},
         async |pair, _| {
+            pair.does(2, Effect::Notify(ServerId(1), says(0)));
+            assert_eq!(pair.notification(1).await.1.round, Round(0));
             (1..=1000).for_each(|round| pair.does(2, Effect::Notify(ServerId(1), says(round))));
             assert_eq!(pair.notification(1).await.1.round, Round(1000));
         },
@@ -164,6 +170,25 @@ fn who_cannot_be_reached_is_told_of_once() {
             assert!(matches!(pair.next(1).await, Input::LeaderLost(Attempt(9))));
         },
     );
+}
+
+#[test]
+fn of_several_addresses_one_that_lives_is_enough() {
+    let several = |config: &mut PeersConfig| {
+        if config.me == ServerId(2) {
+            let mut servers = config.members.servers().clone();
+            let addresses = &mut servers.get_mut(&ServerId(1)).unwrap().addresses;
+            for host in ["127.0.0.9", "no-such-host.invalid"] {
+                addresses.insert(0, PeerAddress { host: host.into(), ..addresses[0].clone() });
+            }
+            config.members = Members::new(servers, Default::default(), Default::default(), 0).unwrap();
+        }
+    };
+    Pair::run(several, async |pair, _| {
+        pair.does(2, Effect::Notify(ServerId(1), says(1)));
+        assert_eq!(pair.notification(1).await, (ServerId(2), says(1)));
+        pair.connect().await;
+    });
 }
 
 #[test]
