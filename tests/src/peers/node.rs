@@ -398,10 +398,10 @@ impl Machine {
                 recovered.epochs = epochs;
                 self.inputs.push_back(Input::EpochsPersisted(epochs));
             }
-            Effect::Append(generation, transaction) => {
-                let zxid = transaction.zxid;
-                self.log.entries().push(transaction.clone());
-                recovered.log.push(transaction);
+            Effect::Append(generation, transactions) => {
+                self.log.entries().extend(transactions.iter().cloned());
+                recovered.log.extend(transactions);
+                let zxid = recovered.log.last().expect("it is never empty").zxid;
                 self.durable(generation, zxid);
             }
             Effect::Rewind(generation, zxid) => {
