@@ -1,5 +1,7 @@
 //! `ringkeeper serve`: loads the configuration, says what is worth saying about it, and runs the server.
 
+mod ensemble;
+
 use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -19,14 +21,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ServeArgs};
 use crate::config::{Config, FourLetterWords, HostPort, LogSync, Purge, RingRuntime};
-use crate::ensemble;
+use crate::ensemble::end_with;
 
 /// The configuration cannot be used; ZooKeeper exits with the same code.
 const BAD_CONFIGURATION: u8 = 2;
 
 /// Runs a server as the command line asks. Notices and errors go to standard error.
 pub fn main(args: &ServeArgs) -> ExitCode {
-    if let Some(Err(text)) = args.end_with.map(ensemble::end_with) {
+    if let Some(Err(text)) = args.end_with.map(end_with) {
         eprintln!("error: {text}");
         return ExitCode::FAILURE;
     }
@@ -110,7 +112,8 @@ fn server_options(config: &Config) -> Result<Options, String> {
         },
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
-        server: STANDALONE_SERVER,
+        server: ensemble::own_number(config)?.unwrap_or(STANDALONE_SERVER),
+        ensemble: ensemble::options(config)?,
         settings: settings.clone(),
         log: log::Settings {
             sync: match config.log.sync {

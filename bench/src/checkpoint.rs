@@ -5,9 +5,9 @@
 use crate::failure::Failure;
 use crate::fill::{Fill, Shape, Step};
 use crate::generator::Generator;
-use crate::report;
+use crate::report::{self, Percentiles};
 use crate::servers::{Kind, Server};
-use crate::workload::{Settings, Workload};
+use crate::workload::Settings;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ fn server(options: &Options, log_bytes: u64) -> Result<Server, Failure> {
     let mut server = Server::prepare(Kind::Ringkeeper(options.binary.clone()), &options.dir, &config)?;
     server.start("/")?;
     let shape = Shape { nodes: options.nodes, value_bytes: options.value_bytes, multi: 500 };
-    let mut generator = Generator::open(server.address(), 4, 4)?;
+    let mut generator = Generator::open(&[server.address()], 4, 4)?;
     generator.drive(&mut Fill::new(shape, Step::Directories))?;
     generator.drive(&mut Fill::new(shape, Step::Nodes))?;
     generator.close()?;
@@ -120,28 +120,18 @@ fn server(options: &Options, log_bytes: u64) -> Result<Server, Failure> {
 
 fn turn(options: &Options, server: &Server, checkpoints: bool) -> Result<Turn, Failure> {
     let settings = Settings {
-        server: server.address(),
-        clients: 16,
-        depth: 64,
-        workload: Workload::Set,
-        read_percent: 0,
         value_bytes: options.value_bytes,
-        keys: 1000,
-        warmup_s: 1.0,
         duration_s: options.duration_s,
         rate_per_s: Some(options.rate),
-        pid: server.pid(),
-        root: "/ringkeeper-bench".into(),
+        pids: server.pid().into_iter().collect(),
         keep: true,
-        seed: 1,
-        json: None,
-        hgrm: None,
+        ..Settings::of(vec![server.address()])
     };
     let before = server.checkpoints();
-    let recorder = crate::run::run(&settings)?;
-    let latencies = recorder.latencies().next();
-    let latencies = latencies.ok_or_else(|| Failure::system("measuring", "nothing was answered"))?;
-    let us = |percentile| latencies.histogram.value_at_percentile(percentile) as f64 / 1e3;
+    let report = crate::run::run(&settings)?;
     let written = server.checkpoints() - before;
-    Ok(Turn { checkpoints, written, p50_us: us(50.0), p99_us: us(99.0), p999_us: us(99.9) })
+    let operation = report.operations.first();
+    let Percentiles { p50, p99, p99_9, .. } =
+        operation.ok_or_else(|| Failure::system("measuring", "nothing was answered"))?.latency_us;
+    Ok(Turn { checkpoints, written, p50_us: p50, p99_us: p99, p999_us: p99_9 })
 }

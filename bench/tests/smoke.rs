@@ -20,11 +20,11 @@ fn binary() -> &'static Path {
         let built = build.arg("--message-format=json-render-diagnostics").output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let artifacts = built.stdout.split(|&byte| byte == b'\n');
-        let executables = artifacts.filter_map(|line| {
+        let mut executables = artifacts.filter_map(|line| {
             let artifact: Value = serde_json::from_slice(line).ok()?;
             artifact["executable"].as_str().map(PathBuf::from)
         });
-        executables.last().expect("cargo names the executable")
+        executables.next_back().expect("cargo names the executable")
     })
 }
 

@@ -49,6 +49,8 @@ pub struct Applied<'a> {
     pub zxid: Zxid,
     /// Whose it is.
     pub session: SessionId,
+    /// The client's number for the request.
+    pub cxid: i32,
     /// What it does.
     pub op: OpCode,
     /// What it did.
@@ -70,7 +72,8 @@ pub fn apply<'a>(batch: &mut Batch<'_>, bytes: &'a [u8], changes: &mut Changes) 
         OpCode::Multi => work.multi(&mut reader)?,
         _ => work.single(op, &mut reader)?,
     };
-    Ok(Applied { zxid: Zxid::from_jute(header.zxid), session: SessionId(header.client_id), op, outcome })
+    let (session, cxid) = (SessionId(header.client_id), header.cxid);
+    Ok(Applied { zxid: Zxid::from_jute(header.zxid), session, cxid, op, outcome })
 }
 
 /// The number of the transaction in `bytes`.

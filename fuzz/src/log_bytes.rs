@@ -172,6 +172,7 @@ impl Made {
             last_zxid: Zxid(near(choices, last)?),
             entries: near(choices, count)? as u32,
             entries_checksum: Checksum(near(choices, u64::from(crc32c::crc32c(&entries)))? as u32),
+            committed: Zxid(near(choices, first.saturating_sub(1))?),
         };
         self.previous = header.encode(DATABASE, &mut bytes).0;
         self.last_zxid = last;

@@ -1,7 +1,8 @@
 //! Work that blocks and that no reply waits for, each kind on a thread of its own: the log's
-//! upkeep (the next segment is prepared there), its marks, and checkpoints.
+//! upkeep (the next segment is prepared there), its marks, checkpoints and what else changes what recovery
+//! finds, and the epochs.
 
-use crate::disk::{CheckpointFile, CheckpointName, DataDirectory, DiskError, SegmentFiles};
+use crate::disk::{self, CheckpointFile, CheckpointName, DataDirectory, DiskError, SegmentFiles};
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
@@ -10,8 +11,10 @@ use ringkeeper_engine::log::{SegmentFile, SyncMode, Upkeep};
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_quorum::step::Input;
+use ringkeeper_quorum::zab::Epochs;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,14 +44,40 @@ impl Results {
     }
 }
 
+/// What one thread does, one after the other: no two of these at once.
+pub enum DiskJob {
+    /// A checkpoint, beside the server's work.
+    Checkpoint(CheckpointJob),
+    /// A tree that the leader sent, in the place of all that is newer.
+    Install(CheckpointJob),
+    /// Where the log is to be cut so that this is its last transaction.
+    FindCut(Zxid),
+}
+
 /// A checkpoint to be written.
 pub struct CheckpointJob {
+    /// The tree.
+    pub tree: TreeReader,
     /// Everything up to here is in the tree.
     pub first: Zxid,
     /// Sessions with their timeouts in milliseconds.
     pub sessions: Vec<(SessionId, u32)>,
-    /// The server stops and waits for it: as fast as the disk takes it.
-    pub at_stop: bool,
+    /// Nobody is served until it is done: as fast as the disk takes it.
+    pub waited_for: bool,
+}
+
+/// Takes jobs for that thread. One that waits makes the one under way as fast as the disk takes it.
+pub struct DiskJobs {
+    jobs: Sender<DiskJob>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl DiskJobs {
+    /// Takes a job; `false` if the thread has ended.
+    pub fn send(&self, job: DiskJob) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.send(job).is_ok()
+    }
 }
 
 /// How checkpoints are written and kept.
@@ -109,71 +138,134 @@ pub fn start_upkeep(mut files: SegmentFiles, results: Results) -> std::io::Resul
 /// When there can be no more threads.
 pub fn start_checkpoints(
     directory: Arc<DataDirectory>,
-    tree: TreeReader,
     policy: CheckpointPolicy,
     sync: SyncMode,
     results: Results,
-) -> std::io::Result<Sender<CheckpointJob>> {
-    let (jobs, work) = channel::<CheckpointJob>();
+) -> std::io::Result<DiskJobs> {
+    let (jobs, work) = channel::<DiskJob>();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let taken = Arc::clone(&waiting);
     thread::Builder::new().name("checkpoint".into()).spawn(move || {
         let mut verified = BTreeSet::new();
         for job in work {
-            let result = write_checkpoint(&directory, &tree, policy, sync, &job);
-            let result = result.map_err(|error| error.to_failure());
-            // It may have replaced one of the same name.
-            verified.remove(&job.first);
-            if result.is_ok() {
-                let spares = remove_obsolete(&directory, policy, &mut verified);
-                spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
+            taken.fetch_sub(1, Ordering::Relaxed);
+            let pace = |waited_for| match waited_for {
+                true => Pace::new(0, &taken),
+                false => Pace::new(policy.bytes_per_second_max, &taken),
+            };
+            match job {
+                DiskJob::Checkpoint(job) => {
+                    let result =
+                        write_checkpoint(&directory, pace(job.waited_for), sync, &job, Newest::AsSeen);
+                    let result = result.map_err(|error| error.to_failure());
+                    // It may have replaced one of the same name.
+                    verified.remove(&job.first);
+                    if result.is_ok() {
+                        let spares =
+                            remove_obsolete(&directory, policy.keep, pace(job.waited_for), &mut verified);
+                        spares.into_iter().for_each(|spare| results.put(Input::Spare(spare)));
+                    }
+                    results.put(Input::Checkpointed(result));
+                }
+                DiskJob::Install(job) => {
+                    let installed = install(&directory, pace(true), sync, &job);
+                    verified.clear();
+                    results.put(Input::Installed(installed.map_err(|error| error.to_failure())));
+                }
+                DiskJob::FindCut(last_kept) => {
+                    let mut files = SegmentFiles::new(&directory, sync);
+                    let found = directory.find_cut(&mut files, last_kept);
+                    results.put(Input::CutFound(found.map_err(|error| error.to_failure())));
+                }
             }
-            results.put(Input::Checkpointed(result));
+        }
+    })?;
+    Ok(DiskJobs { jobs, waiting })
+}
+
+/// Starts the thread that writes the epochs.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start_epochs(directory: Arc<DataDirectory>, results: Results) -> std::io::Result<Sender<Epochs>> {
+    let (jobs, work) = channel::<Epochs>();
+    thread::Builder::new().name("epochs".into()).spawn(move || {
+        for epochs in work {
+            let Epochs { accepted, current } = epochs;
+            let written = directory.write_epochs(disk::Epochs { accepted, current });
+            results.put(Input::EpochsPersisted(written.map(|()| epochs).map_err(|error| error.to_failure())));
         }
     })?;
     Ok(jobs)
+}
+
+/// Once the new checkpoint has its name, recovery begins with it: behind the log that there was, if that
+/// ends before it; else with what that log has behind it, until the log has begun anew. Checkpoints that
+/// have seen more would ask for more than the new log has.
+fn install(
+    directory: &DataDirectory,
+    pace: Pace<'_>,
+    sync: SyncMode,
+    job: &CheckpointJob,
+) -> Result<(), DiskError> {
+    write_checkpoint(directory, pace, sync, job, Newest::AsNamed)?;
+    directory.forget_behind(job.first)
+}
+
+/// What a checkpoint says that it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Newest {
+    /// The newest transaction that shows in it: a log that ends before it has lost that.
+    AsSeen,
+    /// Only what its name says. Of a tree that a leader sent while it went on: what shows of later
+    /// transactions comes again before anybody is served, and no log of this server had it.
+    AsNamed,
 }
 
 /// Writes a checkpoint so that it is there whole or not at all.
 ///
 /// # Errors
 /// As the disk says.
-pub fn write_checkpoint(
+fn write_checkpoint(
     directory: &DataDirectory,
-    tree: &TreeReader,
-    policy: CheckpointPolicy,
+    mut pace: Pace<'_>,
     sync: SyncMode,
     job: &CheckpointJob,
+    says: Newest,
 ) -> Result<Zxid, DiskError> {
     let begun = Instant::now();
-    let mut pace = Pace::new(if job.at_stop { 0 } else { policy.bytes_per_second_max });
-    let mut file = CheckpointFile::create(directory, job.first, !job.at_stop)?;
+    let mut file = CheckpointFile::create(directory, job.first, !job.waited_for)?;
     let mut writer = CheckpointWriter::new(directory.database(), job.first);
-    let newest = checkpoint::write(&mut writer, job.first, &job.sessions, tree, |writer| {
+    let newest = checkpoint::write(&mut writer, job.first, &job.sessions, &job.tree, |writer| {
         pace.wait(file.drain(writer)?);
         Ok::<(), DiskError>(())
     })?;
     make_durable(directory, sync)?;
+    let newest = if says == Newest::AsNamed { job.first } else { newest };
     let name = file.finish(writer, newest)?;
     info!("checkpoint {} written in {:?}", name.path.display(), begun.elapsed());
     Ok(job.first)
 }
 
-/// Keeps work on the disk to so many bytes a second.
-struct Pace {
+/// Keeps work on the disk to so many bytes a second, unless other work waits for it.
+struct Pace<'w> {
     begun: Instant,
     bytes: u64,
     /// Zero is no limit.
     bytes_per_second: u64,
+    /// How many wait.
+    waiting: &'w AtomicUsize,
 }
 
-impl Pace {
-    fn new(bytes_per_second: u64) -> Pace {
-        Pace { begun: Instant::now(), bytes: 0, bytes_per_second }
+impl<'w> Pace<'w> {
+    fn new(bytes_per_second: u64, waiting: &'w AtomicUsize) -> Pace<'w> {
+        Pace { begun: Instant::now(), bytes: 0, bytes_per_second, waiting }
     }
 
     /// So many more were written or read.
     fn wait(&mut self, bytes: u64) {
         self.bytes += bytes;
-        if bytes > 0 && self.bytes_per_second > 0 {
+        if bytes > 0 && self.bytes_per_second > 0 && self.waiting.load(Ordering::Relaxed) == 0 {
             let earliest = Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_second as f64);
             thread::sleep(earliest.saturating_sub(self.begun.elapsed()));
         }
@@ -184,11 +276,11 @@ impl Pace {
 /// read once to know that it is valid: `verified` are those that were.
 fn remove_obsolete(
     directory: &DataDirectory,
-    policy: CheckpointPolicy,
+    keep: Option<usize>,
+    mut pace: Pace<'_>,
     verified: &mut BTreeSet<Zxid>,
 ) -> Vec<SegmentFile> {
-    let Some(keep) = policy.keep else { return Vec::new() };
-    let mut pace = Pace::new(policy.bytes_per_second_max);
+    let Some(keep) = keep else { return Vec::new() };
     let is_valid = |name: &CheckpointName| {
         let valid = verified.contains(&name.first_zxid) || name.is_valid(|bytes| pace.wait(bytes));
         if valid {

@@ -1,14 +1,18 @@
 //! The replica core: drains inputs, steps the replica, runs its effects.
 
-use crate::background::{CheckpointJob, Results};
+use crate::background::{CheckpointJob, DiskJob, DiskJobs, Results};
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
+use crate::peer::Peers;
+use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
-use ringkeeper_engine::id::{Tick, Zxid};
+use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
+use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::replica::Replica;
-use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch};
+use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch, StagedTree};
+use ringkeeper_quorum::zab::{self, Epochs};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,10 +53,14 @@ pub struct Drive {
     pub upkeep: mpsc::Sender<Upkeep>,
     /// The log's marks.
     pub marks: mpsc::Sender<Zxid>,
-    /// Checkpoints.
-    pub checkpoints: mpsc::Sender<CheckpointJob>,
+    /// Checkpoints, and what else changes what recovery finds.
+    pub checkpoints: DiskJobs,
+    /// The epochs.
+    pub epochs: mpsc::Sender<Epochs>,
     /// The log's files.
     pub log: LogLane,
+    /// The other servers of the ensemble, if there is one.
+    pub peers: Option<Peers>,
     /// Set when the server is to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -72,6 +80,9 @@ impl Drive {
         });
         let mut next_tick = Tick::default();
         let mut effects = Vec::new();
+        if self.peers.is_some() {
+            self.replica.start(self.clock.now(), &mut effects);
+        }
         while !self.stop.load(Ordering::Acquire) {
             self.turn(&mut next_tick, &mut effects)?;
             self.wake.woken().await;
@@ -82,6 +93,7 @@ impl Drive {
     fn turn(&mut self, next_tick: &mut Tick, effects: &mut Vec<Effect>) -> Result<(), LogError> {
         let now = self.clock.now();
         self.take_results(effects);
+        self.take_peers(now, effects);
         // Each core gets what it can take, also behind one that can take nothing.
         let behind = self.cores.iter_mut().filter_map(|core| (!core.deliver()).then_some(())).count();
         let delivered = behind == 0;
@@ -121,6 +133,32 @@ impl Drive {
         }
     }
 
+    fn take_peers(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(peers) = &mut self.peers else { return };
+        while let Some(input) = peers.take() {
+            let input = match input {
+                zab::Input::SnapshotStaged(attempt) => {
+                    let Some(staged) = peers.take_staged(attempt) else { continue };
+                    let Staged { database, newest, .. } = *staged;
+                    Input::Staged(attempt, Box::new(StagedTree { database, newest }))
+                }
+                input => Input::Peer(input),
+            };
+            self.replica.step(now, input, effects);
+        }
+    }
+
+    fn run_peer(&mut self, effect: zab::Effect) {
+        let Some(peers) = &mut self.peers else { return };
+        match effect {
+            zab::Effect::SendTree(link, zxid) => {
+                let tree = Tree { reader: self.replica.reader(), sessions: self.replica.sessions_on_disk() };
+                peers.send_tree(link, zxid, tree);
+            }
+            effect => assert!(peers.run(effect).is_none(), "an effect that is not the network's"),
+        }
+    }
+
     fn run_effects(&mut self, effects: &mut Vec<Effect>) -> Result<(), LogError> {
         for effect in effects.drain(..) {
             match effect {
@@ -135,10 +173,19 @@ impl Drive {
                     core.deliver();
                 }
                 Effect::Checkpoint { first, sessions } => {
-                    let job = CheckpointJob { first, sessions, at_stop: false };
-                    self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+                    let job = self.checkpoint_job(first, sessions, false);
+                    self.send_disk_job(DiskJob::Checkpoint(job))?;
                 }
                 Effect::Mark(upto) => self.marks.send(upto).map_err(|_| thread_gone("log mark"))?,
+                Effect::Install { zxid, sessions } => {
+                    let job = self.checkpoint_job(zxid, sessions, true);
+                    self.send_disk_job(DiskJob::Install(job))?;
+                }
+                Effect::FindCut(last_kept) => self.send_disk_job(DiskJob::FindCut(last_kept))?,
+                Effect::PersistEpochs(epochs) => {
+                    self.epochs.send(epochs).map_err(|_| thread_gone("epochs"))?;
+                }
+                Effect::Peer(effect) => self.run_peer(effect),
                 Effect::Notice(text) => warn!("{text}"),
                 Effect::Fatal(error) => return Err(error),
             }
@@ -149,6 +196,8 @@ impl Drive {
     /// Lets what was proposed reach the disk, marks the end of the log, and writes a checkpoint where the
     /// next start would have much to replay.
     async fn finish(mut self, mut effects: Vec<Effect>) -> Result<(), LogError> {
+        // They notice at once, and need not wait for what follows.
+        self.peers = None;
         let mut marked = false;
         loop {
             self.take_results(&mut effects);
@@ -180,10 +229,23 @@ impl Drive {
 }
 
 impl Drive {
+    fn checkpoint_job(
+        &self,
+        first: Zxid,
+        sessions: Vec<(SessionId, u32)>,
+        waited_for: bool,
+    ) -> CheckpointJob {
+        CheckpointJob { tree: self.replica.reader(), first, sessions, waited_for }
+    }
+
+    fn send_disk_job(&self, job: DiskJob) -> Result<(), LogError> {
+        self.checkpoints.send(job).then_some(()).ok_or_else(|| thread_gone("checkpoint"))
+    }
+
     async fn last_checkpoint(mut self) -> Result<(), LogError> {
         if let Some((first, sessions)) = self.replica.checkpoint_at_stop() {
-            let job = CheckpointJob { first, sessions, at_stop: true };
-            self.checkpoints.send(job).map_err(|_| thread_gone("checkpoint"))?;
+            let job = self.checkpoint_job(first, sessions, true);
+            self.send_disk_job(DiskJob::Checkpoint(job))?;
             let mut effects = Vec::new();
             while self.replica.is_checkpointing() {
                 self.wake.woken().await;

@@ -6,6 +6,7 @@
 //! | `clock` | where time comes from |
 //! | `mailbox` | bounded queues between threads, a batch a message |
 //! | `client` | a core's connections |
+//! | `peer` | the connections to the other servers of the ensemble |
 //! | `listen` | listening sockets |
 //! | `disk` | the data directory |
 //! | `restore` | what recovery reads, as a database |
@@ -22,6 +23,7 @@ pub mod drive;
 pub mod listen;
 pub mod log_lane;
 pub mod mailbox;
+pub mod peer;
 pub mod restore;
 pub mod ring;
 pub mod serve;

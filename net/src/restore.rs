@@ -2,10 +2,13 @@
 //! behind it by one.
 
 use crate::disk::Restore;
+use bytes::Bytes;
 use ringkeeper_engine::checkpoint::Reading;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::snap::Checkpoint;
+use ringkeeper_quorum::message::Transaction;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -17,28 +20,67 @@ const BLOCKS: usize = 4;
 /// Runs of children that a thread takes at a time.
 const RUNS: usize = 1024;
 
+/// How far a log is applied at a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// A standalone server decides alone, so all that its log has is committed.
+    All,
+    /// In an ensemble: what the log says is committed. The rest may have been discarded meanwhile.
+    Committed,
+}
+
 /// Takes what recovery reads.
 pub struct Restored {
+    apply: Apply,
+    /// Not known to be committed so far.
+    held: VecDeque<Transaction>,
+    /// Known to be.
+    committed: Zxid,
+
     database: Database,
     seed: u64,
     extended_types: bool,
     threads: usize,
-    /// Bytes of transactions that were replayed.
+    /// Bytes of transactions that were read.
     log_bytes: u64,
 }
 
 impl Restored {
     /// Nothing yet; `seed` keys the hashes.
-    pub fn new(seed: u64, extended_types: bool) -> Self {
+    pub fn new(seed: u64, extended_types: bool, apply: Apply) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        Restored { database: Database::new(seed), seed, extended_types, threads, log_bytes: 0 }
+        Restored {
+            apply,
+            held: VecDeque::new(),
+            committed: Zxid::ZERO,
+            database: Database::new(seed),
+            seed,
+            extended_types,
+            threads,
+            log_bytes: 0,
+        }
     }
 
-    /// All that was read, and how many bytes of transactions were replayed for it.
-    pub fn finish(mut self) -> (Database, u64) {
+    /// All that was read.
+    pub fn finish(mut self) -> Restart {
         self.database.replayed();
-        (self.database, self.log_bytes)
+        Restart { database: self.database, held: self.held.into(), log_bytes: self.log_bytes }
     }
+
+    fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        let replayed = self.database.replay_unseen(bytes);
+        replayed.map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
+    }
+}
+
+/// What a server starts with.
+pub struct Restart {
+    /// Its tree and sessions.
+    pub database: Database,
+    /// The end of its log, of which it is not known whether it is committed.
+    pub held: Vec<Transaction>,
+    /// Bytes of transactions that were read from the log.
+    pub log_bytes: u64,
 }
 
 impl Restore for Restored {
@@ -55,14 +97,26 @@ impl Restore for Restored {
         in_parallel(self.threads, runs.len(), RUNS, |range| reading.children(&runs, range))?;
         drop(runs);
         self.database = reading.finish(taken);
+        // What a checkpoint was written beside was applied, so it was committed.
+        self.committed = checkpoint.last_zxid();
         Ok(())
     }
 
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
         self.log_bytes += bytes.len() as u64;
-        self.database
-            .replay_unseen(bytes)
-            .map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
+        if self.apply == Apply::All || zxid <= self.committed {
+            return self.replay(zxid, bytes);
+        }
+        self.held.push_back(Transaction { zxid, bytes: Bytes::copy_from_slice(bytes) });
+        Ok(())
+    }
+
+    fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+        self.committed = self.committed.max(upto);
+        while let Some(held) = self.held.pop_front_if(|held| held.zxid <= self.committed) {
+            self.replay(held.zxid, &held.bytes)?;
+        }
+        Ok(())
     }
 }
 

@@ -170,6 +170,14 @@ impl Listener {
 pub struct Stream(Either<Rc<std::net::TcpStream>, Rc<tokio_uring::net::TcpStream>>);
 
 impl Stream {
+    /// Of a socket that is connected already, for the ring that runs on this thread.
+    pub fn new(socket: std::net::TcpStream) -> Self {
+        Stream(match tasks::current() {
+            Some(executor) => Either::Own(Rc::clone(&executor.driver), Rc::new(socket)),
+            None => Either::TokioUring(Rc::new(tokio_uring::net::TcpStream::from_std(socket))),
+        })
+    }
+
     /// Reads into `buffer`, whose content is replaced. Zero bytes: the peer is done.
     pub async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         buffer.clear();

@@ -12,16 +12,21 @@ use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender, mailbox};
-use crate::restore::Restored;
+use crate::peer::log::SegmentLog;
+use crate::peer::{Peers, PeersConfig};
+use crate::restore::{Apply, Restart, Restored};
 use crate::ring::{self, Listener, Runtime, Wake};
 use ringkeeper_engine::database::Database;
-use ringkeeper_engine::id::ServerId;
+use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, LogError, LogWriter, SyncMode};
 use ringkeeper_engine::session;
 use ringkeeper_engine::tree::watch::Watches;
+use ringkeeper_quorum::members::Members;
+use ringkeeper_quorum::message::Transaction;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
+use ringkeeper_quorum::zab::{self, Epochs, Timing};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fmt;
@@ -32,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 use tracing::{info, warn};
 
 /// Batches that a mailbox holds.
@@ -54,6 +60,8 @@ pub struct Options {
     pub data_log_dir: PathBuf,
     /// This server's number; a standalone one is 1, as ZooKeeper's.
     pub server: ServerId,
+    /// The ensemble that it belongs to; `None`: it is standalone.
+    pub ensemble: Option<EnsembleOptions>,
     /// Bounds and switches.
     pub settings: Settings,
     /// The log's settings.
@@ -66,6 +74,28 @@ pub struct Options {
     /// that the server finds itself with.
     pub facts: Facts,
 }
+
+/// What a server is told of its ensemble.
+#[derive(Clone, Debug)]
+pub struct EnsembleOptions {
+    /// Who belongs to it, this server too.
+    pub members: Members,
+    /// How long things may take.
+    pub timing: Timing,
+    /// `quorumListenOnAllIPs`.
+    pub listen_on_all_ips: bool,
+    /// `tcpKeepAlive`.
+    pub keep_alive: bool,
+    /// `cnxTimeout`.
+    pub election_timeout: Duration,
+    /// How long the leader's port may take to be reached.
+    pub leader_timeout: Duration,
+}
+
+/// Bytes of applied transactions that are kept in memory for learners that missed them.
+const WINDOW_BYTES: usize = 32 << 20;
+/// Bytes of log above which a learner that missed them is sent a tree instead.
+const LEARNER_LOG_BYTES_MAX: u64 = 1 << 30;
 
 /// Why a server did not start, or stopped.
 #[derive(Debug)]
@@ -111,7 +141,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let options = Options { log: possible(&directory, options.log), ..options };
-    let Recovery { database, log, replayed } = recover(&directory, &options, seed)?;
+    let Recovery { database, held, log, replayed } = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();
     let config = ReplicaConfig {
@@ -121,7 +151,21 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         first_session: session::first_id(options.server.0, now.wall_ms),
         seed,
     };
-    let mut replica = Replica::new(config, database, log, now);
+    let mut replica = match &options.ensemble {
+        None => Replica::new(config, database, log, now),
+        Some(ensemble) => {
+            let zab_config = zab::Config {
+                me: options.server,
+                members: ensemble.members.clone(),
+                timing: ensemble.timing,
+                window_bytes: WINDOW_BYTES,
+                epoch_transactions_max: u32::MAX,
+            };
+            let last = held.last().map_or(database.last, |last| last.zxid);
+            let epochs = epochs(&directory, last)?;
+            Replica::in_ensemble(config, zab_config, epochs, (database, held), log, now)
+        }
+    };
     replica.replayed(replayed.0, replayed.1);
     let wake = Wake::new();
     let stop = Arc::new(AtomicBool::new(false));
@@ -186,15 +230,33 @@ fn run_replica(
     let upkeep = background::start_upkeep(files(), results.clone()).map_err(no_thread)?;
     let sync = options.log.sync;
     let marks = background::start_marks(Arc::clone(&directory), sync, results.clone()).map_err(no_thread)?;
-    let (tree, policy) = (replica.reader(), options.checkpoints);
-    let checkpoints =
-        background::start_checkpoints(Arc::clone(&directory), tree, policy, sync, results.clone());
+    let policy = options.checkpoints;
+    let checkpoints = background::start_checkpoints(Arc::clone(&directory), policy, sync, results.clone());
     let checkpoints = checkpoints.map_err(no_thread)?;
+    let epochs = background::start_epochs(Arc::clone(&directory), results.clone()).map_err(no_thread)?;
     let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
-    let drive =
-        Drive { replica, cores, first_core: 0, clock, wake, results, upkeep, marks, checkpoints, log, stop };
+    let peers_config = options.ensemble.as_ref().map(|ensemble| peers_config(options, ensemble, &directory));
+    let mut drive = Drive {
+        replica,
+        cores,
+        first_core: 0,
+        clock,
+        wake,
+        results,
+        upkeep,
+        marks,
+        checkpoints,
+        epochs,
+        log,
+        peers: None,
+        stop,
+    };
     let ran = ring::run(options.runtime, async {
-        let Some(core) = own else { return drive.run().await };
+        if let Some(config) = peers_config {
+            let started = Peers::start(config, drive.wake.clone());
+            drive.peers = Some(started.map_err(|error| ServeError::Io("the ensemble".into(), error))?);
+        }
+        let Some(core) = own else { return drive.run().await.map_err(ServeError::Log) };
         // A single client core shares the replica's thread: a request then costs no wake-up of another
         // thread and none back.
         let (stop, stopped) = (core.stop.clone(), Wake::new());
@@ -203,12 +265,12 @@ fn run_replica(
             core.await;
             ended.wake();
         });
-        drive.run().await?;
+        drive.run().await.map_err(ServeError::Log)?;
         stop.wake();
         stopped.woken().await;
         Ok(())
     });
-    ran.map_err(|error| ServeError::Io("starting".into(), error))?.map_err(ServeError::Log)
+    ran.map_err(|error| ServeError::Io("starting".into(), error))?
 }
 
 /// Begins with a ZooKeeper's data, if there is some and none of ours.
@@ -247,6 +309,8 @@ fn possible(directory: &DataDirectory, asked: log::Settings) -> log::Settings {
 /// What a start begins with.
 struct Recovery {
     database: Database,
+    /// The end of the log, of which it is not known whether it is committed.
+    held: Vec<Transaction>,
     log: LogWriter,
     /// Transactions of the log, and their bytes.
     replayed: (u64, u64),
@@ -255,7 +319,8 @@ struct Recovery {
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
 fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Recovery, ServeError> {
     let mut files = SegmentFiles::new(directory, options.log.sync);
-    let mut restored = Restored::new(seed, options.settings.extended_types_enabled);
+    let apply = if options.ensemble.is_some() { Apply::Committed } else { Apply::All };
+    let mut restored = Restored::new(seed, options.settings.extended_types_enabled, apply);
     let recovered = directory.recover(&mut files, &mut restored)?;
     for (name, why) in &recovered.damaged {
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
@@ -263,7 +328,7 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
     if recovered.log != log::Verdict::Clean {
         warn!("{}", recovered.log);
     }
-    let (database, log_bytes) = restored.finish();
+    let Restart { database, held, log_bytes } = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",
         directory.path().display(),
@@ -275,7 +340,32 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
     let spares = files.spares(recovered.tail.next_sequence(), directory.database())?;
     let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
     spares.into_iter().for_each(|spare| log.add_spare(spare));
-    Ok(Recovery { database, log, replayed: (recovered.transactions, log_bytes) })
+    Ok(Recovery { database, held, log, replayed: (recovered.transactions, log_bytes) })
+}
+
+/// The epochs; a server that comes into its first ensemble has lived in that of its log, as ZooKeeper
+/// takes it (`QuorumPeer.loadDataBase`).
+fn epochs(directory: &DataDirectory, last: Zxid) -> Result<Epochs, DiskError> {
+    let unknown = Epochs { accepted: last.epoch(), current: last.epoch() };
+    let known = directory.read_epochs()?;
+    Ok(known.map_or(unknown, |known| Epochs { accepted: known.accepted, current: known.current }))
+}
+
+/// What the network of the ensemble is told.
+fn peers_config(
+    options: &Options,
+    ensemble: &EnsembleOptions,
+    directory: &Arc<DataDirectory>,
+) -> PeersConfig {
+    PeersConfig {
+        listen_on_all_ips: ensemble.listen_on_all_ips,
+        keep_alive: ensemble.keep_alive,
+        election_timeout: ensemble.election_timeout,
+        leader_timeout: ensemble.leader_timeout,
+        log: Some(Arc::new(SegmentLog::new(Arc::clone(directory), LEARNER_LOG_BYTES_MAX))),
+        seed: RandomState::new().hash_one("staged"),
+        ..PeersConfig::new(options.server, ensemble.members.clone())
+    }
 }
 
 fn stop_on_signals(stop: Arc<AtomicBool>, wake: Wake) -> Result<(), ServeError> {
@@ -327,6 +417,7 @@ fn prepare_cores(
             commands: Arc::clone(&commands),
             tree: replica.reader(),
             horizon: replica.applied(),
+            serving: replica.serves(),
             watches: Watches::new(RandomState::new().hash_one(number)),
             outgoing: RequestBatch::default(),
             flush,

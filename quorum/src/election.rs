@@ -176,6 +176,10 @@ impl Election {
                 } else if self.better(vote, self.proposal, view) {
                     self.update_proposal(vote, view);
                     *tell = Tell::All;
+                } else if self.better(self.proposal, vote, view) {
+                    // It has not heard this vote, or heard it before it looked for a leader itself. Without
+                    // an answer both would wait until they tell theirs again.
+                    *tell = Tell::Sender;
                 }
                 self.received.insert(from, ballot);
                 self.decide(now, view)
@@ -379,6 +383,17 @@ mod tests {
         let mut third = Case::new();
         third.hears(1, 3, says(Leading, 9, vote(5, 1, 3)));
         assert_eq!(third.hears(1, 2, says(Following, 9, vote(4, 1, 3))), None, "another epoch");
+    }
+
+    /// A follower that hears of an election before its own connection to the leader breaks forgets what it
+    /// heard when it looks for a leader itself.
+    #[test]
+    fn who_votes_for_less_hears_of_more_at_once() {
+        let mut case = Case::new();
+        assert_eq!(case.hears(1, 2, says(Looking, 1, vote(1, 9, 2))), None);
+        assert_eq!(case.tell, Tell::Sender);
+        assert_eq!(case.hears(2, 2, says(Looking, 1, vote(1, 10, 1))), None);
+        assert_eq!(case.tell, Tell::Nobody, "it agrees now");
     }
 
     #[test]

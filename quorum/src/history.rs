@@ -75,6 +75,18 @@ impl History {
         *self = History::new(zxid, []);
     }
 
+    /// The transactions after `after`, up to `upto`, which are applied now. They are handed over if none is
+    /// to be kept for others.
+    pub fn deliver(&mut self, after: Zxid, upto: Zxid, bytes_max: usize) -> Vec<Transaction> {
+        if bytes_max == 0 && self.floor == after {
+            let entries: Vec<Transaction> = self.entries.drain(..self.index_after(upto)).collect();
+            self.bytes -= entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+            self.floor = entries.last().map_or(after, |last| last.zxid);
+            return entries;
+        }
+        self.range(after, upto).cloned().collect()
+    }
+
     /// Forgets the oldest transactions while there are more than `bytes_max`, but none after `kept`.
     pub fn trim(&mut self, kept: Zxid, bytes_max: usize) {
         while self.bytes > bytes_max
@@ -122,6 +134,22 @@ mod tests {
         assert_eq!(range(5, 4), [0; 0]);
         for (zxid, newest) in [(2, None), (3, Some(3)), (4, Some(4)), (E, Some(5)), (3 * E, Some(E + 1))] {
             assert_eq!(history.newest_upto(Zxid(zxid)), newest.map(Zxid), "{zxid:x}");
+        }
+    }
+
+    #[test]
+    fn what_is_delivered_is_the_same_whatever_is_kept_of_it() {
+        for (bytes_max, floor) in [(0, 5), (10, 4), (1000, 3)] {
+            let mut history = history(3, &[4, 5, 6]);
+            if bytes_max == 10 {
+                history.truncate_after(Zxid(5));
+            }
+            let delivered = history.deliver(Zxid(3), Zxid(5), bytes_max);
+            assert_eq!(delivered.iter().map(|entry| entry.zxid.0).collect::<Vec<_>>(), [4, 5]);
+            history.trim(Zxid(5), bytes_max);
+            assert_eq!(history.floor(), Zxid(floor), "{bytes_max}");
+            let kept = history.entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+            assert_eq!(history.bytes, kept);
         }
     }
 

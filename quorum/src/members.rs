@@ -154,6 +154,14 @@ impl Members {
         Ok(Members { servers, groups, weights, version, verifier })
     }
 
+    /// A server that has nobody beside it, and no address for peers.
+    pub fn standalone(server: ServerId) -> Self {
+        let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };
+        let none = BTreeMap::new;
+        let members = Members::new(BTreeMap::from([(server, member)]), none(), none(), 0);
+        members.expect("it is a participant")
+    }
+
     /// Reads the text form.
     ///
     /// # Errors

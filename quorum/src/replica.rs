@@ -5,27 +5,39 @@
 //! that came together share a log write, a sync, a publication of the tree and one delivery a core.
 
 mod answers;
+mod apply;
+mod checkpoints;
 mod containers;
+mod forwarded;
+mod learner;
+mod log_queue;
 mod marking;
+mod order;
+mod prepared;
+mod reports;
 mod requests;
+mod roles;
 
-use crate::broadcast::Broadcast;
-use crate::step::{CloseReason, ConnectionId, Effect, Input, Reply};
-use crate::verifier::Majority;
+use crate::members::Members;
+use crate::message::{ToLeader, Transaction};
+use crate::step::{ConnectionId, Effect, Input, RequestBatch, StagedTree};
+use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
+use checkpoints::Checkpoints;
 use containers::Containers;
+use learner::Learner;
+use log_queue::LogQueue;
 use marking::Marking;
-use ringkeeper_engine::apply::Outcome;
+use prepared::Prepared;
+use reports::Reports;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, LogWriter, Upkeep};
 use ringkeeper_engine::prep::Prep;
 use ringkeeper_engine::session::Sessions;
-use ringkeeper_engine::stats::{CoreReport, Inquiry, ReplicaReport, Report};
 use ringkeeper_engine::tree::{Changes, TreeReader};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of proposals under way at which no more requests are taken.
@@ -34,12 +46,6 @@ const WINDOW_BYTES_MAX: usize = 32 << 20;
 /// How long a sign of life may wait in its core before the replica hears of it. A session expires
 /// this much later than its deadline, so never while one is on its way.
 const TOUCH_LAG_MS: u64 = 200;
-
-/// Log behind the newest checkpoint from which on an orderly stop writes another.
-const STOP_LOG_BYTES_MIN: u64 = 8 << 20;
-
-/// Paths and data up to which an orderly stop does: a larger tree would make it slow.
-const STOP_TREE_BYTES_MAX: i64 = 1 << 30;
 
 /// How often soft quotas may be spoken of.
 const QUOTA_NOTICE_MS: u64 = 1000;
@@ -59,14 +65,6 @@ pub struct ReplicaConfig {
     pub seed: u64,
 }
 
-/// A proposal that is not applied yet.
-#[derive(Clone, Debug)]
-struct Proposal {
-    zxid: Zxid,
-    /// Its place in `Replica::bytes`, counted from `Replica::bytes_start`.
-    place: Range<u64>,
-}
-
 /// A session that changes cores. The new connection is told that the session is its own when the old
 /// one is gone: until then the other core may still be answering it.
 #[derive(Clone, Copy, Debug)]
@@ -75,49 +73,59 @@ struct Move {
     to: ConnectionId,
 }
 
-/// How far the log has gone on since a checkpoint.
-#[derive(Clone, Copy, Debug, Default)]
-struct Distance {
-    transactions: u64,
-    bytes: u64,
-}
-
-impl Distance {
-    fn reaches(self, limit: Distance) -> bool {
-        self.transactions >= limit.transactions || self.bytes >= limit.bytes
-    }
+/// Who speaks for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A connection to this server.
+    Here(ConnectionId),
+    /// A connection to a learner of this leader.
+    Learner(Link),
 }
 
 /// See the module.
 pub struct Replica {
     settings: Arc<Settings>,
-    server: ServerId,
+    /// Whether this server is, and always will be, a quorum of its own.
+    standalone: bool,
+    serving: Serving,
+    /// Whether the cores know that clients are served.
+    announced: bool,
     database: Database,
     prep: Prep,
-    sessions: Sessions<ConnectionId>,
+    sessions: Sessions<Owner>,
     next_session: SessionId,
     moves: BTreeMap<SessionId, Move>,
-    broadcast: Broadcast,
+    zab: Zab,
+    /// What the last step of `zab` asks for; kept for its memory.
+    asked: Vec<zab::Effect>,
+    prepared: Prepared,
+    /// Requests that wait until proposals can be made again.
+    held: VecDeque<RequestBatch>,
+    /// The same of learners' clients.
+    held_forwarded: VecDeque<(Link, ToLeader)>,
+    /// Sessions that are to be closed then.
+    to_close: VecDeque<SessionId>,
+    /// SYNCs of learners, and what is to be committed before they are answered.
+    syncs: VecDeque<(Zxid, Link)>,
+    learner: Learner,
+    /// What is to be told to other servers.
+    messages: Vec<zab::Effect>,
+    /// The tree that the leader sent.
+    staged: Option<Box<StagedTree>>,
+    /// From here on the tree is as it was at one moment.
+    fuzzy_until: Zxid,
     log: LogWriter,
-    /// Transactions of the window, one after the other.
-    bytes: Vec<u8>,
-    /// What was dropped from the front of `bytes` so far.
-    bytes_start: u64,
-    window: VecDeque<Proposal>,
-    /// Proposals of the window, from the front, that the log has taken.
-    logged: usize,
+    log_queue: LogQueue,
+    /// Bytes of transactions that are not applied.
+    window_bytes: usize,
     pending: VecDeque<Pending>,
     outboxes: Vec<Outbox>,
     /// The zxid of the last delivery.
     delivered: Zxid,
     changes: Changes,
     containers: Containers,
-    reports: BTreeMap<u64, (ConnectionId, Inquiry, Vec<CoreReport>)>,
-    next_ticket: u64,
-    random: u64,
-    since_checkpoint: Distance,
-    checkpoint_at: Distance,
-    checkpointing: bool,
+    reports: Reports,
+    checkpoints: Checkpoints,
     marking: Marking,
     /// When a soft quota may be spoken of again.
     next_quota_notice: Tick,
@@ -130,36 +138,81 @@ impl Replica {
     /// A standalone server: a quorum of one that leads from the start. Every session gets its full
     /// timeout again.
     pub fn new(config: ReplicaConfig, database: Database, log: LogWriter, now: Now) -> Self {
-        let ReplicaConfig { settings, server, cores, first_session, seed } = config;
-        let mut sessions = Sessions::new(settings.tick_ms);
-        for (session, timeout_ms) in &database.sessions {
-            sessions.track(*session, *timeout_ms, now.tick);
-        }
+        let zab_config = zab::Config {
+            me: config.server,
+            members: Members::standalone(config.server),
+            timing: Timing::default(),
+            window_bytes: 0,
+            epoch_transactions_max: u32::MAX,
+        };
+        let (applied, mut asked) = (database.last, Vec::new());
+        let recovered = Recovered { applied, floor: applied, ..Recovered::default() };
+        let zab = Zab::standalone(zab_config, recovered, &mut asked);
+        let mut replica = Replica::with(config, zab, database, log, now);
+        replica.standalone = true;
+        replica.announced = true;
+        replica.asked = asked;
+        let begun = replica.ask(now, zab::Input::Tick, &mut Vec::new());
+        begun.expect("nothing is appended before the first request");
+        replica
+    }
+
+    /// A server of an ensemble, which looks for a leader once it is started. `held` is the end of its log,
+    /// of which it is not known whether it is committed.
+    pub fn in_ensemble(
+        config: ReplicaConfig,
+        zab_config: zab::Config,
+        epochs: Epochs,
+        (database, held): (Database, Vec<Transaction>),
+        log: LogWriter,
+        now: Now,
+    ) -> Self {
+        let applied = database.last;
+        let recovered = Recovered { epochs, applied, floor: applied, log: held };
+        Replica::with(config, Zab::new(zab_config, recovered), database, log, now)
+    }
+
+    /// Looks for a leader.
+    pub fn start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let mut asked = std::mem::take(&mut self.asked);
+        self.zab.start(now.tick, &mut asked);
+        self.asked = asked;
+        self.step(now, Input::Tick { heard_all: true }, out);
+    }
+
+    fn with(config: ReplicaConfig, zab: Zab, database: Database, log: LogWriter, now: Now) -> Self {
+        let ReplicaConfig { settings, server: _, cores, first_session, seed } = config;
         let mut replica = Replica {
             prep: Prep::new(Arc::clone(&settings), seed),
-            broadcast: Broadcast::new(Majority::new([server]), database.last),
+            standalone: false,
+            serving: Serving::No,
+            announced: false,
+            window_bytes: zab.undelivered_bytes(),
+            zab,
+            asked: Vec::new(),
+            prepared: Prepared::default(),
+            held: VecDeque::new(),
+            held_forwarded: VecDeque::new(),
+            to_close: VecDeque::new(),
+            syncs: VecDeque::new(),
+            learner: Learner::default(),
+            messages: Vec::new(),
+            staged: None,
+            fuzzy_until: Zxid::ZERO,
             containers: Containers::new(&settings, now),
             delivered: database.last,
+            sessions: Sessions::new(settings.tick_ms),
             settings,
-            server,
             database,
-            sessions,
             next_session: first_session,
             moves: BTreeMap::new(),
             log,
-            bytes: Vec::new(),
-            bytes_start: 0,
-            window: VecDeque::new(),
-            logged: 0,
+            log_queue: LogQueue::default(),
             pending: VecDeque::new(),
             outboxes: (0..cores).map(|_| Outbox::default()).collect(),
             changes: Changes::default(),
-            reports: BTreeMap::new(),
-            next_ticket: 0,
-            random: seed | 1,
-            since_checkpoint: Distance::default(),
-            checkpoint_at: Distance::default(),
-            checkpointing: false,
+            reports: Reports::default(),
+            checkpoints: Checkpoints::new(seed),
             marking: Marking::new(now.tick),
             next_quota_notice: now.tick,
             deaf_at: now.tick,
@@ -182,12 +235,14 @@ impl Replica {
     /// Whether requests can be taken: else the caller leaves them where they are, and back-pressure
     /// reaches the sockets.
     pub fn can_take(&self) -> bool {
-        !self.failed && self.bytes.len() < WINDOW_BYTES_MAX
+        let waiting = self.window_bytes + self.prepared.bytes();
+        !self.failed && waiting < WINDOW_BYTES_MAX && self.held.is_empty()
     }
 
-    /// Whether nothing proposed waits for the log, and nothing for its mark.
+    /// Whether nothing waits for the log, and nothing for its mark.
     pub fn is_settled(&self) -> bool {
-        self.window.is_empty() && !self.log.is_writing() && !self.marking.is_under_way()
+        let written = self.prepared.is_empty() && self.log_queue.is_empty() && !self.log.has_pending();
+        written && !self.log.is_writing() && !self.marking.is_under_way()
     }
 
     /// The log, for its settings and deadlines.
@@ -207,7 +262,7 @@ impl Replica {
             }
             Input::Written(write, result) => {
                 self.marking.on_written(now.tick);
-                self.on_written(write, result)
+                self.on_written(now, write, result, out)
             }
             Input::Upkeep(step, result) => self.on_upkeep(now, step, result, out),
             Input::Spare(spare) => {
@@ -218,14 +273,20 @@ impl Replica {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
             }
-            Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
-            Input::Tick { heard_all } => {
-                self.on_tick(now, heard_all);
-                if !self.log.is_writing() {
-                    out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
-                }
-                Ok(())
+            Input::Peer(input) => self.order(now, input, out),
+            Input::Staged(attempt, tree) => {
+                self.staged = Some(tree);
+                let staged = self.order(now, zab::Input::SnapshotStaged(attempt), out);
+                // Of an attempt that is over.
+                self.staged = None;
+                staged
             }
+            Input::EpochsPersisted(Ok(epochs)) => self.order(now, zab::Input::EpochsPersisted(epochs), out),
+            Input::EpochsPersisted(Err(failure)) => Err(LogError::Failed(failure)),
+            Input::CutFound(found) => self.on_cut_found(now, found),
+            Input::Installed(result) => self.on_installed(now, result),
+            Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
+            Input::Tick { heard_all } => self.on_tick(now, heard_all, out),
         };
         self.note(result, out);
     }
@@ -235,9 +296,15 @@ impl Replica {
         if self.failed {
             return;
         }
-        let result = self.feed_log(now, out);
+        self.take_held(now);
+        self.take_held_forwarded(now);
+        let result = self.propose(now, out).and_then(|()| self.feed_log(now, out));
         self.note(result, out);
         self.release_pending(self.applied());
+        self.release_waiting();
+        self.release_syncs();
+        out.extend(self.messages.drain(..).map(Effect::Peer));
+        self.announce();
         self.deliver(out);
         if let Some(line) = self.prep.take_soft_quota()
             && now.tick >= self.next_quota_notice
@@ -261,24 +328,6 @@ impl Replica {
             self.failed = true;
             out.push(Effect::Fatal(error));
         }
-    }
-
-    fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
-        while let Some(proposal) = self.window.get(self.logged) {
-            let transaction = &self.bytes[self.place_of(proposal)];
-            match self.log.append(proposal.zxid, transaction, now.us) {
-                Ok(()) => self.logged += 1,
-                Err(LogError::Full) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(step) = self.log.take_upkeep(now.us)? {
-            out.push(Effect::Upkeep(step));
-        }
-        if let Some(write) = self.log.take_write(now.us)? {
-            out.push(Effect::Write(write));
-        }
-        Ok(())
     }
 
     /// Says when the disk is full, and when that is over.
@@ -306,212 +355,63 @@ impl Replica {
         Ok(())
     }
 
-    fn on_written(&mut self, write: LogWrite, result: Result<(), IoFailure>) -> Result<(), LogError> {
+    fn on_written(
+        &mut self,
+        now: Now,
+        write: LogWrite,
+        result: Result<(), IoFailure>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), LogError> {
         let Some(durable) = self.log.on_written(write, result)? else { return Ok(()) };
-        let committed = self.broadcast.ack(self.server, durable.upto());
-        self.apply_until(committed);
-        Ok(())
+        self.order(now, zab::Input::Durable(self.log_queue.generation, durable.upto()), out)
     }
 
-    fn place_of(&self, proposal: &Proposal) -> Range<usize> {
-        let index = |at: u64| (at - self.bytes_start) as usize;
-        index(proposal.place.start)..index(proposal.place.end)
-    }
-
-    /// Applies what is committed, and answers it.
-    fn apply_until(&mut self, committed: Zxid) {
-        let mut batch = self.database.begin();
-        while let Some(proposal) = self.window.pop_front_if(|proposal| proposal.zxid <= committed) {
-            self.logged -= 1;
-            let index = |at: u64| (at - self.bytes_start) as usize;
-            let transaction = &self.bytes[index(proposal.place.start)..index(proposal.place.end)];
-            let before = self.changes.len() as u32;
-            let applied = batch.apply(transaction, &mut self.changes).expect("we made it ourselves");
-            let changes = before..self.changes.len() as u32;
-            if !changes.is_empty() {
-                self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
-            }
-            self.since_checkpoint.transactions += 1;
-            self.since_checkpoint.bytes += transaction.len() as u64;
-            let mut answered = None;
-            while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= proposal.zxid) {
-                let outbox = &mut self.outboxes[pending.connection.core as usize];
-                answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
-                pending.answer(outbox, batch.tree(), proposal.zxid, Some(&applied.outcome));
-            }
-            if applied.outcome == Outcome::SessionClosed {
-                let owner = self.sessions.remove(applied.session).and_then(|session| session.owner);
-                // Who asked for it has its answer, after which its connection closes anyway.
-                if let Some(owner) = owner.filter(|owner| answered != Some(*owner)) {
-                    self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
-                }
-            }
-        }
-        batch.publish();
-        self.prep.applied(self.applied());
-        let kept_from =
-            self.window.front().map_or(self.bytes_start + self.bytes.len() as u64, |p| p.place.start);
-        self.drop_bytes(kept_from);
-    }
-
-    /// Forgets transaction bytes before `kept_from`, when that is worth a move.
-    fn drop_bytes(&mut self, kept_from: u64) {
-        let gone = (kept_from - self.bytes_start) as usize;
-        if gone * 2 >= self.bytes.len() {
-            self.bytes.drain(..gone);
-            self.bytes_start = kept_from;
-        }
-    }
-
-    fn release_pending(&mut self, applied: Zxid) {
-        while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= applied) {
-            let outbox = &mut self.outboxes[pending.connection.core as usize];
-            pending.answer(outbox, &self.database.tree, applied, None);
-        }
-    }
-
-    fn deliver(&mut self, out: &mut Vec<Effect>) {
-        let zxid = self.applied();
-        let advanced = zxid != self.delivered;
-        if !advanced && self.outboxes.iter().all(Outbox::is_empty) {
-            return;
-        }
-        let changes = Arc::new(std::mem::take(&mut self.changes));
-        for (core, outbox) in self.outboxes.iter_mut().enumerate() {
-            if advanced || !outbox.is_empty() {
-                let batch = outbox.take(zxid, Arc::clone(&changes));
-                out.push(Effect::Deliver { core: core as u16, batch });
-            }
-        }
-        self.delivered = zxid;
-        if self.since_checkpoint.reaches(self.checkpoint_at) && !self.checkpointing {
-            let (first, sessions) = self.begin_checkpoint();
-            out.push(Effect::Checkpoint { first, sessions });
-        }
-    }
-
-    /// As ZooKeeper staggers them: somewhere in the second half of what may lie between two, so
-    /// that the servers of an ensemble do not all write at once.
-    fn plan_checkpoint(&mut self) {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let stagger = |all: u64| match all {
-            0 => u64::MAX,
-            all => (all / 2 + self.random % (all / 2).max(1)).max(1),
-        };
-        self.since_checkpoint = Distance::default();
-        self.checkpoint_at = Distance {
-            transactions: stagger(u64::from(self.settings.snap_count)),
-            bytes: stagger(self.settings.snap_log_bytes),
-        };
-    }
-
-    /// After a restart: how much log was replayed, which the next checkpoint saves the restart after it.
-    pub fn replayed(&mut self, transactions: u64, bytes: u64) {
-        self.since_checkpoint = Distance { transactions, bytes };
-    }
-
-    /// What a checkpoint at an orderly stop holds, if a restart would be slow without one.
-    pub fn checkpoint_at_stop(&mut self) -> Option<(Zxid, Vec<(SessionId, u32)>)> {
-        let small = self.database.tree.data_bytes() < STOP_TREE_BYTES_MAX;
-        let worth = !self.checkpointing && small && self.since_checkpoint.bytes >= STOP_LOG_BYTES_MIN;
-        worth.then(|| self.begin_checkpoint())
-    }
-
-    /// Whether a checkpoint is being written.
-    pub fn is_checkpointing(&self) -> bool {
-        self.checkpointing
-    }
-
-    fn begin_checkpoint(&mut self) -> (Zxid, Vec<(SessionId, u32)>) {
-        self.checkpointing = true;
-        self.plan_checkpoint();
-        let sessions = self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
-        (self.applied(), sessions)
-    }
-
-    fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {
-        self.checkpointing = false;
-        if let Some(message) = failure {
-            out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {message}")));
-        }
-    }
-
-    fn on_tick(&mut self, now: Now, heard_all: bool) {
+    fn on_tick(&mut self, now: Now, heard_all: bool, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        self.order(now, zab::Input::Tick, out)?;
         self.database.tree.reclaim();
         if !heard_all {
             self.deaf_at = now.tick;
         }
+        if matches!(self.serving, Serving::Leader(_)) {
+            self.end_what_is_over(now);
+        }
+        if !self.log.is_writing() && !self.log_queue.is_changing() {
+            out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
+        }
+        Ok(())
+    }
+
+    /// Proposes to close the sessions, and to delete the containers, whose time is over.
+    fn end_what_is_over(&mut self, now: Now) {
         // Signs of life wait behind requests that cannot be taken while the disk is slow or full.
         if now.tick.since(self.deaf_at) > TOUCH_LAG_MS {
             let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
-            for session in self.sessions.expired(heard_until) {
-                self.propose_close(now, session);
-            }
+            self.to_close.extend(self.sessions.expired(heard_until));
+        }
+        while self.next_zxid().is_some()
+            && let Some(session) = self.to_close.pop_front()
+        {
+            self.prepare_close(now, session);
         }
         for path in self.containers.due(now, &self.database.tree) {
-            self.propose_delete_container(now, &path);
+            self.prepare_delete_container(now, &path);
         }
-    }
-
-    fn begin_report(&mut self, connection: ConnectionId, inquiry: Inquiry) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.reports.insert(ticket, (connection, inquiry, Vec::new()));
-        self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Collect { ticket, inquiry }));
-    }
-
-    fn collect(&mut self, now: Now, ticket: u64, part: CoreReport) {
-        let Some((_, _, parts)) = self.reports.get_mut(&ticket) else { return };
-        parts.push(part);
-        if parts.len() < self.outboxes.len() {
-            return;
-        }
-        let Some((connection, inquiry, cores)) = self.reports.remove(&ticket) else { return };
-        let report = Box::new(Report { replica: self.report(now, inquiry), cores });
-        self.outboxes[connection.core as usize].push(Reply::Report { connection, report });
-    }
-
-    fn report(&self, now: Now, inquiry: Inquiry) -> ReplicaReport {
-        let tree = &self.database.tree;
-        let owned =
-            |paths: &std::collections::BTreeSet<Box<str>>| paths.iter().map(|p| p.to_string()).collect();
-        let mut report = ReplicaReport {
-            state: "standalone",
-            zxid: self.applied(),
-            node_count: tree.node_count(),
-            data_bytes: tree.data_bytes(),
-            ephemeral_count: tree.ephemerals().count(),
-            ephemerals: Vec::new(),
-            expiry: Vec::new(),
-            session_count: self.sessions.len(),
-            outstanding: self.pending.len(),
-            at: now.tick,
-        };
-        if inquiry == Inquiry::Sessions {
-            report.ephemerals =
-                tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect();
-            report.expiry =
-                self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect();
-        }
-        report
     }
 
     /// What must hold between two steps.
     fn check(&self) {
-        assert!(self.applied() <= self.broadcast.committed());
-        assert!(self.broadcast.committed() <= self.broadcast.proposed());
-        assert!(self.log.last_appended() <= self.broadcast.proposed());
-        assert!(self.logged <= self.window.len());
-        assert!(self.window.back().is_none_or(|last| last.zxid == self.broadcast.proposed()));
+        assert_eq!(self.applied(), self.zab.delivered());
+        assert!(self.prepared.is_empty() || self.failed);
+        if self.log_queue.is_empty() {
+            assert_eq!(self.log.last_appended(), self.zab.last());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::{Request, RequestBatch};
+    use crate::step::{Reply, Request};
     use ringkeeper_engine::log::{self, DatabaseId, Sequence, Tail};
     use ringkeeper_engine::op::OpCode;
     use ringkeeper_engine::session::password;
@@ -524,10 +424,15 @@ mod tests {
 
     /// A replica that knows one session.
     fn replica(cores: u16) -> Replica {
+        replica_behind(cores, Zxid::ZERO)
+    }
+
+    /// The same, whose log ends at `last`.
+    fn replica_behind(cores: u16, last: Zxid) -> Replica {
         let mut database = Database::new(1);
         database.sessions.insert(SESSION, 5000);
-        let log =
-            LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(Zxid::ZERO, Sequence(1)));
+        database.last = last;
+        let log = LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(last, Sequence(1)));
         let config = ReplicaConfig {
             settings: Arc::new(Settings::default()),
             server: ServerId(1),
@@ -572,6 +477,21 @@ mod tests {
         assert!(matches!(&out[..], [Effect::Fatal(LogError::Failed(why))] if *why == failure), "{out:?}");
         assert_eq!(replica.applied(), Zxid::ZERO);
         assert!(!replica.can_take());
+    }
+
+    #[test]
+    fn a_standalone_server_whose_zxids_run_out_goes_on_in_a_later_epoch() {
+        for (last, epochs) in [(0x7_7fff_0000, [7, 7]), (0x7_ffff_fffe, [8, 8]), (0x7_bfff_ffff, [7, 8])] {
+            let mut replica = replica_behind(1, Zxid(last));
+            for epoch in epochs {
+                let before = replica.applied();
+                let write = write_of_a_session(&mut replica);
+                assert_eq!((replica.applied(), replica.is_settled()), (before, false));
+                replica.step(at(500), Input::Written(write, Ok(())), &mut Vec::new());
+                assert_eq!(replica.applied().epoch().0, epoch, "{last:x}");
+                assert!(replica.is_settled() && replica.can_take());
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What goes into a replica and what comes out: values, one batch each.
 
+use crate::zab::{self, Attempt, Epochs};
 use ringkeeper_engine::auth::{AuthId, AuthInfo};
+use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
-use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, SegmentFile, Upkeep};
+use ringkeeper_engine::log::{Cut, IoFailure, LogError, LogWrite, SegmentFile, Upkeep};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::PASSWORD_BYTES;
 use ringkeeper_engine::stats::{CoreReport, Inquiry, Report};
-use ringkeeper_engine::tree::Changes;
+use ringkeeper_engine::tree::{Changes, TreeReader};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -174,6 +177,10 @@ pub enum Reply {
         /// Why.
         reason: CloseReason,
     },
+    /// From here on clients are served, or not: then every connection is closed, and none is opened.
+    Serving(bool),
+    /// The tree that is read from here on. Nobody is served meanwhile.
+    Tree(TreeReader),
     /// The core is to send its part of a report.
     Collect {
         /// Which report.
@@ -199,6 +206,8 @@ pub enum CloseReason {
     Moved,
     /// The client has seen a transaction that this server has not.
     Behind,
+    /// The server serves nobody.
+    NotServing,
 }
 
 /// What a replica is told.
@@ -216,11 +225,35 @@ pub enum Input {
     Checkpointed(Result<Zxid, IoFailure>),
     /// The mark that was asked for is on stable storage, or could not be written.
     Marked(Result<(), IoFailure>),
+    /// The network of the ensemble told something.
+    Peer(zab::Input),
+    /// The whole tree that the leader announced has come.
+    Staged(Attempt, Box<StagedTree>),
+    /// The epochs are on stable storage, or could not be written.
+    EpochsPersisted(Result<Epochs, IoFailure>),
+    /// Where the log is to be cut, or why that is not known.
+    CutFound(Result<Cut, IoFailure>),
+    /// The leader's tree is a checkpoint on stable storage, or could not be written.
+    Installed(Result<(), IoFailure>),
     /// Time passed.
     Tick {
         /// Whether every request that came so far was taken.
         heard_all: bool,
     },
+}
+
+/// A tree that the leader sent.
+pub struct StagedTree {
+    /// Tree and sessions; it ends where the leader said.
+    pub database: Database,
+    /// The newest transaction that shows in it.
+    pub newest: Zxid,
+}
+
+impl fmt::Debug for StagedTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StagedTree({} to {})", self.database.last, self.newest)
+    }
 }
 
 /// What a replica wants done.
@@ -247,6 +280,22 @@ pub enum Effect {
     /// Note beside the log, durably, that it is durable up to here, and say when that is done: recovery
     /// then takes no damage before this for a crash's. One at a time.
     Mark(Zxid),
+    /// Do this on the network of the ensemble.
+    Peer(zab::Effect),
+    /// Write the epochs, durably, and say when that is done. In the order asked for.
+    PersistEpochs(Epochs),
+    /// Find where to cut the log so that this is the last transaction that is left, and make checkpoints
+    /// and mark forget what is behind it. No write of the log is under way, and none begins before the
+    /// answer is there.
+    FindCut(Zxid),
+    /// Write a checkpoint of the tree as it is now, which ends at this transaction, in the place of all
+    /// that is newer. No write of the log is under way, and none begins before the answer is there.
+    Install {
+        /// Where the tree ends.
+        zxid: Zxid,
+        /// Sessions with their timeouts in milliseconds.
+        sessions: Vec<(SessionId, u32)>,
+    },
     /// Something for the operator.
     Notice(String),
     /// This server cannot go on.

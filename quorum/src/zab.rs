@@ -226,8 +226,8 @@ pub enum Effect {
     FromLeader(ToLearner, Zxid),
     /// Write the epochs to disk.
     PersistEpochs(Epochs),
-    /// Write a transaction to the log.
-    Append(Generation, Transaction),
+    /// Write transactions to the log.
+    Append(Generation, Vec<Transaction>),
     /// Cut the log after this transaction. If the tree has more, make it anew from disk.
     Rewind(Generation, Zxid),
     /// The staged tree replaces tree and log, which both end at this transaction: at once or, if the
@@ -366,9 +366,7 @@ impl Zab {
             (Input::Durable(generation, upto), _) => core.on_durable(generation, upto),
             (Input::EpochsPersisted(epochs), _) => core.persisted = epochs,
             (Input::Propose(transactions), Phase::Leading(leading)) => {
-                for transaction in transactions {
-                    leading.leader_process_request(core, transaction, out);
-                }
+                leading.leader_process_requests(core, transactions, out);
             }
             (Input::Propose(_), _) => panic!("proposed by no leader"),
             // Of a role that is over.
@@ -491,10 +489,29 @@ impl Zab {
     /// The zxid of the next proposal; `None` unless this server leads, and while it moves to a later
     /// epoch.
     pub fn next_zxid(&self) -> Option<Zxid> {
+        self.zxid_behind(0)
+    }
+
+    /// The zxid of the proposal that comes behind as many others, `None` where it would be none.
+    pub fn zxid_behind(&self, others: usize) -> Option<Zxid> {
         match &self.phase {
-            Phase::Leading(leading) => leading.next_zxid(&self.core),
+            Phase::Leading(leading) => leading.zxid_behind(&self.core, others),
             Phase::Looking | Phase::Learning(_) => None,
         }
+    }
+
+    /// The connection to the leader, if this server is a learner.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match &self.phase {
+            Phase::Learning(learning) => Some(learning.attempt()),
+            Phase::Looking | Phase::Leading(_) => None,
+        }
+    }
+
+    /// Bytes of the transactions that were not delivered.
+    pub fn undelivered_bytes(&self) -> usize {
+        let history = &self.core.history;
+        history.range(self.core.delivered, history.last()).map(|entry| entry.bytes.len()).sum()
     }
 
     /// The newest transaction of the log.

@@ -85,10 +85,9 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn config(mut self) -> Config {
-        let mut unservable = self.meanings();
+        let unservable = self.meanings();
         let storage = self.storage();
         let ensemble = self.ensemble(&storage.data_dir);
-        unservable.extend(self.no_ensemble_yet(&ensemble));
         let static_address = self.client_address();
         let address = self.own_address(static_address, &ensemble);
         Config {
@@ -557,27 +556,6 @@ impl Builder<'_> {
             let text = "one server alone is a standalone server; its server.N line is read for clients alone";
             self.report.warn(None, "", format!("{place}: {text}"));
         }
-    }
-
-    /// Ensembles are sound configurations that cannot be served yet.
-    fn no_ensemble_yet(&self, ensemble: &Ensemble) -> Option<ConfigError> {
-        let servers = ensemble.membership.members.len();
-        if servers == 0 || !ensemble.is_distributed() {
-            return None;
-        }
-        let text = if servers == 1 {
-            "standaloneEnabled=false makes an ensemble of one; ensembles are not there yet, a standalone server is"
-                .to_owned()
-        } else {
-            format!("{servers} servers are named; ensembles are not there yet, only a standalone server is")
-        };
-        let (_, first) = self.settings.family("server.").next().unzip();
-        let setting = first.or_else(|| self.settings.get("dynamicConfigFile"));
-        Some(ConfigError {
-            origin: setting.map(|s| s.origin.clone()),
-            key: setting.map(|s| s.name.clone()),
-            text,
-        })
     }
 
     /// ZooKeeper raises these to their least value, and says so.

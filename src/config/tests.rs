@@ -341,20 +341,14 @@ fn addresses_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn an_ensemble_is_read_but_not_served_yet() {
+fn an_ensemble_is_read() {
     let servers = "initLimit=5\nsyncLimit=2\nserver.1=a:2888:3888\nserver.2=b:2888:3888:observer;2191\n\
         server.3=c:2888:3888\n";
     let (config, _) = minimal(servers).with_file("/d/myid", "3").load().expect("it is sound");
     assert!(config.ensemble.is_distributed());
     assert_eq!(config.ensemble.my_id, Some(ServerId(3)));
     assert_eq!(config.ensemble.membership.members.len(), 3);
-    let unservable: Vec<_> = config.unservable.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        unservable,
-        [
-            "error: zoo.cfg:5: server.1: 3 servers are named; ensembles are not there yet, only a standalone server is"
-        ]
-    );
+    assert!(config.unservable.is_empty());
     let errors = minimal("server.1=a:1:2\nserver.3=c:1:2").errors();
     assert_eq!(errors.len(), 3, "initLimit, syncLimit and myid are missing: {errors:?}");
 }
@@ -362,9 +356,9 @@ fn an_ensemble_is_read_but_not_served_yet() {
 #[test]
 fn standalone_enabled_decides_what_one_server_is() {
     let one = "server.1=a:1:2\ninitLimit=1\nsyncLimit=1\n";
-    assert!(minimal(one).config().unservable.is_empty());
+    assert!(!minimal(one).config().ensemble.is_distributed());
     let replicated = minimal(&format!("{one}standaloneEnabled=false")).with_file("/d/myid", "1").config();
-    assert_eq!(replicated.unservable.len(), 1);
+    assert!(replicated.ensemble.is_distributed());
     assert_eq!(minimal("standaloneEnabled=false").errors().len(), 1);
     assert_eq!(minimal("server.1=a:1:2:observer").errors().len(), 1);
     assert_eq!(minimal("server.1=a:1:2\nserver.2=b:1:2:observer").errors().len(), 1);

@@ -11,6 +11,7 @@
 //! - `differential`: plays a script against both servers and fails on a difference.
 //! - `ensemble`: ensembles of real processes, clients that wander between them, and what must hold afterwards.
 //! - `generate`: random operation sequences as scripts, from a seed.
+//! - `peers`: ensembles of Java servers and of ours, on real sockets.
 //! - `sim`: the simulator, whole ensembles in one thread.
 //! - `mangle`: every request cut short and with its lengths and strings spoilt, as a script.
 //!
@@ -22,6 +23,7 @@ pub mod differential;
 pub mod ensemble;
 pub mod generate;
 pub mod mangle;
+pub mod peers;
 pub mod process;
 pub mod script;
 pub mod server;

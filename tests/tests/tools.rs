@@ -271,7 +271,7 @@ fn torn(directory: &Path) {
     let [_, second] = segments();
     let mut file = second.file();
     let last = second.batches[2];
-    file[last + 60..last + 512].fill(0);
+    file[last + BATCH_HEADER_BYTES + 4..last + 512].fill(0);
     fs::write(segment_path(directory, 2), file).expect("it can be written");
 }
 

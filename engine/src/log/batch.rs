@@ -23,6 +23,8 @@ pub(super) struct Place {
     pub offset: u64,
     pub previous: Checksum,
     pub alignment: Alignment,
+    /// The newest committed transaction, as far as is known.
+    pub committed: Zxid,
 }
 
 /// One batch: entries in the order of their zxids.
@@ -104,6 +106,7 @@ impl Batch {
             last_zxid: self.last,
             entries: self.entries,
             entries_checksum: Checksum(crc32c::crc32c(entries)),
+            committed: place.committed.min(self.last),
         }
         .encode(place.database, header);
         let padding = place.alignment.round_up(bytes as u64) as usize - bytes;
@@ -138,6 +141,7 @@ mod tests {
             offset: 4096,
             previous: Checksum(0),
             alignment: Alignment::SECTOR,
+            committed: Zxid(10),
         };
         let mut memory = Vec::new();
         for entries in [0, 1, 7, 300, 5000] {
@@ -152,6 +156,7 @@ mod tests {
             assert!(range.len() >= BATCH_HEADER_BYTES + entries as usize * 313);
             let (header, _) = BatchHeader::decode(DatabaseId(1), &bytes[range]).unwrap();
             assert_eq!(header.entries as u64, entries);
+            assert_eq!(header.committed, Zxid(10).min(header.last_zxid));
             memory = bytes;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment = header (4096 bytes) batch* rest
-//! batch   = header (56 bytes) entry* zeros up to the segment's alignment
+//! batch   = header (64 bytes) entry* zeros up to the segment's alignment
 //! entry   = zxid u64, length u32, the transaction's bytes as its maker encoded them
 //! ```
 //!
@@ -20,6 +20,9 @@
 //!   trusted only when it is ours, and recovery's search for batches behind damage finds none in the
 //!   bytes that a client chose.
 //!
+//! - Each batch says what was known to be committed when it was written. So a server of an ensemble
+//!   that starts applies that much, and waits to hear of the rest.
+//!
 //! A change of layout is a new `VERSION`; what every version keeps is the place of the magic, of the
 //! version and of the header's checksum (its last four bytes).
 
@@ -30,11 +33,11 @@ use crate::id::Zxid;
 /// First bytes of a segment.
 pub const MAGIC: [u8; 4] = *b"RKLG";
 /// The version that this code writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of a segment's header; the first batch begins here.
 pub const SEGMENT_HEADER_BYTES: usize = 4096;
 /// Bytes of a batch's header.
-pub const BATCH_HEADER_BYTES: usize = BATCH_ENTRIES_CHECKSUM_AT + 4;
+pub const BATCH_HEADER_BYTES: usize = BATCH_COMMITTED_AT + 8;
 /// Bytes before each entry's transaction.
 pub const ENTRY_HEADER_BYTES: usize = ENTRY_LENGTH_AT + 4;
 /// The longest transaction that the log takes. It bounds a batch, so also what recovery allocates.
@@ -70,7 +73,8 @@ const BATCH_FIRST_AT: usize = BATCH_OFFSET_AT + 8;
 const BATCH_LAST_AT: usize = BATCH_FIRST_AT + 8;
 const BATCH_ENTRIES_AT: usize = BATCH_LAST_AT + 8;
 const BATCH_ENTRIES_CHECKSUM_AT: usize = BATCH_ENTRIES_AT + 4;
-const _: () = assert!(BATCH_HEADER_BYTES == 56 && BATCH_HEADER_BYTES.is_multiple_of(8));
+const BATCH_COMMITTED_AT: usize = BATCH_ENTRIES_CHECKSUM_AT + 4;
+const _: () = assert!(BATCH_HEADER_BYTES == 64 && BATCH_HEADER_BYTES.is_multiple_of(8));
 const _: () = assert!(BATCH_HEADER_BYTES <= Alignment::MIN as usize);
 
 const ENTRY_ZXID_AT: usize = 0;
@@ -297,10 +301,13 @@ pub struct BatchHeader {
     pub entries: u32,
     /// CRC32C of the entries' bytes.
     pub entries_checksum: Checksum,
+    /// The newest transaction that was known to be committed when this was written; not newer than
+    /// `last_zxid`.
+    pub committed: Zxid,
 }
 
 impl BatchHeader {
-    /// Fills `out` (exactly 56 bytes) and returns the batch's checksum. It covers the header, and by
+    /// Fills `out` (exactly 64 bytes) and returns the batch's checksum. It covers the header, and by
     /// `entries_checksum` the entries; the padding is covered by nothing, for it means nothing.
     pub fn encode(&self, database: DatabaseId, out: &mut [u8]) -> Checksum {
         assert_eq!(out.len(), BATCH_HEADER_BYTES);
@@ -313,6 +320,7 @@ impl BatchHeader {
         put_u64(out, BATCH_LAST_AT, self.last_zxid.0);
         put_u32(out, BATCH_ENTRIES_AT, self.entries);
         put_u32(out, BATCH_ENTRIES_CHECKSUM_AT, self.entries_checksum.0);
+        put_u64(out, BATCH_COMMITTED_AT, self.committed.0);
         let checksum = Self::checksum(database, out);
         put_u32(out, BATCH_CHECKSUM_AT, checksum.0);
         checksum
@@ -345,6 +353,7 @@ impl BatchHeader {
             last_zxid: Zxid(get_u64(bytes, BATCH_LAST_AT)),
             entries: get_u32(bytes, BATCH_ENTRIES_AT),
             entries_checksum: Checksum(get_u32(bytes, BATCH_ENTRIES_CHECKSUM_AT)),
+            committed: Zxid(get_u64(bytes, BATCH_COMMITTED_AT)),
         };
         (header.bytes as usize >= BATCH_HEADER_BYTES).then_some((header, checksum))
     }
@@ -397,6 +406,7 @@ mod tests {
             last_zxid: Zxid(0x1_0000_0009),
             entries: 1,
             entries_checksum: Checksum(0x0506_0708),
+            committed: Zxid(0x1_0000_0005),
         }
     }
 
@@ -412,7 +422,7 @@ mod tests {
             hex(&bytes[..80]),
             concat!(
                 "524b4c47",         // magic
-                "01000000",         // version
+                "02000000",         // version
                 "8877665544332211", // database
                 "0300000000000000", // sequence
                 "0700000001000000", // first zxid
@@ -427,7 +437,7 @@ mod tests {
             )
         );
         assert!(bytes[UNUSED_AT..CHECKSUM_AT].iter().all(|&byte| byte == 0));
-        assert_eq!(hex(&bytes[CHECKSUM_AT..]), "b764ee63");
+        assert_eq!(hex(&bytes[CHECKSUM_AT..]), "dfb60be1");
         assert_eq!(SegmentHeader::decode(&bytes), Ok((header(), checksum)));
     }
 
@@ -440,7 +450,7 @@ mod tests {
             hex(&bytes),
             concat!(
                 "524b4254",         // magic
-                "41d155a9",         // checksum
+                "00bd400a",         // checksum
                 "47000000",         // bytes
                 "04030201",         // previous checksum
                 "0300000000000000", // sequence
@@ -449,6 +459,7 @@ mod tests {
                 "0900000001000000", // last zxid
                 "01000000",         // entries
                 "08070605",         // checksum of the entries
+                "0500000001000000", // committed
             )
         );
         assert_eq!(BatchHeader::decode(database, &bytes), Some((batch(), checksum)));
@@ -485,9 +496,9 @@ mod tests {
     fn an_undamaged_header_of_another_version_is_named_as_such() {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         header().encode(&mut bytes);
-        put_u32(&mut bytes, VERSION_AT, 2);
+        put_u32(&mut bytes, VERSION_AT, 1);
         let checksum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
         put_u32(&mut bytes, CHECKSUM_AT, checksum);
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::UnknownVersion(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::UnknownVersion(1)));
     }
 }

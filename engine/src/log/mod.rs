@@ -22,6 +22,8 @@ pub mod writer;
 
 mod batch;
 #[cfg(test)]
+mod commit_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod recovery_tests;
@@ -32,5 +34,7 @@ mod simulated_disk;
 
 pub use format::{Alignment, DatabaseId, ENTRY_BYTES_MAX, Sequence};
 pub use preparation::{Upkeep, may_become};
-pub use recovery::{Recovery, SegmentFile, SegmentSource, Tail, Verdict, recover};
+pub use recovery::{
+    Cut, Recovery, Replay, SegmentFile, SegmentSource, Tail, Verdict, find_cut, recover, replay,
+};
 pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, SyncMode};

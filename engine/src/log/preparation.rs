@@ -384,6 +384,7 @@ mod tests {
                     last_zxid: Zxid(1),
                     entries: 0,
                     entries_checksum: Checksum(0),
+                    committed: Zxid(0),
                 };
                 header.encode(database, &mut rest[..BATCH_HEADER_BYTES]);
             }

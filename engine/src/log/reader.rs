@@ -136,6 +136,9 @@ pub fn entries<'a>(
         last = zxid;
         count += 1;
     }
+    if header.committed > header.last_zxid {
+        return Err(BatchFault::Nonsense);
+    }
     if count != header.entries || last != header.last_zxid || (count == 0 && last != header.first_zxid) {
         return Err(BatchFault::Nonsense);
     }

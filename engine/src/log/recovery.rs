@@ -230,6 +230,34 @@ impl<E> From<Verdict> for Stop<E> {
     }
 }
 
+/// Takes what recovery reads of a log.
+pub trait Replay {
+    /// The next transaction.
+    ///
+    /// # Errors
+    /// Why it cannot be decoded: that is corruption too.
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String>;
+
+    /// Everything up to `upto` was known to be committed before what comes next was written. It never
+    /// goes back.
+    ///
+    /// # Errors
+    /// Why that cannot be applied.
+    fn committed(&mut self, upto: Zxid) -> Result<(), String>;
+}
+
+struct Everything<D>(D);
+
+impl<D: FnMut(Zxid, &[u8]) -> Result<(), String>> Replay for Everything<D> {
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        (self.0)(zxid, bytes)
+    }
+
+    fn committed(&mut self, _: Zxid) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// Reads the log behind `after`: calls `deliver` for each transaction in order, and says what was
 /// found. What was delivered before a verdict that is not sound is to be thrown away. `deliver` may
 /// refuse what it cannot decode: that is corruption too.
@@ -237,12 +265,26 @@ pub fn recover<S: SegmentSource>(
     source: &mut S,
     database: DatabaseId,
     after: Zxid,
-    mut deliver: impl FnMut(Zxid, &[u8]) -> Result<(), String>,
+    deliver: impl FnMut(Zxid, &[u8]) -> Result<(), String>,
 ) -> Result<Recovery, S::Error> {
-    let mut count = 0;
-    let result = Log::open(source, database).walk(after, &mut |_, _, batch| {
-        for (zxid, transaction) in batch.filter(|(zxid, _)| *zxid > after) {
-            deliver(zxid, transaction)?;
+    replay(source, database, after, &mut Everything(deliver))
+}
+
+/// The same, for who wants to know what was committed.
+pub fn replay<S: SegmentSource>(
+    source: &mut S,
+    database: DatabaseId,
+    after: Zxid,
+    replay: &mut impl Replay,
+) -> Result<Recovery, S::Error> {
+    let (mut count, mut committed) = (0, after);
+    let result = Log::open(source, database).walk(after, &mut |Step { entries, header, .. }| {
+        if header.committed > committed {
+            committed = header.committed;
+            replay.committed(committed)?;
+        }
+        for (zxid, transaction) in entries.filter(|(zxid, _)| *zxid > after) {
+            replay.transaction(zxid, transaction)?;
             count += 1;
         }
         Ok(())
@@ -266,11 +308,11 @@ pub fn find_cut<S: SegmentSource>(
     last_kept: Zxid,
 ) -> Result<Result<Cut, Verdict>, S::Error> {
     let mut cut = None;
-    let result = Log::open(source, database).walk(after, &mut |before, behind, batch| {
+    let result = Log::open(source, database).walk(after, &mut |Step { before, behind, entries, .. }| {
         if behind.last_zxid <= last_kept {
             cut = Some(Cut { link: Some(behind.link()), zxid: behind.last_zxid, kept: Vec::new() });
         } else if before.last_zxid <= last_kept {
-            let kept = batch
+            let kept = entries
                 .take_while(|(zxid, _)| *zxid <= last_kept)
                 .map(|(zxid, transaction)| (zxid, transaction.to_vec()))
                 .collect();
@@ -286,6 +328,13 @@ pub fn find_cut<S: SegmentSource>(
     }
 }
 
+impl Cut {
+    /// No cut, but a log that begins behind `zxid`: what is before it counts no more.
+    pub const fn anew(zxid: Zxid) -> Cut {
+        Cut { link: None, zxid, kept: Vec::new() }
+    }
+}
+
 impl Position {
     fn link(&self) -> Link {
         Link { sequence: self.sequence, end: self.offset, checksum: self.previous }
@@ -294,8 +343,19 @@ impl Position {
 
 type WholeBatch<'b> = (BatchHeader, Checksum, Entries<'b>);
 
-/// Called for each batch: where the log stood before it, where behind it, and its transactions.
-type Visit<'v> = &'v mut dyn FnMut(&Position, &Position, Entries<'_>) -> Result<(), String>;
+/// One batch of a log.
+struct Step<'b> {
+    header: BatchHeader,
+    /// Where the log stood before it.
+    before: Position,
+    /// Where it stands behind it.
+    behind: Position,
+    /// Its transactions.
+    entries: Entries<'b>,
+}
+
+/// Called for each batch.
+type Visit<'v> = &'v mut dyn FnMut(Step<'_>) -> Result<(), String>;
 
 /// The first 4 KiB of a file.
 enum Header {
@@ -592,7 +652,7 @@ impl<'s, S: SegmentSource> Log<'s, S> {
             match batch {
                 Ok((header, checksum, entries)) => {
                     let behind = position.behind(&header, checksum, &segment.header);
-                    if let Err(why) = visit(&position, &behind, entries) {
+                    if let Err(why) = visit(Step { header, before: position, behind, entries }) {
                         return Self::corrupt(file, position.offset, why);
                     }
                     position = behind;

@@ -2,7 +2,9 @@
 //! ones: every truncation and every flipped bit of a small log.
 
 use super::crash_tests::{DATABASE, Session, recovered, settings, transaction};
-use super::format::{Checksum, Link, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{
+    BATCH_HEADER_BYTES, Checksum, ENTRY_HEADER_BYTES, Link, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use super::reader::SegmentReader;
 use super::recovery::{Cut, Tail, Verdict, find_cut, recover};
 use super::simulated_disk::{Fate, Image, SimulatedDisk};
@@ -173,7 +175,7 @@ fn row_torn_last_batch_is_cut() {
     let offsets = batch_offsets(&whole, last);
     assert!(offsets.len() > 2);
     let at = offsets[offsets.len() - 2];
-    for damage in [at, at + 60] {
+    for damage in [at, at + BATCH_HEADER_BYTES + 4] {
         let mut image = whole.clone();
         file(&mut image, last)[damage] ^= 1;
         let (verdict, found, tail) = recovered(&mut image);
@@ -202,7 +204,7 @@ fn row_torn_first_batch_of_a_segment_is_cut() {
     }
     let last = session.acknowledged.0;
     let whole = image(&session);
-    for damage in [0, 20, FIRST_BATCH - 1, FIRST_BATCH, FIRST_BATCH + 60] {
+    for damage in [0, 20, FIRST_BATCH - 1, FIRST_BATCH, FIRST_BATCH + BATCH_HEADER_BYTES + 4] {
         let mut image = whole.clone();
         file(&mut image, 2)[damage] ^= 1;
         let (verdict, found, _) = recovered(&mut image);
@@ -218,7 +220,7 @@ fn row_damaged_batch_with_later_ones_is_never_cut() {
         let offsets = batch_offsets(&whole, sequence);
         let in_last = sequence == newest(&whole);
         for &at in &offsets[..offsets.len() - 1 - in_last as usize] {
-            for damage in [at, at + 60] {
+            for damage in [at, at + BATCH_HEADER_BYTES + 4] {
                 let mut image = whole.clone();
                 file(&mut image, sequence)[damage] ^= 1;
                 let reported = if in_last && at == FIRST_BATCH { 0 } else { at };
@@ -265,7 +267,7 @@ fn row_marked_log_does_not_take_rot_in_its_last_transaction_for_a_crash() {
         assert!(!session.writer.has_pending(), "marked once");
         let mut image = image(&session);
         let at = offsets[offsets.len() - 2];
-        file(&mut image, last)[at + 60] ^= 1;
+        file(&mut image, last)[at + BATCH_HEADER_BYTES + 4] ^= 1;
         // In the newest segment a damaged first batch is reported as its beginning.
         let reported = if at == FIRST_BATCH && last == newest(&image) { 0 } else { at };
         assert_corrupt(&image, last, reported);
@@ -340,6 +342,7 @@ fn row_recycled_segment_with_old_content() {
         offset: FIRST_BATCH as u64,
         previous,
         alignment: header.alignment,
+        committed: Zxid::ZERO,
     });
     let (bytes, range) = batch.into_write(true);
     begun[..end].copy_from_slice(&bytes[range]);
@@ -351,7 +354,7 @@ fn row_recycled_segment_with_old_content() {
     assert_eq!((verdict, found.last()), (Verdict::Clean, kept.last()));
 
     // Its only batch is damaged: old content behind it does not make that clean.
-    for damage in [FIRST_BATCH + 3, FIRST_BATCH + 20, FIRST_BATCH + 60] {
+    for damage in [FIRST_BATCH + 3, FIRST_BATCH + 20, FIRST_BATCH + BATCH_HEADER_BYTES + 4] {
         let mut image = image.clone();
         file(&mut image, last)[damage] ^= 1;
         let (verdict, found, _) = recovered(&mut image);
@@ -453,7 +456,7 @@ fn a_client_cannot_make_bytes_that_recovery_takes_for_a_batch() {
     let mut session = session(1);
     let at = batch_offsets(&image(&session), 1)[1];
     let mut bytes = vec![1; 2048];
-    let begin = at + 56 + 12;
+    let begin = at + BATCH_HEADER_BYTES + ENTRY_HEADER_BYTES;
     bytes.copy_from_slice(&forged[begin..begin + 2048]);
     session.writer.append(Zxid(2), &bytes, 0).unwrap();
     session.settle();
@@ -529,7 +532,7 @@ fn a_batch_gathers_while_a_write_is_in_flight_and_waits_only_as_long_as_set() {
     let durable = writer.on_written(first, Ok(())).unwrap().unwrap();
     assert_eq!((durable.upto(), durable.generation()), (Zxid(1), 1));
     let second = writer.take_write(2100).unwrap().unwrap();
-    assert_eq!(second.bytes().len(), (56usize + 8 * 312).next_multiple_of(512));
+    assert_eq!(second.bytes().len(), (BATCH_HEADER_BYTES + 8 * 312).next_multiple_of(512));
     assert_eq!(writer.on_written(second, Ok(())).unwrap().unwrap().upto(), Zxid(9));
     assert_eq!(writer.room_bytes(), 3000);
 }

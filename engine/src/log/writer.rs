@@ -191,6 +191,8 @@ pub struct LogWriter {
     written: Zxid,
     appended: Zxid,
     durable: Zxid,
+    /// What each batch says of it when it is written.
+    committed: Zxid,
     current: Option<Current>,
     /// The last batch handed out has no entries.
     marked: bool,
@@ -224,6 +226,7 @@ impl LogWriter {
             written: tail.zxid,
             appended: tail.zxid,
             durable: tail.zxid,
+            committed: Zxid::ZERO,
             current: None,
             marked: false,
             preparation: Preparation::new(tail.next_sequence, settings.segment_bytes),
@@ -318,6 +321,7 @@ impl LogWriter {
             offset,
             previous,
             alignment: self.settings.alignment,
+            committed: self.committed,
         });
         let end = offset + padded;
         self.link = Some(Link { sequence: current.sequence, end, checksum });
@@ -464,6 +468,11 @@ impl LogWriter {
     /// that there is.
     pub fn disk_is_full(&self) -> bool {
         self.preparation.waits_for_space()
+    }
+
+    /// Everything up to here is known to be committed: what is written from now on says so.
+    pub fn set_committed(&mut self, upto: Zxid) {
+        self.committed = upto;
     }
 
     /// The last zxid that was appended.

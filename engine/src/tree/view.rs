@@ -28,6 +28,12 @@ pub struct TreeReader {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for TreeReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TreeReader")
+    }
+}
+
 impl TreeReader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         TreeReader { shared }

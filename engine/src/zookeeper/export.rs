@@ -10,11 +10,12 @@ use super::snapshot::{Item, OPEN_ACL, SnapshotNode, SnapshotWriter, Trailer, Tre
 use super::stream::Compression;
 use super::transaction::Transaction;
 use crate::database::Database;
-use crate::id::Zxid;
+use crate::id::{SessionId, Zxid};
 use crate::jute::Write;
 use crate::jute::records::TxnDigest;
 use crate::op::perms;
-use crate::tree::acl::RawAcl;
+use crate::tree::TreeReader;
+use crate::tree::acl::{AclEntry, AclList, RawAcl};
 use crate::tree::digest::{self, TreeDigest, persisted};
 use crate::tree::node::NodeKind;
 use crate::tree::walk::Caught;
@@ -47,7 +48,7 @@ pub fn write_snapshot<E>(
         writer.item(&Item::Session { id: *id, timeout_ms });
     }
     let reader = database.tree.reader();
-    let lists = lists(database);
+    let lists = lists(&reader);
     writer.count(lists.values().filter(|number| **number != OPEN_ACL).count());
     for (list, number) in lists.iter().filter(|(_, number)| **number != OPEN_ACL) {
         writer.item(&Item::Acl { number: *number, list: RawAcl(list) });
@@ -71,8 +72,53 @@ pub fn write_snapshot<E>(
     Ok(written)
 }
 
+/// Writes what a leader sends behind SNAP of `zxid`: the tree, while transactions are applied, and the
+/// sessions with their timeouts in milliseconds as they were at `zxid`. Whoever reads it needs the
+/// transactions after `zxid`: nodes that are younger are left out, and one whose list is younger than the
+/// beginning of the walk gets one that allows nobody anything. `drain` is given the bytes, about
+/// `chunk_bytes` at a time.
+///
+/// # Errors
+/// The first that `drain` returns.
+pub fn write_stream<E>(
+    tree: &TreeReader,
+    sessions: &[(SessionId, u32)],
+    zxid: Zxid,
+    chunk_bytes: usize,
+    mut drain: impl FnMut(Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut writer = SnapshotWriter::stream();
+    writer.count(sessions.len());
+    for (id, timeout_ms) in sessions {
+        let timeout_ms = i32::try_from(*timeout_ms).unwrap_or(i32::MAX);
+        writer.item(&Item::Session { id: *id, timeout_ms });
+    }
+    let mut lists = lists(tree);
+    // Java refuses an empty list.
+    let nobody = AclList::new(vec![AclEntry { perms: 0, scheme: "world".into(), id: "anyone".into() }]);
+    let next = lists.len() as i64 + 1;
+    let nobody = *lists.entry(nobody.bytes).or_insert(next);
+    writer.count(lists.values().filter(|number| **number != OPEN_ACL).count());
+    for (list, number) in lists.iter().filter(|(_, number)| **number != OPEN_ACL) {
+        writer.item(&Item::Acl { number: *number, list: RawAcl(list) });
+    }
+    let mut path = String::new();
+    tree.walk(zxid, |caught| {
+        let Caught { node, data, acl, children, .. } = caught;
+        let stat = persisted(node, &data, children);
+        path.clear();
+        if caught.parent.is_some() {
+            caught.write_path(&mut path);
+        }
+        let acl = lists.get(&*acl.bytes).copied().unwrap_or(nobody);
+        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(&path), data: data.data, acl, stat }));
+        if writer.pending_bytes() < chunk_bytes { Ok(()) } else { drain(writer.take_bytes()) }
+    })?;
+    drain(writer.finish_stream())
+}
+
 /// Every list in use, with its number.
-fn lists(database: &Database) -> BTreeMap<Box<[u8]>, i64> {
+fn lists(tree: &TreeReader) -> BTreeMap<Box<[u8]>, i64> {
     let mut lists = BTreeMap::new();
     let visit = |caught: Caught<'_>| {
         let list = caught.acl;
@@ -83,7 +129,7 @@ fn lists(database: &Database) -> BTreeMap<Box<[u8]>, i64> {
         }
         Ok::<(), std::convert::Infallible>(())
     };
-    let Ok(()) = database.tree.reader().walk(Zxid(u64::MAX), visit);
+    let Ok(()) = tree.walk(Zxid(u64::MAX), visit);
     lists
 }
 

@@ -287,8 +287,36 @@ struct Places {
     dropped: BTreeSet<String>,
 }
 
+/// A tree that a leader sent, as it came.
+pub struct Staged {
+    /// Tree and sessions. [`Database::last`] is what the leader said that it ends with; what it has beyond
+    /// that comes again as transactions.
+    pub database: Database,
+    /// The newest transaction that shows in it.
+    pub newest: Zxid,
+    /// What was read behind its end.
+    pub rest: Vec<u8>,
+}
+
+/// Reads the tree that a leader sends behind SNAP, which said `zxid`. A node whose list has changed
+/// meanwhile has one that allows nobody anything, until the change comes as a transaction.
+///
+/// # Errors
+/// What is damaged, and where.
+pub fn stage(stream: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Staged, Fault> {
+    let mut snapshot = Snapshot::open_stream(stream)?;
+    let mut loaded = load_items(&mut snapshot, zxid, seed)?;
+    let rest = snapshot.into_rest();
+    loaded.database.replayed();
+    Ok(Staged { database: loaded.database, newest: loaded.fuzzy_until, rest })
+}
+
 /// Reads a snapshot whose name says `zxid`.
 fn load(file: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
+    load_items(&mut Snapshot::open_pieces(file)?, zxid, seed)
+}
+
+fn load_items(snapshot: &mut Snapshot<'_>, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
     let mut loaded = Loaded::empty(seed);
     let mut places = Places {
         zxid,
@@ -299,7 +327,6 @@ fn load(file: &mut dyn Input, zxid: Zxid, seed: u64) -> Result<Loaded, Fault> {
     let open = loaded.database.tree.acls.intern_list(&AclList::open());
     loaded.database.tree.acls.hold(open, 1);
     places.lists.insert(OPEN_ACL, open);
-    let mut snapshot = Snapshot::open_pieces(file)?;
     loop {
         let offset = snapshot.offset();
         let fault = |what: String| Fault { offset, what };

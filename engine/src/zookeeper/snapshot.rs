@@ -9,6 +9,13 @@
 //! seal     = Adler-32 of all before it 8, "/"
 //! ```
 //!
+//! A leader that sends its tree to a learner leaves out the header and what follows the nodes, and ends
+//! with a signature (`LearnerHandler`):
+//!
+//! ```text
+//! stream   = sessions lists nodes "BenWasHere"
+//! ```
+//!
 //! The last zxid is there from 3.9 on. ZooKeeper's own reader decides by its settings which of the two
 //! it looks for; here the seals decide.
 
@@ -32,6 +39,8 @@ const TRAILER_BYTES_MAX: usize = 4096;
 /// Digests below this version are written as text.
 const BINARY_DIGEST_VERSION: i32 = 2;
 const NODES_END: &str = "/";
+/// What ends a tree that a leader sends.
+const SIGNATURE: &str = "BenWasHere";
 
 /// A node as a snapshot has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +109,8 @@ enum Stage {
 /// is there.
 pub struct Snapshot<'a> {
     source: Source<'a>,
-    header: FileHeader,
+    /// None in what a leader sends.
+    header: Option<FileHeader>,
     stage: Stage,
     trailer: Trailer,
 }
@@ -127,11 +137,27 @@ impl<'a> Snapshot<'a> {
         let header = read_header(source.peek_up_to(HEADER_BYTES)?, SNAPSHOT_MAGIC)?;
         source.consume(HEADER_BYTES);
         let left = count(&mut source, "sessions")?;
-        Ok(Snapshot { source, header, stage: Stage::Sessions { left }, trailer: Trailer::default() })
+        let (header, stage) = (Some(header), Stage::Sessions { left });
+        Ok(Snapshot { source, header, stage, trailer: Trailer::default() })
     }
 
-    /// Its header.
-    pub fn header(&self) -> FileHeader {
+    /// Opens what a leader sends; what follows it is not touched.
+    ///
+    /// # Errors
+    /// What is wrong with its beginning.
+    pub fn open_stream(input: &'a mut dyn Input) -> Result<Snapshot<'a>, Fault> {
+        let mut source = Source::of_peer(input);
+        let left = count(&mut source, "sessions")?;
+        Ok(Snapshot { source, header: None, stage: Stage::Sessions { left }, trailer: Trailer::default() })
+    }
+
+    /// What was read behind the end of a stream.
+    pub fn into_rest(self) -> Vec<u8> {
+        self.source.into_rest()
+    }
+
+    /// Its header; a stream has none.
+    pub fn header(&self) -> Option<FileHeader> {
         self.header
     }
 
@@ -191,7 +217,10 @@ impl<'a> Snapshot<'a> {
                         return Ok(Some(Item::Node(node)));
                     }
                     None => {
-                        self.trailer = read_trailer(&mut self.source)?;
+                        match self.header {
+                            Some(_) => self.trailer = read_trailer(&mut self.source)?,
+                            None => take_signature(&mut self.source)?,
+                        }
                         self.stage = Stage::Ended;
                     }
                 },
@@ -269,6 +298,17 @@ fn take_seal(reader: &mut Reader<'_>, checksum: u32) -> Option<()> {
     (sealed == i64::from(checksum) && path == Some(NODES_END.as_bytes())).then_some(())
 }
 
+fn take_signature(source: &mut Source<'_>) -> Result<(), Fault> {
+    let offset = source.offset();
+    let mut expected = Vec::new();
+    SIGNATURE.write(&mut expected);
+    if source.peek(expected.len())? != expected {
+        return Err(Fault::new(offset, "the tree does not end with its signature"));
+    }
+    source.consume(expected.len());
+    Ok(())
+}
+
 /// Reads the seal of the nodes and what follows it, up to the end of the file.
 fn read_trailer(source: &mut Source<'_>) -> Result<Trailer, Fault> {
     let (offset, sealed) = (source.offset(), source.checksum());
@@ -334,6 +374,11 @@ impl SnapshotWriter {
         writer
     }
 
+    /// Begins what a leader sends.
+    pub fn stream() -> SnapshotWriter {
+        SnapshotWriter { sink: Sink::new(Compression::None), record: Vec::new() }
+    }
+
     /// Says how many sessions, or lists, follow.
     pub fn count(&mut self, count: usize) {
         i32::try_from(count).expect("fewer than nodes fit into memory").write(&mut self.record);
@@ -362,6 +407,11 @@ impl SnapshotWriter {
         self.flush();
     }
 
+    /// How many bytes [`Self::take_bytes`] would return.
+    pub fn pending_bytes(&self) -> usize {
+        self.sink.pending_bytes()
+    }
+
     /// Bytes to append to the file.
     pub fn take_bytes(&mut self) -> Vec<u8> {
         self.sink.take_bytes()
@@ -381,6 +431,14 @@ impl SnapshotWriter {
             zxid.to_jute().write(&mut self.record);
             self.seal();
         }
+        self.sink.finish()
+    }
+
+    /// Ends the nodes and what a leader sends; returns what is left to append.
+    pub fn finish_stream(mut self) -> Vec<u8> {
+        NODES_END.write(&mut self.record);
+        SIGNATURE.write(&mut self.record);
+        self.flush();
         self.sink.finish()
     }
 

@@ -158,9 +158,32 @@ pub(super) struct Source<'a> {
     begin: usize,
     offset: u64,
     checksum: Adler32,
+    field_bytes_max: usize,
 }
 
 impl<'a> Source<'a> {
+    /// Begins what a peer sends: never packed, and not looked at beyond what is asked for, since the peer
+    /// may send no more before it is answered.
+    pub fn of_peer(input: &'a mut dyn Input) -> Source<'a> {
+        Source {
+            raw: Raw::of_input(input),
+            packed: None,
+            window: Vec::new(),
+            begin: 0,
+            offset: 0,
+            checksum: Adler32::new(),
+            field_bytes_max: FIELD_BYTES_MAX,
+        }
+    }
+
+    /// What was read and not consumed.
+    pub fn into_rest(self) -> Vec<u8> {
+        match self.raw {
+            Raw::Slice { rest, .. } => rest.to_vec(),
+            Raw::Pieces { mut held, begin, .. } => held.split_off(begin),
+        }
+    }
+
     /// Begins a file.
     pub fn open(mut raw: Raw<'a>) -> Result<Source<'a>, Fault> {
         let file = raw.fill(CHUNK_BYTES).map_err(|what| Fault::new(0, what))?;
@@ -181,7 +204,9 @@ impl<'a> Source<'a> {
             }
         };
         raw.take(header_bytes);
-        Ok(Source { raw, packed, window: Vec::new(), begin: 0, offset: 0, checksum: Adler32::new() })
+        let field_bytes_max = if packed.is_some() { FIELD_BYTES_MAX } else { usize::MAX };
+        let checksum = Adler32::new();
+        Ok(Source { raw, packed, window: Vec::new(), begin: 0, offset: 0, checksum, field_bytes_max })
     }
 
     /// How the file is packed.
@@ -210,13 +235,13 @@ impl<'a> Source<'a> {
 
     /// The next bytes, `count` of them, or fewer where the file ends. They are not consumed.
     pub fn peek_up_to(&mut self, count: usize) -> Result<&[u8], Fault> {
+        if count > self.field_bytes_max {
+            return Err(Fault::new(self.offset, format!("a field of {count} bytes")));
+        }
         let Some(packed) = &mut self.packed else {
             let next = self.raw.fill(count).map_err(|what| Fault::new(self.offset, what))?;
             return Ok(&next[..count.min(next.len())]);
         };
-        if count > FIELD_BYTES_MAX {
-            return Err(Fault::new(self.offset, format!("a field of {count} bytes")));
-        }
         while self.window.len() - self.begin < count {
             if self.begin > CHUNK_BYTES {
                 self.window.drain(..self.begin);
@@ -391,6 +416,11 @@ impl Sink {
                 }
             }
         }
+    }
+
+    /// How much is to be appended to the file now.
+    pub fn pending_bytes(&self) -> usize {
+        self.out.len()
     }
 
     /// What is to be appended to the file now.

@@ -54,6 +54,8 @@ pub struct CoreState {
     pub tree: TreeReader,
     /// The newest transaction whose events it has delivered.
     pub horizon: Zxid,
+    /// Whether clients are served: else only operators are.
+    pub serving: bool,
     /// Its connections' watches.
     pub watches: Watches<u64>,
     /// What the replica is asked next.
@@ -237,6 +239,16 @@ impl Core {
         self.connections.values_mut().for_each(Connection::abort);
     }
 
+    /// From here on clients are served, or not: then their connections end, and only operators stay.
+    pub fn set_serving(&mut self, serving: bool) {
+        self.state.serving = serving;
+        if !serving {
+            let clients =
+                self.connections.values_mut().filter(|connection| !connection.is_answering_command());
+            clients.for_each(Connection::abort);
+        }
+    }
+
     /// This core's part of a report, and what the inquiry has count anew after it.
     pub fn report(&mut self, inquiry: Inquiry) -> CoreReport {
         let report = CoreReport {
@@ -392,6 +404,11 @@ impl CoreState {
     }
 
     fn shake_hands(&mut self, connection: &mut Connection, frame: &[u8]) {
+        if !self.serving {
+            debug!(peer = %connection.peer, "closed: no client is served now");
+            connection.abort();
+            return;
+        }
         let shake = match Handshake::decode(frame, &self.settings) {
             Ok(shake) => shake,
             Err(error) => {
@@ -487,6 +504,7 @@ mod tests {
             commands: Arc::new(Commands::new(Facts::default())),
             tree: Database::new(1).tree.reader(),
             horizon: Zxid::ZERO,
+            serving: true,
             watches: Watches::new(1),
             outgoing: RequestBatch::default(),
             flush: Wake::new(),

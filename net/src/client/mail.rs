@@ -48,6 +48,8 @@ impl Core {
                     }
                 }
                 Reply::Close { connection, reason } => self.close(connection, reason),
+                Reply::Serving(serving) => self.set_serving(serving),
+                Reply::Tree(tree) => self.state.tree = tree,
                 Reply::Collect { ticket, inquiry } => {
                     let report = Box::new(self.report(inquiry));
                     self.state.inquire(Request::Collected { ticket, report });
@@ -103,10 +105,13 @@ impl Core {
                 debug!(%peer, session = ?connection.session(), "closed: the session has moved")
             }
             CloseReason::Behind => info!(%peer, "closed: the client has seen newer transactions than ours"),
+            CloseReason::NotServing => debug!(%peer, "closed: no client is served now"),
         }
         match reason {
             // What is not sent yet is not: the session answers over another connection by now.
-            CloseReason::Behind | CloseReason::Moved => Connection::abort(connection),
+            CloseReason::Behind | CloseReason::Moved | CloseReason::NotServing => {
+                Connection::abort(connection)
+            }
             CloseReason::Expired => connection.close_after_output(),
         }
     }

@@ -21,7 +21,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{self, DatabaseId, Tail, Verdict};
+use ringkeeper_engine::log::{self, Cut, DatabaseId, Replay, Tail, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Fault};
 
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
@@ -38,6 +38,26 @@ pub trait Restore {
 
     /// Takes the next transaction. One that was there when the checkpoint passed by comes again.
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String>;
+
+    /// The log knows that everything up to `upto` was committed. Said before what was logged later. Who
+    /// runs alone need not hear it: all that its log has is.
+    fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+        let _ = upto;
+        Ok(())
+    }
+}
+
+/// The log behind a checkpoint.
+struct Behind<'r, R>(&'r mut R);
+
+impl<R: Restore> Replay for Behind<'_, R> {
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        self.0.transaction(zxid, bytes)
+    }
+
+    fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+        self.0.committed(upto)
+    }
 }
 
 /// What recovery found.
@@ -249,9 +269,7 @@ impl DataDirectory {
             }
         }
         let after = served.as_ref().map_or(Zxid::ZERO, |name| name.first_zxid);
-        let found = log::recover(&mut files.reader()?, self.database(), after, |zxid, bytes| {
-            restore.transaction(zxid, bytes)
-        })?;
+        let found = log::replay(&mut files.reader()?, self.database(), after, &mut Behind(restore))?;
         let tail = found.tail().map_err(|verdict| Refusal::Log {
             verdict: verdict.clone(),
             checkpoint: served.as_ref().map(|name| name.path.clone()),
@@ -296,6 +314,20 @@ impl DataDirectory {
             return Ok(Err(format!("it begins behind {}, not as its name says", checkpoint.first_zxid())));
         }
         Ok(restore.checkpoint(&checkpoint).map(|()| checkpoint.last_zxid()))
+    }
+
+    /// Where to cut the log so that `last_kept` is the last transaction that is left. Checkpoints and mark
+    /// have forgotten what is behind it by then, durably. To be called while nothing is written to the log,
+    /// and no checkpoint or mark is.
+    ///
+    /// # Errors
+    /// `Refused` if the log is damaged, or does not reach there.
+    pub fn find_cut(&self, files: &mut SegmentFiles, last_kept: Zxid) -> Result<Cut, DiskError> {
+        self.forget_behind(last_kept)?;
+        let after = checkpoints::list(self)?.last().map_or(Zxid::ZERO, |name| name.first_zxid);
+        let found = log::find_cut(&mut files.reader()?, self.database(), after, last_kept)?;
+        let refused = |verdict| Refusal::Log { verdict, checkpoint: None, damaged: Vec::new() };
+        Ok(found.map_err(refused)?)
     }
 
     /// Makes checkpoints and mark forget what is behind `last_kept`, durably: removes the checkpoints

@@ -7,7 +7,7 @@ use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::jute::Write;
 use ringkeeper_engine::jute::records::ReplyHeader;
 use ringkeeper_engine::op::OpCode;
-use ringkeeper_engine::tree::{Changes, TreeWriter};
+use ringkeeper_engine::tree::{Changes, TreeReader, TreeWriter};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -86,6 +86,12 @@ impl Outbox {
 
     pub fn push(&mut self, reply: Reply) {
         self.items.push(reply);
+    }
+
+    pub fn push_tree(&mut self, tree: TreeReader) {
+        // What was told of the tree before means nothing in this one.
+        self.items.retain(|item| !matches!(item, Reply::Changes(_)));
+        self.items.push(Reply::Tree(tree));
     }
 
     pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {

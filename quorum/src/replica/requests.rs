@@ -1,8 +1,9 @@
 //! Taking requests: sessions, preparation, proposals.
 
 use super::answers::{Pending, PendingKind};
-use super::{Move, Proposal, Replica};
+use super::{Move, Owner, Replica};
 use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
+use crate::zab::Serving;
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
@@ -13,11 +14,51 @@ use ringkeeper_engine::prep::{Stamp, WriteRequest};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
+use std::iter;
 
 impl Replica {
-    pub(super) fn on_requests(&mut self, now: Now, mut batch: RequestBatch) {
-        for item in std::mem::take(&mut batch.items) {
+    pub(super) fn on_requests(&mut self, now: Now, batch: RequestBatch) {
+        if self.held.is_empty() {
+            let rest = self.take_requests(now, batch);
+            self.held.extend(rest);
+        } else {
+            self.held.push_back(batch);
+        }
+    }
+
+    /// Whether the request needs a proposal, and none can be made while the leader moves to a later epoch.
+    fn must_wait(&self, request: &Request) -> bool {
+        matches!(self.serving, Serving::Leader(_))
+            && self.next_zxid().is_none()
+            && matches!(request, Request::Ordered { .. } | Request::Open { .. })
+    }
+
+    /// Takes requests that waited until proposals could be made again.
+    pub(super) fn take_held(&mut self, now: Now) {
+        while self.next_zxid().is_some()
+            && let Some(batch) = self.held.pop_front()
+        {
+            if let Some(rest) = self.take_requests(now, batch) {
+                self.held.push_front(rest);
+            }
+        }
+    }
+
+    /// Takes as many of these as can be; returns the rest.
+    fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
+        let mut items = std::mem::take(&mut batch.items).into_iter();
+        while let Some(item) = items.next() {
+            if self.must_wait(&item) {
+                batch.items = iter::once(item).chain(items).collect();
+                return Some(batch);
+            }
+            if !self.serves() {
+                self.turn_away(&item);
+            }
+            let leads = matches!(self.serving, Serving::Leader(_));
             match item {
+                Request::Ordered { .. } | Request::Open { .. } | Request::Reopen { .. } if !self.serves() => {
+                }
                 Request::Ordered { connection, session, xid, op, body, auth } => {
                     let request = WriteRequest {
                         session,
@@ -27,13 +68,21 @@ impl Replica {
                         auth: batch.proved(auth),
                         internal: false,
                     };
-                    self.on_ordered(now, connection, &request);
+                    if leads {
+                        self.on_ordered(now, connection, &request);
+                    } else {
+                        self.forward(connection, &request);
+                    }
                 }
                 Request::Open { connection, timeout_ms, last_seen } => {
                     if self.is_behind(connection, last_seen) {
                         continue;
                     }
-                    self.open_session(now, connection, timeout_ms);
+                    if leads {
+                        self.open_session(now, connection, timeout_ms);
+                    } else {
+                        self.forward_open(now, connection, timeout_ms);
+                    }
                 }
                 Request::Reopen { connection, session, password, timeout_ms, last_seen } => {
                     if self.is_behind(connection, last_seen) {
@@ -41,31 +90,38 @@ impl Replica {
                     }
                     self.reopen_session(now, connection, session, &password, timeout_ms);
                 }
-                Request::Touch { session, at } => self.sessions.touch(session, at),
+                Request::Touch { session, at } if leads => self.sessions.touch(session, at),
+                Request::Touch { session, .. } => self.on_sign_of_life(session),
                 Request::Gone { connection, session } => self.on_gone(connection, session),
                 Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
             }
         }
+        None
     }
 
     /// Whether the client has seen more than this server knows; it must try another.
     fn is_behind(&mut self, connection: ConnectionId, last_seen: Zxid) -> bool {
         let behind = last_seen > self.applied();
         if behind {
-            self.outboxes[connection.core as usize].close(connection, CloseReason::Behind);
+            self.close(connection, CloseReason::Behind);
         }
         behind
     }
 
-    fn open_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) {
+    pub(super) fn new_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) -> SessionId {
         let session = self.next_session;
         self.next_session = SessionId(session.0 + 1);
-        self.sessions.track(session, timeout_ms, now.tick).owner = Some(connection);
+        self.sessions.track(session, timeout_ms, now.tick).owner = Some(Owner::Here(connection));
+        session
+    }
+
+    fn open_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) {
+        let session = self.new_session(now, connection, timeout_ms);
         let body = jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 });
         let request = internal(session, OpCode::CreateSession, &body);
-        let proposed = self.propose(now, &request).expect("a session can always begin");
-        self.answer_after(proposed, connection, PendingKind::Opened { session, timeout_ms });
+        let prepared = self.prepare(now, &request).expect("a session can always begin");
+        self.answer_after(prepared, connection, PendingKind::Opened { session, timeout_ms });
     }
 
     fn reopen_session(
@@ -76,14 +132,32 @@ impl Replica {
         given: &[u8; PASSWORD_BYTES],
         timeout_ms: u32,
     ) {
+        let leads = matches!(self.serving, Serving::Leader(_));
         let known = self.sessions.get(session).is_some_and(|session| !session.closing);
-        if !known || *given != password(session) {
-            self.answer_after(self.broadcast.proposed(), connection, PendingKind::Refused);
-            return;
+        if *given != password(session) || (leads && !known) {
+            self.answer_after(self.proposed(), connection, PendingKind::Refused);
+        } else if leads {
+            self.take_back(now, connection, session, timeout_ms);
+        } else {
+            self.revalidate(connection, session, timeout_ms);
         }
-        let before = self.sessions.track(session, timeout_ms, now.tick).owner.replace(connection);
+    }
+
+    /// A session lives, and this connection speaks for it from here on.
+    pub(super) fn take_back(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        session: SessionId,
+        timeout_ms: u32,
+    ) {
+        let tracked = self.sessions.track(session, timeout_ms, now.tick);
+        let before = match tracked.owner.replace(Owner::Here(connection)) {
+            Some(Owner::Here(before)) => Some(before),
+            Some(Owner::Learner(_)) | None => None,
+        };
         if let Some(before) = before {
-            self.outboxes[before.core as usize].close(before, CloseReason::Moved);
+            self.close(before, CloseReason::Moved);
         }
         let elsewhere = before.filter(|before| before.core != connection.core);
         if let Some(waiting) = self.moves.get_mut(&session) {
@@ -103,15 +177,25 @@ impl Replica {
             session,
             timeout_ms: alive.timeout_ms,
         });
-        self.answer_after(self.broadcast.proposed(), connection, kind);
+        let after = match self.serving {
+            Serving::Leader(_) => self.proposed(),
+            Serving::Learner { .. } | Serving::No => self.applied(),
+        };
+        self.answer_after(after, connection, kind);
     }
 
     /// A connection is gone: nothing more is answered over it.
     fn on_gone(&mut self, connection: ConnectionId, session: SessionId) {
+        let id = session;
+        self.forget_waiting(session, connection);
         if let Some(session) = self.sessions.get_mut(session)
-            && session.owner == Some(connection)
+            && session.owner == Some(Owner::Here(connection))
         {
             session.owner = None;
+            if !matches!(self.serving, Serving::Leader(_)) {
+                // A learner knows the sessions of its connections alone.
+                self.sessions.remove(id);
+            }
         }
         if let Entry::Occupied(waiting) = self.moves.entry(session)
             && waiting.get().from == connection
@@ -126,20 +210,19 @@ impl Replica {
         let state = self.sessions.get(session).map(|session| (session.owner, session.closing));
         let refused = match state {
             None => Some(ErrorCode::UnknownSession),
-            Some((owner, _)) if owner != Some(connection) => {
-                self.outboxes[connection.core as usize].close(connection, CloseReason::Moved);
-                return;
+            Some((owner, _)) if owner != Some(Owner::Here(connection)) => {
+                return self.close(connection, CloseReason::Moved);
             }
             Some((_, true)) if op != OpCode::CloseSession => Some(ErrorCode::SessionExpired),
             Some(_) => None,
         };
         self.sessions.touch(session, now.tick);
-        let last = self.broadcast.proposed();
+        let last = self.proposed();
         let result = match (refused, op) {
             (Some(error), _) => Err(error),
             (None, OpCode::Sync) => sync(request.body, xid).map(|kind| (last, kind)),
             (None, OpCode::GetEphemerals) => ephemerals(request.body, xid, session).map(|kind| (last, kind)),
-            (None, _) => self.propose(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
+            (None, _) => self.prepare(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
         };
         match result {
             Ok((after, kind)) => self.answer_after(after, connection, kind),
@@ -147,52 +230,52 @@ impl Replica {
         }
     }
 
-    fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
+    pub(super) fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
         self.pending.push_back(Pending { after, connection, kind });
     }
 
-    /// Makes the request a transaction and proposes it.
-    fn propose(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
-        let zxid = self.broadcast.next_zxid();
-        let start = self.bytes_start + self.bytes.len() as u64;
+    /// Makes the request a transaction, which is proposed with the next flush.
+    pub(super) fn prepare(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
+        let zxid = self.next_zxid().expect("requests wait while nothing can be proposed");
         let stamp = Stamp { zxid, time: now.wall_ms };
-        self.prep.prepare(&self.database.tree, request, stamp, &mut self.bytes)?;
+        self.prep.prepare(&self.database.tree, request, stamp, self.prepared.buffer())?;
         if request.op == OpCode::CloseSession
             && let Some(session) = self.sessions.get_mut(request.session)
         {
             session.closing = true;
         }
-        self.broadcast.propose(zxid);
-        let end = self.bytes_start + self.bytes.len() as u64;
-        self.window.push_back(Proposal { zxid, place: start..end });
+        self.prepared.push(zxid);
         Ok(zxid)
     }
 
-    pub(super) fn propose_close(&mut self, now: Now, session: SessionId) {
-        let closed = self.propose(now, &internal(session, OpCode::CloseSession, &[]));
+    pub(super) fn prepare_close(&mut self, now: Now, session: SessionId) {
+        let closed = self.prepare(now, &internal(session, OpCode::CloseSession, &[]));
         closed.expect("a session can always end");
     }
 
-    pub(super) fn propose_delete_container(&mut self, now: Now, path: &str) {
+    pub(super) fn prepare_delete_container(&mut self, now: Now, path: &str) {
+        if self.next_zxid().is_none() {
+            return;
+        }
         let mut body = Vec::new();
         path.write(&mut body);
         // Somebody may have used the container since it was looked at: then it stays.
-        let _ = self.propose(now, &internal(SessionId(0), OpCode::DeleteContainer, &body));
+        let _ = self.prepare(now, &internal(SessionId(0), OpCode::DeleteContainer, &body));
     }
 }
 
 /// A request that the server itself makes.
-fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
+pub(super) fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
     const NOBODY: &[AuthId] = &[];
     WriteRequest { session, xid: 0, op, body, auth: NOBODY, internal: true }
 }
 
-fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
+pub(super) fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {
     let path: Option<Cow<'_, str>> = jute::from_bytes(body)?;
     Ok(PendingKind::Sync { xid, body: jute::to_bytes(&path).into() })
 }
 
-fn ephemerals(body: &[u8], xid: i32, session: SessionId) -> Result<PendingKind, ErrorCode> {
+pub(super) fn ephemerals(body: &[u8], xid: i32, session: SessionId) -> Result<PendingKind, ErrorCode> {
     let GetEphemeralsRequest { prefix_path } = jute::from_bytes(body)?;
     let everything = |prefix: &str| matches!(prefix.trim(), "" | "/");
     let prefix = prefix_path.filter(|prefix| !everything(prefix)).map(|prefix| prefix.as_ref().into());

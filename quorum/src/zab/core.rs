@@ -141,9 +141,9 @@ impl Core {
         }
     }
 
-    pub(super) fn append(&mut self, transaction: Transaction, out: &mut Vec<Effect>) {
-        self.history.push(transaction.clone());
-        out.push(Effect::Append(self.generation, transaction));
+    pub(super) fn append(&mut self, transactions: Vec<Transaction>, out: &mut Vec<Effect>) {
+        transactions.iter().for_each(|transaction| self.history.push(transaction.clone()));
+        out.push(Effect::Append(self.generation, transactions));
     }
 
     /// Cuts the log.
@@ -185,7 +185,7 @@ impl Core {
     pub(super) fn deliver(&mut self, out: &mut Vec<Effect>) {
         let upto = self.durable.unwrap_or_default().min(self.committed);
         if upto > self.delivered {
-            let transactions: Vec<_> = self.history.range(self.delivered, upto).cloned().collect();
+            let transactions = self.history.deliver(self.delivered, upto, self.config.window_bytes);
             self.delivered = transactions.last().map_or(self.delivered, |last| last.zxid);
             out.push(Effect::Deliver(transactions));
         }

@@ -146,10 +146,13 @@ impl Leading {
         self.turning || self.stage == Stage::Broadcast
     }
 
-    pub(super) fn next_zxid(&self, core: &Core) -> Option<Zxid> {
+    /// The zxid of the proposal that comes behind as many others of its epoch.
+    pub(super) fn zxid_behind(&self, core: &Core, others: usize) -> Option<Zxid> {
         let proposes = self.serves() && self.stage != Stage::Synchronization;
-        let next = proposes.then(|| self.broadcast.next_zxid())?;
-        (next.counter() <= core.config.epoch_transactions_max).then_some(next)
+        let proposed = proposes.then(|| self.broadcast.proposed())?;
+        let counter = u64::from(proposed.counter()) + 1 + others as u64;
+        let is_left = counter <= u64::from(core.config.epoch_transactions_max);
+        is_left.then(|| Zxid(u64::from(proposed.epoch().0) << 32 | counter))
     }
 
     fn is_quorum(core: &Core, servers: &BTreeSet<ServerId>) -> bool {
@@ -465,23 +468,25 @@ impl Leading {
         Ok(())
     }
 
-    pub(super) fn leader_process_request(
+    pub(super) fn leader_process_requests(
         &mut self,
         core: &mut Core,
-        transaction: Transaction,
+        transactions: Vec<Transaction>,
         out: &mut Vec<Effect>,
     ) {
-        assert_eq!(Some(transaction.zxid), self.next_zxid(core), "proposals have no gap");
-        self.broadcast.propose(transaction.zxid);
-        for (link, learner) in &mut self.learners {
-            if learner.stage >= LearnerStage::Syncing && !learner.observer {
-                learner.sent = transaction.zxid;
-                learner.owes_since.get_or_insert(core.now);
-                out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
+        for transaction in &transactions {
+            assert_eq!(Some(transaction.zxid), self.zxid_behind(core, 0), "proposals have no gap");
+            self.broadcast.propose(transaction.zxid);
+            for (link, learner) in &mut self.learners {
+                if learner.stage >= LearnerStage::Syncing && !learner.observer {
+                    learner.sent = transaction.zxid;
+                    learner.owes_since.get_or_insert(core.now);
+                    out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
+                }
             }
         }
         self.owes_since.get_or_insert(core.now);
-        core.append(transaction, out);
+        core.append(transactions, out);
     }
 
     /// Tells everybody what is committed.

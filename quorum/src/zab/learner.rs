@@ -97,6 +97,10 @@ impl Learning {
         learning
     }
 
+    pub(super) fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
     fn connect(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
         core.attempts += 1;
         self.attempt = Attempt(core.attempts);
@@ -381,7 +385,7 @@ impl Learning {
         if transaction.zxid.epoch() > newest {
             return Err(Quit("the leader proposed in an epoch that is not its own"));
         }
-        core.append(transaction, out);
+        core.append(vec![transaction], out);
         Ok(())
     }
 

@@ -38,7 +38,10 @@ pub(super) fn read(file: &mut FileBytes, progress: &mut Progress, visit: Visit<'
     let mut pieces = file.pieces();
     match Snapshot::open_pieces(&mut pieces) {
         Ok(mut snapshot) => {
-            visit(Item::Head(Head { database: Some(snapshot.header().dbid.to_string()), ..head }))?;
+            visit(Item::Head(Head {
+                database: snapshot.header().map(|header| header.dbid.to_string()),
+                ..head
+            }))?;
             tail = items(&mut snapshot, progress, visit)?;
         }
         Err(fault) => {

@@ -406,11 +406,12 @@ impl Story {
                 self.disk.epoch_ops.push_back(epochs);
                 format!("to disk: accepted {} current {}", epochs.accepted.0, epochs.current.0)
             }
-            Effect::Append(generation, transaction) => {
-                let line = format!("to disk: {}", show(transaction.zxid));
+            Effect::Append(generation, transactions) => {
+                let zxids: Vec<String> = transactions.iter().map(|entry| show(entry.zxid)).collect();
                 let committed = self.zab().committed();
-                self.disk.log_ops.push_back(LogOp::Append(generation, transaction, committed));
-                line
+                let op = |transaction| LogOp::Append(generation, transaction, committed);
+                self.disk.log_ops.extend(transactions.into_iter().map(op));
+                format!("to disk: {}", zxids.join(" "))
             }
             Effect::Rewind(generation, to) => {
                 self.tree.retain(|(applied, _)| *applied <= to);

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::{Epoch, Zxid};
+use ringkeeper_engine::log::format::BATCH_HEADER_BYTES;
 use ringkeeper_engine::log::{SyncMode, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Record};
 use ringkeeper_net::disk::{DataDirectory, DiskError, Epochs, Recovered, Restore, SegmentFiles};
@@ -164,7 +165,7 @@ fn segment_targets(segment: &Segment, needed: bool, newest: bool) -> Vec<Target>
     let mut targets = vec![target(0..SEGMENT_HEADER, Part::Log)];
     for pair in segment.offsets.windows(2) {
         let used = u32::from_le_bytes(bytes[pair[0] + 8..pair[0] + 12].try_into().unwrap()) as usize;
-        let is_mark = newest && used == 56;
+        let is_mark = newest && used == BATCH_HEADER_BYTES;
         targets.push(target(pair[0]..pair[0] + used, if is_mark { Part::LogMark } else { Part::Log }));
         targets.push(target(pair[0] + used..pair[1], Part::Unneeded));
     }

@@ -4,6 +4,7 @@
 use std::fs;
 
 use ringkeeper_engine::id::Epoch;
+use ringkeeper_engine::log::format::BATCH_HEADER_BYTES;
 use ringkeeper_engine::log::reader::SegmentReader;
 use ringkeeper_net::disk::{DataDirectory, Epochs};
 
@@ -341,7 +342,7 @@ fn damage_older_batch(data: &Data) {
     data.keep_oldest_checkpoint();
     let segments = data.written();
     let segment = &segments[segments.len() - 2];
-    flip(&segment.path, segment.offsets[segment.offsets.len() / 2] + 60);
+    flip(&segment.path, segment.offsets[segment.offsets.len() / 2] + BATCH_HEADER_BYTES + 4);
 }
 
 fn damage_older_header(data: &Data) {

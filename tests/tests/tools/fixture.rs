@@ -175,6 +175,7 @@ impl Segment {
             last_zxid: self.last,
             entries: transactions.len() as u32,
             entries_checksum: Checksum(crc32c::crc32c(&entries)),
+            committed: Zxid(first.0.saturating_sub(1)),
         };
         let mut encoded = [0; BATCH_HEADER_BYTES];
         self.checksum = header.encode(DATABASE, &mut encoded);

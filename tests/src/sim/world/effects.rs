@@ -111,10 +111,11 @@ impl World {
                 attempt.into_iter().for_each(|attempt| self.send_to_leader(life, attempt, message.clone()));
             }
             Effect::PersistEpochs(epochs) => self.servers[index].disk.epoch_ops.push_back(epochs),
-            Effect::Append(generation, transaction) => {
+            Effect::Append(generation, transactions) => {
                 let server = &mut self.servers[index];
                 let committed = server.zab.as_ref().expect("it runs").committed();
-                server.disk.log_ops.push_back(LogOp::Append(generation, transaction, committed));
+                let op = |transaction| LogOp::Append(generation, transaction, committed);
+                server.disk.log_ops.extend(transactions.into_iter().map(op));
             }
             Effect::Rewind(generation, zxid) => {
                 let server = &mut self.servers[index];

@@ -1,0 +1,412 @@
+//! Two servers' connections on one ring, and the log that learners are served from.
+
+use super::log::{LearnerLog, SegmentLog};
+use super::tree::Tree;
+use super::*;
+use crate::disk::{DataDirectory, Restore, SegmentFiles};
+use crate::ring::Runtime;
+use bytes::Bytes;
+use ringkeeper_engine::database::Database;
+use ringkeeper_engine::id::Epoch;
+use ringkeeper_engine::log::{LogWriter, Sequence, Settings, SyncMode};
+use ringkeeper_engine::snap::Checkpoint;
+use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_quorum::members::PeerAddress;
+use ringkeeper_quorum::message::{
+    LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
+};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn config(me: u8, members: &Members) -> PeersConfig {
+    PeersConfig::new(ServerId(me), members.clone())
+}
+
+fn members() -> Members {
+    let sockets: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let port = |n: usize| sockets[n].local_addr().unwrap().port();
+    let line = |n: usize| format!("server.{}=127.0.0.1:{}:{}\n", n + 1, port(2 * n), port(2 * n + 1));
+    Members::parse(&(0..3).map(line).collect::<String>()).unwrap()
+}
+
+/// Servers 1 and 2 of three; the third is not there.
+struct Pair {
+    peers: [Peers; 2],
+    told: [VecDeque<Input>; 2],
+    wake: Wake,
+    begun: Instant,
+}
+
+impl Pair {
+    /// Runs a test on both runtimes.
+    fn run(change: impl Fn(&mut PeersConfig), test: impl AsyncFn(&mut Pair, &Members)) {
+        for runtime in [Runtime::Own, Runtime::TokioUring] {
+            let members = members();
+            let ran = ring::run(runtime, async {
+                let wake = Wake::new();
+                let end = wake.clone();
+                ring::spawn(async move {
+                    ring::sleep(PATIENCE).await;
+                    end.wake();
+                });
+                let peers = [1, 2].map(|me| {
+                    let mut config = config(me, &members);
+                    change(&mut config);
+                    Peers::start(config, wake.clone()).unwrap()
+                });
+                let mut pair = Pair { peers, told: Default::default(), wake, begun: Instant::now() };
+                test(&mut pair, &members).await;
+            });
+            ran.unwrap();
+        }
+    }
+
+    /// The next thing that a server is told.
+    async fn next(&mut self, server: u8) -> Input {
+        loop {
+            for (peers, told) in self.peers.iter_mut().zip(&mut self.told) {
+                told.extend(std::iter::from_fn(|| peers.take()));
+            }
+            if let Some(input) = self.told[usize::from(server) - 1].pop_front() {
+                return input;
+            }
+            self.wake.woken().await;
+            assert!(self.begun.elapsed() < PATIENCE, "waited in vain");
+        }
+    }
+
+    fn does(&mut self, server: u8, effect: Effect) {
+        assert!(self.peers[usize::from(server) - 1].run(effect).is_none());
+    }
+
+    async fn notification(&mut self, server: u8) -> (ServerId, Notification) {
+        loop {
+            if let Input::Notification { from, notification } = self.next(server).await {
+                return (from, notification);
+            }
+        }
+    }
+
+    /// Server 2 learns from server 1.
+    async fn connect(&mut self) -> Link {
+        let attempt = Attempt(1);
+        self.does(2, Effect::Connect(attempt, ServerId(1)));
+        while !matches!(self.next(2).await, Input::Connected(Attempt(1))) {}
+        self.does(2, Effect::ToLeader(attempt, introduction()));
+        loop {
+            match self.next(1).await {
+                Input::FromLearner(link, message) if message == introduction() => break link,
+                Input::ElectionLink { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn introduction() -> ToLeader {
+    let info = LearnerInfo { server: ServerId(2), config_version: 0, extended: true };
+    ToLeader::FollowerInfo { accepted: Epoch(3), info }
+}
+
+fn says(round: u64) -> Notification {
+    let vote = Vote { epoch: Epoch(1), zxid: Zxid(5), leader: Some(ServerId(2)) };
+    Notification {
+        vote,
+        round: Round(round),
+        state: PeerState::Looking,
+        version: 2,
+        members: Some("x".into()),
+    }
+}
+
+fn proposal(zxid: u64, bytes: usize) -> ToLearner {
+    ToLearner::Proposal(Transaction { zxid: Zxid(zxid), bytes: vec![7; bytes].into() })
+}
+
+#[test]
+fn the_one_with_the_higher_number_connects_whoever_begins() {
+    for (begins, hears) in [(1, 2), (2, 1)] {
+        Pair::run(
+            |_| {},
+            async |pair, _| {
+                pair.does(begins, Effect::Notify(ServerId(hears), says(1)));
+                assert_eq!(pair.notification(hears).await, (ServerId(begins), says(1)));
+                // The other way the connection is there already.
+                pair.does(hears, Effect::Notify(ServerId(begins), says(2)));
+                assert_eq!(pair.notification(begins).await, (ServerId(hears), says(2)));
+            },
+        );
+    }
+}
+
+#[test]
+fn only_the_newest_notification_leaves() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            pair.does(2, Effect::Notify(ServerId(1), says(0)));
+            assert_eq!(pair.notification(1).await.1.round, Round(0));
+            (1..=1000).for_each(|round| pair.does(2, Effect::Notify(ServerId(1), says(round))));
+            assert_eq!(pair.notification(1).await.1.round, Round(1000));
+        },
+    );
+}
+
+#[test]
+fn who_cannot_be_reached_is_told_of_once() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            pair.does(1, Effect::Notify(ServerId(3), says(1)));
+            let Input::ElectionLink { peer: ServerId(3), up: false } = pair.next(1).await else {
+                panic!("server 3 is not there")
+            };
+            pair.does(1, Effect::Connect(Attempt(9), ServerId(3)));
+            // Nothing more of elections before it, though it is tried again.
+            assert!(matches!(pair.next(1).await, Input::LeaderLost(Attempt(9))));
+        },
+    );
+}
+
+#[test]
+fn of_several_addresses_one_that_lives_is_enough() {
+    let several = |config: &mut PeersConfig| {
+        if config.me == ServerId(2) {
+            let mut servers = config.members.servers().clone();
+            let addresses = &mut servers.get_mut(&ServerId(1)).unwrap().addresses;
+            for host in ["127.0.0.9", "no-such-host.invalid"] {
+                addresses.insert(0, PeerAddress { host: host.into(), ..addresses[0].clone() });
+            }
+            config.members = Members::new(servers, Default::default(), Default::default(), 0).unwrap();
+        }
+    };
+    Pair::run(several, async |pair, _| {
+        pair.does(2, Effect::Notify(ServerId(1), says(1)));
+        assert_eq!(pair.notification(1).await, (ServerId(2), says(1)));
+        pair.connect().await;
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_is_told_of_by_both_sides() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            let link = pair.connect().await;
+            pair.does(1, Effect::CloseLearner(link));
+            assert!(matches!(pair.next(2).await, Input::LeaderLost(Attempt(1))));
+            let again = pair.connect().await;
+            assert_ne!(link, again);
+            pair.does(2, Effect::CloseLeader(Attempt(1)));
+            assert!(matches!(pair.next(1).await, Input::LearnerLost(lost) if lost == again));
+        },
+    );
+}
+
+#[test]
+fn a_tree_and_what_follows_it_arrive_in_their_order() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            let link = pair.connect().await;
+            let database = Database::new(1);
+            pair.does(1, Effect::ToLearner(link, ToLearner::Snap(Zxid(7))));
+            let tree = Tree { reader: database.tree.reader(), sessions: Vec::new() };
+            pair.peers[0].send_tree(link, Zxid(7), tree);
+            // Longer than what is read at once.
+            (8..20).for_each(|zxid| pair.does(1, Effect::ToLearner(link, proposal(zxid, 300_000))));
+            assert!(matches!(pair.next(2).await, Input::FromLeader(_, ToLearner::Snap(Zxid(7)))));
+            let staged = loop {
+                match pair.next(2).await {
+                    Input::SnapshotProgress(_) => {}
+                    Input::SnapshotStaged(attempt) => break pair.peers[1].take_staged(attempt).unwrap(),
+                    other => panic!("{other:?}"),
+                }
+            };
+            let digest = |database: &Database| TreeDigest::of_tree(&database.tree.reader());
+            assert_eq!((digest(&staged.database), staged.database.last), (digest(&database), Zxid(7)));
+            for zxid in 8..20 {
+                loop {
+                    match pair.next(2).await {
+                        Input::SnapshotProgress(_) => {}
+                        Input::FromLeader(_, message) => break assert_eq!(message, proposal(zxid, 300_000)),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn a_learner_that_does_not_read_is_given_up() {
+    Pair::run(
+        |config| config.learner_bytes_max = 10 << 20,
+        async |pair, members| {
+            let port = members.servers()[&ServerId(1)].addresses[0].quorum_port;
+            let mut learner = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let mut bytes = Vec::new();
+            introduction().encode(&mut bytes);
+            learner.write_all(&bytes).unwrap();
+            let Input::FromLearner(link, _) = pair.next(1).await else { panic!("it said who it is") };
+            // The kernel takes some, too.
+            for zxid in 1..100 {
+                pair.does(1, Effect::ToLearner(link, proposal(zxid, 1 << 20)));
+            }
+            assert!(matches!(pair.next(1).await, Input::LearnerLost(lost) if lost == link));
+        },
+    );
+}
+
+#[test]
+fn who_does_not_say_who_it_is_is_nobody() {
+    Pair::run(
+        |config| config.election_timeout = Duration::from_millis(10),
+        async |pair, members| {
+            let at = &members.servers()[&ServerId(1)].addresses[0];
+            let mut packet = Vec::new();
+            ToLeader::Ack(Zxid(1)).encode(&mut packet);
+            let mut same_number = Vec::new();
+            let me = ringkeeper_quorum::message::InitialMessage {
+                server: Some(ServerId(1)),
+                addresses: vec![HostPort { host: "127.0.0.1".into(), port: 1 }],
+            };
+            me.encode(&mut same_number);
+            let said = [&packet[..], b"", &[0xff; 5000], &same_number];
+            for (port, said) in
+                [at.quorum_port, at.election_port].into_iter().flat_map(|p| said.map(|s| (p, s)))
+            {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                stream.write_all(said).unwrap();
+                loop {
+                    assert!(pair.peers[0].take().is_none());
+                    match stream.read(&mut [0]) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        _ => break,
+                    }
+                    ring::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn every_address_of_the_machine_is_listened_on_if_that_is_wanted() {
+    Pair::run(
+        |config| config.listen_on_all_ips = true,
+        async |pair, members| {
+            let at = &members.servers()[&ServerId(1)].addresses[0];
+            for address in ["127.0.0.1", "127.0.0.2", "[::1]"] {
+                for port in [at.quorum_port, at.election_port] {
+                    TcpStream::connect(format!("{address}:{port}")).unwrap();
+                }
+            }
+            pair.does(1, Effect::Notify(ServerId(2), says(1)));
+            assert_eq!(pair.notification(2).await.0, ServerId(1));
+        },
+    );
+}
+
+struct Nothing;
+
+impl Restore for Nothing {
+    fn checkpoint(&mut self, _: &Checkpoint<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn transaction(&mut self, _: Zxid, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn transaction(zxid: u64) -> Vec<u8> {
+    zxid.to_string().repeat(10).into_bytes()
+}
+
+#[test]
+fn what_a_learner_missed_is_found_in_the_log_as_far_as_it_goes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = Arc::new(DataDirectory::open(home.path(), home.path()).unwrap());
+    let mut files = SegmentFiles::new(&directory, SyncMode::Fdatasync);
+    let tail = directory.recover(&mut files, &mut Nothing).unwrap().tail;
+    let settings = Settings { sync: SyncMode::Fdatasync, segment_bytes: 8192, ..Settings::default() };
+    let mut writer = LogWriter::new(settings, directory.database(), tail);
+    for zxid in 1..=100 {
+        writer.append(Zxid(zxid), &transaction(zxid), 0).unwrap();
+        while writer.durable() < Zxid(zxid) {
+            if let Some(write) = writer.take_write(0).unwrap() {
+                let result = files.write(&write);
+                let _ = writer.on_written(write, result).unwrap();
+            } else if let Some(step) = writer.take_upkeep(0).unwrap() {
+                let result = files.upkeep(step);
+                writer.on_upkeep(step, result, 0).unwrap();
+            }
+        }
+    }
+    let log = SegmentLog::new(Arc::clone(&directory), 500);
+    let read = |after: u64, upto: u64| {
+        let mut found = Vec::new();
+        let read = log.read(Zxid(after), &mut |zxid, bytes| {
+            assert_eq!(bytes, transaction(zxid.0));
+            found.push(zxid.0);
+            if zxid.0 == upto { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        read.map(|()| found)
+    };
+    for (after, upto) in [(0, 100), (3, 100), (57, 60), (99, 100)] {
+        assert_eq!(read(after, upto), Ok((after + 1..=upto).collect()));
+    }
+    for (last, found) in [(100, Some(100)), (90, Some(90)), (1000, Some(100)), (1, None)] {
+        assert_eq!(log.seek(Zxid(last)), Ok(found.map(Zxid)), "{last}");
+    }
+    let all = SegmentLog::new(Arc::clone(&directory), u64::MAX);
+    assert_eq!(all.seek(Zxid(0)), Ok(Some(Zxid(0))));
+    std::fs::remove_file(files.path(Sequence::FIRST)).unwrap();
+    assert_eq!(all.seek(Zxid(0)), Ok(None), "the beginning is gone");
+    assert!(read(0, 100).is_err());
+    assert_eq!(read(98, 100), Ok(vec![99, 100]));
+}
+
+#[test]
+fn a_part_of_the_log_arrives_as_packets() {
+    struct Numbers;
+    impl LearnerLog for Numbers {
+        fn seek(&self, last: Zxid) -> Result<Option<Zxid>, String> {
+            Ok(Some(last))
+        }
+        fn read(&self, after: Zxid, visit: &mut super::log::Visit<'_>) -> Result<(), String> {
+            let _ = (after.0 + 1..50).try_for_each(|zxid| visit(Zxid(zxid), &transaction(zxid)));
+            Ok(())
+        }
+    }
+    Pair::run(
+        |config| config.log = Some(Arc::new(Numbers)),
+        async |pair, _| {
+            let link = pair.connect().await;
+            pair.does(1, Effect::SeekLog(link, Zxid(3)));
+            assert!(matches!(pair.next(1).await, Input::LogSought(found, Some(Zxid(3))) if found == link));
+            pair.does(1, Effect::SendLog { link, after: Zxid(3), upto: Zxid(40), commits: true });
+            pair.does(1, Effect::ToLearner(link, ToLearner::UpToDate));
+            let told = async |pair: &mut Pair| match pair.next(2).await {
+                Input::FromLeader(_, message) => message,
+                other => panic!("{other:?}"),
+            };
+            for zxid in 4..=40 {
+                let bytes = Bytes::from(transaction(zxid));
+                let expected = ToLearner::Proposal(Transaction { zxid: Zxid(zxid), bytes });
+                assert_eq!(told(pair).await, expected);
+                assert_eq!(told(pair).await, ToLearner::Commit(Zxid(zxid)));
+            }
+            assert_eq!(told(pair).await, ToLearner::UpToDate);
+            // What the log has not ends the connection.
+            pair.does(1, Effect::SendLog { link, after: Zxid(40), upto: Zxid(99), commits: false });
+            assert!(matches!(pair.next(2).await, Input::LeaderLost(_)));
+        },
+    );
+}

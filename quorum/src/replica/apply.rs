@@ -1,0 +1,85 @@
+//! Applying what is committed, answering it, and telling the cores.
+
+use super::answers::Outbox;
+use super::{Owner, Replica};
+use crate::message::Transaction;
+use crate::step::{CloseReason, Effect};
+use crate::zab::Serving;
+use ringkeeper_engine::apply::Outcome;
+use ringkeeper_engine::id::{Now, Zxid};
+use std::sync::Arc;
+
+impl Replica {
+    /// Applies these, and answers them.
+    pub(super) fn apply(&mut self, now: Now, transactions: &[Transaction]) {
+        let mut batch = self.database.begin();
+        for Transaction { zxid, bytes } in transactions {
+            let before = self.changes.len() as u32;
+            let applied = batch.apply(bytes, &mut self.changes).expect("its maker's server applied it");
+            let changes = before..self.changes.len() as u32;
+            if !changes.is_empty() {
+                self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
+            }
+            self.window_bytes -= bytes.len();
+            self.checkpoints.applied(bytes.len());
+            let mut answered = None;
+            while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= *zxid) {
+                let outbox = &mut self.outboxes[pending.connection.core as usize];
+                answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
+                pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
+            }
+            match self.serving {
+                Serving::Learner { .. } => {
+                    let learner = &mut self.learner;
+                    answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
+                }
+                Serving::Leader(_) | Serving::No => {}
+            }
+            match applied.outcome {
+                Outcome::SessionCreated { timeout_ms }
+                    if matches!(self.serving, Serving::Leader(_))
+                        && self.sessions.get(applied.session).is_none() =>
+                {
+                    // What an earlier leader proposed, and this one's epoch began with.
+                    self.sessions.track(applied.session, timeout_ms, now.tick);
+                }
+                Outcome::SessionClosed => {
+                    let owner = self.sessions.remove(applied.session).and_then(|session| session.owner);
+                    // Who asked for it has its answer, after which its connection closes anyway.
+                    if let Some(Owner::Here(owner)) = owner
+                        && answered != Some(owner)
+                    {
+                        self.outboxes[owner.core as usize].close(owner, CloseReason::Expired);
+                    }
+                }
+                _ => {}
+            }
+        }
+        batch.publish();
+        self.prep.applied(self.applied());
+    }
+
+    pub(super) fn release_pending(&mut self, applied: Zxid) {
+        while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= applied) {
+            let outbox = &mut self.outboxes[pending.connection.core as usize];
+            pending.answer(outbox, &self.database.tree, applied, None);
+        }
+    }
+
+    pub(super) fn deliver(&mut self, out: &mut Vec<Effect>) {
+        let zxid = self.applied();
+        let advanced = zxid != self.delivered;
+        if !advanced && self.outboxes.iter().all(Outbox::is_empty) {
+            return;
+        }
+        let changes = Arc::new(std::mem::take(&mut self.changes));
+        for (core, outbox) in self.outboxes.iter_mut().enumerate() {
+            if advanced || !outbox.is_empty() {
+                let batch = outbox.take(zxid, Arc::clone(&changes));
+                out.push(Effect::Deliver { core: core as u16, batch });
+            }
+        }
+        self.delivered = zxid;
+        self.checkpoint_when_due(out);
+    }
+}

@@ -1,0 +1,159 @@
+//! A leader's part for its learners' clients (`LearnerHandler`, `PrepRequestProcessor`).
+//!
+//! A request that a learner forwarded always becomes a transaction, one of an error if need be: the
+//! learner waits for it to answer its client.
+
+use super::requests::internal;
+use super::{Owner, Replica};
+use crate::message::{ToLeader, ToLearner};
+use crate::step::CloseReason;
+use crate::zab::{self, Link};
+use ringkeeper_engine::error::ErrorCode;
+use ringkeeper_engine::id::{Now, SessionId};
+use ringkeeper_engine::jute;
+use ringkeeper_engine::jute::records::{CreateSessionTxn, ErrorTxn};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::prep::WriteRequest;
+
+impl Replica {
+    /// A learner says something to the replica.
+    pub(super) fn on_from_learner(&mut self, now: Now, link: Link, message: ToLeader) {
+        let is_held = matches!(message, ToLeader::Request { .. })
+            && (self.next_zxid().is_none() || !self.held_forwarded.is_empty());
+        if is_held {
+            self.held_forwarded.push_back((link, message));
+            return;
+        }
+        match message {
+            ToLeader::Ping { touched, .. } => {
+                touched.into_iter().for_each(|(session, _)| self.sessions.touch(session, now.tick));
+            }
+            ToLeader::Revalidate { session, timeout_ms } => {
+                self.on_revalidate(now, link, session, timeout_ms.max(0) as u32);
+            }
+            ToLeader::Request { session, xid, op, body, auth } => {
+                let auth = auth.unwrap_or_default();
+                let request =
+                    |op| WriteRequest { session, xid, op, body: &body, auth: &auth, internal: false };
+                match OpCode::from_code(op) {
+                    // Answered behind all that was proposed before it, whoever asks.
+                    Some(OpCode::Sync) => self.syncs.push_back((self.proposed(), link)),
+                    Some(op) if is_ordered(op) => self.on_forwarded(now, link, &request(op)),
+                    _ => self.prepare_error(now, session, xid, ErrorCode::Unimplemented),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes forwarded requests that waited until proposals could be made again.
+    pub(super) fn take_held_forwarded(&mut self, now: Now) {
+        while self.next_zxid().is_some()
+            && let Some((link, message)) = self.held_forwarded.pop_front()
+        {
+            let behind = std::mem::take(&mut self.held_forwarded);
+            self.on_from_learner(now, link, message);
+            self.held_forwarded.extend(behind);
+        }
+    }
+
+    fn on_forwarded(&mut self, now: Now, link: Link, request: &WriteRequest<'_>) {
+        let (session, xid) = (request.session, request.xid);
+        let result = match request.op {
+            OpCode::CreateSession => self.on_forwarded_session(now, link, request),
+            OpCode::CloseSession => Ok(()),
+            _ => self.check_owner(session, Owner::Learner(link)),
+        };
+        let prepared = result.and_then(|()| self.prepare(now, request));
+        if let Err(error) = prepared {
+            self.prepare_error(now, session, xid, error);
+        }
+    }
+
+    fn on_forwarded_session(
+        &mut self,
+        now: Now,
+        link: Link,
+        request: &WriteRequest<'_>,
+    ) -> Result<(), ErrorCode> {
+        let CreateSessionTxn { time_out } = jute::from_bytes(request.body)?;
+        let session = self.sessions.track(request.session, time_out.max(0) as u32, now.tick);
+        session.owner = Some(Owner::Learner(link));
+        Ok(())
+    }
+
+    /// `SessionTrackerImpl.checkSession`: whoever asks first after an election is the owner.
+    fn check_owner(&mut self, session: SessionId, asks: Owner) -> Result<(), ErrorCode> {
+        let known = self.sessions.get_mut(session).filter(|known| !known.closing);
+        let known = known.ok_or(ErrorCode::SessionExpired)?;
+        match *known.owner.get_or_insert(asks) {
+            owner if owner == asks => Ok(()),
+            _ => Err(ErrorCode::SessionMoved),
+        }
+    }
+
+    fn on_revalidate(&mut self, now: Now, link: Link, session: SessionId, timeout_ms: u32) {
+        let valid = self.sessions.get(session).is_some_and(|known| !known.closing);
+        if valid {
+            let tracked = self.sessions.track(session, timeout_ms, now.tick);
+            let before = tracked.owner.replace(Owner::Learner(link));
+            self.close_owner(before, CloseReason::Moved);
+            if let Some(waiting) = self.moves.remove(&session) {
+                self.close(waiting.to, CloseReason::Moved);
+            }
+        }
+        self.messages.push(zab::Effect::ToLearner(link, ToLearner::Revalidate { session, valid }));
+    }
+
+    fn prepare_error(&mut self, now: Now, session: SessionId, xid: i32, error: ErrorCode) {
+        let body = jute::to_bytes(&ErrorTxn { err: error.code() });
+        let request = WriteRequest { xid, ..internal(session, OpCode::Error, &body) };
+        self.prepare(now, &request).expect("an error can always be recorded");
+    }
+
+    /// Answers SYNCs of learners whose turn has come. What was committed before has been sent.
+    pub(super) fn release_syncs(&mut self) {
+        let committed = self.zab.committed().max(self.applied());
+        while let Some((_, link)) = self.syncs.pop_front_if(|(after, _)| *after <= committed) {
+            self.messages.push(zab::Effect::ToLearner(link, ToLearner::Sync));
+        }
+    }
+}
+
+/// Whether a learner may forward it to be made a transaction.
+fn is_ordered(op: OpCode) -> bool {
+    match op {
+        OpCode::Create
+        | OpCode::Create2
+        | OpCode::CreateContainer
+        | OpCode::CreateTtl
+        | OpCode::Delete
+        | OpCode::DeleteContainer
+        | OpCode::SetData
+        | OpCode::SetAcl
+        | OpCode::Check
+        | OpCode::Multi
+        | OpCode::Reconfig
+        | OpCode::CreateSession
+        | OpCode::CloseSession => true,
+        OpCode::Error
+        | OpCode::Exists
+        | OpCode::GetData
+        | OpCode::GetAcl
+        | OpCode::GetChildren
+        | OpCode::Sync
+        | OpCode::Ping
+        | OpCode::GetChildren2
+        | OpCode::CheckWatches
+        | OpCode::RemoveWatches
+        | OpCode::MultiRead
+        | OpCode::Auth
+        | OpCode::SetWatches
+        | OpCode::Sasl
+        | OpCode::GetEphemerals
+        | OpCode::GetAllChildrenNumber
+        | OpCode::SetWatches2
+        | OpCode::AddWatch
+        | OpCode::WhoAmI => false,
+    }
+}

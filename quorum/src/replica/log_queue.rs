@@ -1,0 +1,151 @@
+//! What is done to the log, in the order in which it was asked for: transactions are appended, the log is
+//! cut, or begins anew behind a tree that the leader sent. The last two need files read or written, and
+//! nothing is written to the log meanwhile.
+
+use super::Replica;
+use crate::message::Transaction;
+use crate::step::{Effect, StagedTree};
+use crate::zab::Generation;
+use ringkeeper_engine::id::{Now, Zxid};
+use ringkeeper_engine::log::{Cut, IoFailure, LogError};
+use std::collections::VecDeque;
+
+/// A change of what the log had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// It is cut behind this transaction.
+    Cut(Zxid),
+    /// It begins anew behind this one, at which the tree ends.
+    Begin(Zxid),
+}
+
+#[derive(Debug)]
+enum LogOp {
+    Append(Transaction),
+    /// Generations as `zab` counts them.
+    Change(Generation, Change),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct LogQueue {
+    ops: VecDeque<LogOp>,
+    under_way: Option<(Generation, Change)>,
+    /// Of the log as it is.
+    pub generation: Generation,
+}
+
+impl LogQueue {
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.under_way.is_none()
+    }
+
+    /// Whether the log is, or is about to be, another than what was written.
+    pub fn is_changing(&self) -> bool {
+        self.under_way.is_some() || self.ops.iter().any(|op| matches!(op, LogOp::Change(..)))
+    }
+
+    /// Forgets what would be appended and then be cut off again. What is left ends in a change.
+    fn drop_appends(&mut self) {
+        self.ops.retain(|op| matches!(op, LogOp::Change(..)));
+    }
+}
+
+impl Replica {
+    pub(super) fn append(&mut self, now: Now, transaction: Transaction) -> Result<(), LogError> {
+        self.window_bytes += transaction.bytes.len();
+        if !self.log_queue.is_empty() {
+            self.log_queue.ops.push_back(LogOp::Append(transaction));
+            return Ok(());
+        }
+        match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
+            Err(LogError::Full) => {
+                self.log_queue.ops.push_back(LogOp::Append(transaction));
+                Ok(())
+            }
+            appended => appended,
+        }
+    }
+
+    pub(super) fn rewind(&mut self, generation: Generation, last_kept: Zxid) {
+        self.window_bytes = self.zab.undelivered_bytes();
+        self.log_queue.ops.push_back(LogOp::Change(generation, Change::Cut(last_kept)));
+    }
+
+    /// The tree that the leader sent takes the place of this one.
+    pub(super) fn install(&mut self, generation: Generation, zxid: Zxid) {
+        let StagedTree { database, newest } = *self.staged.take().expect("it was staged");
+        assert_eq!(database.last, zxid, "the tree ends where its leader said");
+        self.database = database;
+        self.fuzzy_until = newest;
+        self.delivered = zxid;
+        self.window_bytes = self.zab.undelivered_bytes();
+        let reader = self.database.tree.reader();
+        self.outboxes.iter_mut().for_each(|outbox| outbox.push_tree(reader.clone()));
+        self.plan_checkpoint();
+        // Nothing of the log before counts any more.
+        self.log_queue.drop_appends();
+        self.log_queue.ops.push_back(LogOp::Change(generation, Change::Begin(zxid)));
+    }
+
+    pub(super) fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        while self.log_queue.under_way.is_none()
+            && let Some(op) = self.log_queue.ops.front()
+        {
+            match op {
+                LogOp::Append(transaction) => {
+                    match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
+                        Ok(()) => {}
+                        Err(LogError::Full) => break,
+                        Err(error) => return Err(error),
+                    }
+                }
+                LogOp::Change(generation, change) => {
+                    let (generation, change) = (*generation, *change);
+                    if !self.may_change(change) {
+                        break;
+                    }
+                    self.log_queue.under_way = Some((generation, change));
+                    out.push(match change {
+                        Change::Cut(last_kept) => Effect::FindCut(last_kept),
+                        Change::Begin(zxid) => Effect::Install { zxid, sessions: self.sessions_on_disk() },
+                    });
+                }
+            }
+            self.log_queue.ops.pop_front();
+        }
+        if let Some(step) = self.log.take_upkeep(now.us)? {
+            out.push(Effect::Upkeep(step));
+        }
+        if self.log_queue.under_way.is_none()
+            && let Some(write) = self.log.take_write(now.us)?
+        {
+            out.push(Effect::Write(write));
+        }
+        Ok(())
+    }
+
+    /// Whether nobody reads or writes what the change is about. What is kept by a cut is to be on disk.
+    fn may_change(&self, change: Change) -> bool {
+        let is_quiet = !self.log.is_writing() && !self.marking.is_under_way() && !self.is_checkpointing();
+        is_quiet && (matches!(change, Change::Begin(_)) || !self.log.has_pending())
+    }
+
+    pub(super) fn on_cut_found(&mut self, now: Now, found: Result<Cut, IoFailure>) -> Result<(), LogError> {
+        self.change_log(now, found.map_err(LogError::Failed)?)
+    }
+
+    pub(super) fn on_installed(&mut self, now: Now, result: Result<(), IoFailure>) -> Result<(), LogError> {
+        result.map_err(LogError::Failed)?;
+        let Some((_, Change::Begin(zxid))) = self.log_queue.under_way else {
+            panic!("an answer to what was not asked for")
+        };
+        self.change_log(now, Cut::anew(zxid))
+    }
+
+    fn change_log(&mut self, now: Now, cut: Cut) -> Result<(), LogError> {
+        let (generation, _) = self.log_queue.under_way.take().expect("it was asked for");
+        self.log_queue.generation = generation;
+        self.log.truncate(cut, now.us)
+    }
+}

@@ -1,0 +1,79 @@
+//! The replica and its [`Zab`]: what is told to it, and what it asks for.
+
+use super::Replica;
+use crate::step::Effect;
+use crate::zab;
+use ringkeeper_engine::id::{Now, Zxid};
+use ringkeeper_engine::log::LogError;
+
+impl Replica {
+    /// The zxid of the transaction that is prepared next; `None` while nothing can be proposed.
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        self.zab.zxid_behind(self.prepared.len())
+    }
+
+    /// The newest proposal.
+    pub(super) fn proposed(&self) -> Zxid {
+        self.prepared.last().unwrap_or(self.zab.last())
+    }
+
+    /// Proposes what was prepared.
+    pub(super) fn propose(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        if self.prepared.is_empty() {
+            return Ok(());
+        }
+        let proposals = self.prepared.take();
+        self.ask(now, zab::Input::Propose(proposals), out)
+    }
+
+    /// Tells `zab` what happened, and does what it asks for. What was prepared got its zxids before
+    /// that happened, so it is proposed first.
+    pub(super) fn order(
+        &mut self,
+        now: Now,
+        input: zab::Input,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), LogError> {
+        self.propose(now, out)?;
+        self.ask(now, input, out)
+    }
+
+    pub(super) fn ask(&mut self, now: Now, input: zab::Input, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let mut asked = std::mem::take(&mut self.asked);
+            self.zab.step(now.tick, input, &mut asked);
+            for effect in asked.drain(..) {
+                match effect {
+                    zab::Effect::Append(_, transactions) => {
+                        transactions.into_iter().try_for_each(|transaction| self.append(now, transaction))?;
+                    }
+                    zab::Effect::Deliver(transactions) => self.apply(now, &transactions),
+                    zab::Effect::Rewind(generation, last_kept) => self.rewind(generation, last_kept),
+                    zab::Effect::Install(generation, zxid) => self.install(generation, zxid),
+                    zab::Effect::Serve(serving) => self.on_serve(now, serving),
+                    // Nobody asks a standalone server what it promised.
+                    zab::Effect::PersistEpochs(epochs) if self.standalone => {
+                        next = Some(zab::Input::EpochsPersisted(epochs));
+                    }
+                    zab::Effect::PersistEpochs(epochs) => out.push(Effect::PersistEpochs(epochs)),
+                    zab::Effect::FromLearner(link, _, message) => self.on_from_learner(now, link, message),
+                    zab::Effect::FromLeader(message, upto) => self.on_from_leader(now, message, upto),
+                    zab::Effect::Notice(text) => out.push(Effect::Notice(text)),
+                    network @ (zab::Effect::Notify(..)
+                    | zab::Effect::Connect(..)
+                    | zab::Effect::ToLeader(..)
+                    | zab::Effect::CloseLeader(_)
+                    | zab::Effect::ToLearner(..)
+                    | zab::Effect::SendTree(..)
+                    | zab::Effect::SeekLog(..)
+                    | zab::Effect::SendLog { .. }
+                    | zab::Effect::CloseLearner(_)) => out.push(Effect::Peer(network)),
+                }
+            }
+            self.asked = asked;
+        }
+        self.log.set_committed(self.zab.committed());
+        Ok(())
+    }
+}
