@@ -205,7 +205,7 @@ fn throughput_and_tradeoff_are_measured_against_concurrency() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start();
     let running = ["--server", &server.address];
-    let common = ["--seconds", "0.1", "--warmup", "0", "--json", "out.json"];
+    let common = ["--seconds", "0.3", "--warmup", "0", "--json", "out.json"];
     for experiment in ["throughput", "tradeoff"] {
         let printed =
             succeeds(directory.path(), &[&[experiment, "--op", "get"], &running[..], &common[..]].concat());
