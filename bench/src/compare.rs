@@ -89,6 +89,7 @@ fn loads() -> Vec<Load> {
             rate_per_s: Some(10_000),
             ..load("80 % get, 20 % set, open loop at 10,000/s", "get=80,set=20", 16, 64, &[P50, P99, P99_9])
         },
+        load("80 % get, 20 % set, 16 × 64", "get=80,set=20", 16, 64, MANY),
         load("multi of 3 sets, 16 × 64", "multi", 16, 64, MANY),
         load("create, 16 × 64", "create", 16, 64, MANY),
     ]

@@ -3,24 +3,22 @@
 //! recorder and report; the generator costs more here, for HTTP/2 is not one frame out and one frame back.
 
 use crate::failure::Failure;
-use crate::measure::Recorder;
+use crate::measure::{Recorder, histogram};
 use crate::mix::Chooser;
 use crate::report::Report;
 use crate::workload::{self, Operation, Settings};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
+use hdrhistogram::Histogram;
 use http::{HeaderMap, Request, Uri};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::num::NonZeroU64;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
@@ -70,7 +68,6 @@ pub fn run(settings: &Settings) -> Result<Report, Failure> {
 
 /// What all requests of a run share.
 struct Run {
-    open_loop: bool,
     chooser: RefCell<Chooser>,
     recorder: RefCell<Recorder>,
     value: Vec<u8>,
@@ -80,9 +77,34 @@ struct Run {
     created: Cell<u64>,
     over: Cell<bool>,
     failure: RefCell<Option<Failure>>,
-    /// An open loop's requests whose time has come: their intended starts, and a permit each.
-    due: RefCell<VecDeque<u64>>,
-    permits: Semaphore,
+    open_loop: Option<OpenLoop>,
+}
+
+/// Requests that come by the clock.
+struct OpenLoop {
+    pace: Pace,
+    /// A permit for each whose time has come.
+    permits: Arc<Semaphore>,
+    /// How many were taken.
+    taken: Cell<u64>,
+}
+
+/// Request *i* is to start *i* / rate after the beginning.
+#[derive(Clone, Copy)]
+struct Pace {
+    rate_per_s: u64,
+    total: u64,
+}
+
+impl Pace {
+    fn new(rate_per_s: u64, end_ns: u64) -> Pace {
+        let total = u128::from(end_ns) * u128::from(rate_per_s) / 1_000_000_000;
+        Pace { rate_per_s, total: total as u64 }
+    }
+
+    fn intended_ns(self, request: u64) -> u64 {
+        (u128::from(request) * 1_000_000_000 / u128::from(self.rate_per_s)) as u64
+    }
 }
 
 impl Run {
@@ -97,19 +119,17 @@ impl Run {
 
     /// The next request's intended start; `None`: there is no more.
     async fn next(&self) -> Option<u64> {
-        if self.over.get() && !self.open_loop {
-            return None;
-        }
-        if !self.open_loop {
-            return Some(self.now_ns());
-        }
-        self.permits.acquire().await.ok()?.forget();
-        self.due.borrow_mut().pop_front()
+        let Some(OpenLoop { pace, permits, taken }) = &self.open_loop else {
+            return (!self.over.get()).then(|| self.now_ns());
+        };
+        permits.acquire().await.ok()?.forget();
+        let request = taken.replace(taken.get() + 1);
+        (request < pace.total && self.failure.borrow().is_none()).then(|| pace.intended_ns(request))
     }
 
     fn record(&self, operation: Operation, intended_ns: u64) {
         let now_ns = self.now_ns();
-        let moment = if self.open_loop { intended_ns } else { now_ns };
+        let moment = if self.open_loop.is_some() { intended_ns } else { now_ns };
         if (self.begin_ns..self.end_ns).contains(&moment) {
             self.recorder.borrow_mut().record(operation, now_ns.saturating_sub(intended_ns), 0);
         }
@@ -125,26 +145,29 @@ async fn drive(settings: &Settings) -> Result<Recorder, Failure> {
     prepare(&clients, settings.keys, &value).await?;
 
     let begin_ns = (settings.warmup_s * 1e9) as u64;
+    let end_ns = begin_ns + (settings.duration_s * 1e9) as u64;
+    let (base, workers) = (Instant::now(), settings.clients * settings.depth);
+    let open_loop = settings.rate_per_s.map(|rate_per_s| OpenLoop {
+        pace: Pace::new(rate_per_s, end_ns),
+        permits: Arc::new(Semaphore::new(0)),
+        taken: Cell::new(0),
+    });
+    let clock = open_loop.as_ref().map(|of| release(base, of.pace, Arc::clone(&of.permits), workers));
     let run = Rc::new(Run {
-        open_loop: settings.rate_per_s.is_some(),
         chooser: RefCell::new(Chooser::new(settings)),
         recorder: RefCell::new(Recorder::new(&settings.pids)),
         value,
-        base: Instant::now(),
+        base,
         begin_ns,
-        end_ns: begin_ns + (settings.duration_s * 1e9) as u64,
+        end_ns,
         created: Cell::new(0),
         over: Cell::new(false),
         failure: RefCell::new(None),
-        due: RefCell::default(),
-        permits: Semaphore::new(0),
+        open_loop,
     });
     let mut tasks = Vec::new();
-    for client in clients.iter().cycle().take(settings.clients * settings.depth) {
+    for client in clients.iter().cycle().take(workers) {
         tasks.push(spawn_local(ask_until_over(Rc::clone(client), Rc::clone(&run))));
-    }
-    if let Some(rate_per_s) = settings.rate_per_s {
-        tasks.push(spawn_local(release(Rc::clone(&run), rate_per_s)));
     }
     tokio::time::sleep(Duration::from_nanos(run.begin_ns)).await;
     run.recorder.borrow_mut().begin(run.now_ns())?;
@@ -154,6 +177,10 @@ async fn drive(settings: &Settings) -> Result<Recorder, Failure> {
     run.over.set(true);
     for task in tasks {
         task.await.map_err(|error| Failure::system("a client's task", error))?;
+    }
+    if let Some(clock) = clock {
+        let lateness = clock.join().map_err(|_| Failure::system("the open loop's clock", "it panicked"))?;
+        run.recorder.borrow_mut().all_late(lateness);
     }
     let run = Rc::into_inner(run).ok_or_else(|| Failure::system("ending a run", "a task is left"))?;
     run.failure.into_inner().map_or(Ok(run.recorder.into_inner()), Err)
@@ -200,50 +227,29 @@ async fn ask_until_over(client: Rc<Client>, run: Rc<Run>) {
     }
 }
 
-/// Gives out the requests of an open loop at their times. The runtime's own timers know milliseconds, too
-/// coarse for that.
-async fn release(run: Rc<Run>, rate_per_s: u64) {
-    let intended = |request: u64| (u128::from(request) * 1_000_000_000 / u128::from(rate_per_s)) as u64;
-    let timer = match timer() {
-        Ok(timer) => timer,
-        Err(error) => return run.fail(Failure::system("a timer", error)),
-    };
-    let mut request = 0;
-    while intended(request) < run.end_ns && run.failure.borrow().is_none() {
-        let now_ns = run.now_ns();
-        while intended(request) <= now_ns && intended(request) < run.end_ns {
-            run.recorder.borrow_mut().late(now_ns - intended(request));
-            run.due.borrow_mut().push_back(intended(request));
-            run.permits.add_permits(1);
-            request += 1;
+/// Gives out the requests of an open loop at their times, from a thread of its own, since the runtime's
+/// timers know milliseconds only; returns how late it was. At the end each worker gets a permit to see it.
+fn release(base: Instant, pace: Pace, permits: Arc<Semaphore>, workers: usize) -> JoinHandle<Histogram<u64>> {
+    std::thread::spawn(move || {
+        // Without it, requests are later and the report says so.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let (mut lateness, mut request) = (histogram(), 0);
+        while request < pace.total {
+            let now_ns = base.elapsed().as_nanos() as u64;
+            let first = request;
+            while request < pace.total && pace.intended_ns(request) <= now_ns {
+                lateness.saturating_record((now_ns - pace.intended_ns(request)).max(1));
+                request += 1;
+            }
+            permits.add_permits((request - first) as usize);
+            let next_ns = pace.intended_ns(request);
+            std::thread::sleep(Duration::from_nanos(
+                next_ns.saturating_sub(base.elapsed().as_nanos() as u64),
+            ));
         }
-        let wait_ns = intended(request).saturating_sub(run.now_ns()).max(1);
-        if let Err(error) = wait(&timer, wait_ns).await {
-            run.fail(Failure::system("a timer", error));
-        }
-    }
-    // What is due is still asked and answered; then nobody waits for more.
-    while !run.due.borrow().is_empty() && run.failure.borrow().is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    run.permits.close();
-}
-
-fn timer() -> std::io::Result<AsyncFd<OwnedFd>> {
-    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    AsyncFd::register(timerfd_create(TimerfdClockId::Monotonic, flags)?)
-}
-
-async fn wait(timer: &AsyncFd<OwnedFd>, ns: u64) -> std::io::Result<()> {
-    let time = Duration::from_nanos(ns);
-    let it_value = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
-    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
-    timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
-    let mut ready = timer.readable().await?;
-    // How often it went off does not matter; reading makes it wait again.
-    let _ = rustix::io::read(timer.get_ref(), &mut [0; 8]);
-    ready.clear_ready();
-    Ok(())
+        permits.add_permits(workers);
+        lateness
+    })
 }
 
 /// A connection.
@@ -335,6 +341,16 @@ mod tests {
         assert_eq!(&message(&[(1, b"k"), (2, b"vw")])[..], b"\0\0\0\0\x07\x0a\x01k\x12\x02vw");
         let long = message(&[(2, &[7; 300])]);
         assert_eq!(&long[..8], b"\0\0\0\x01\x2f\x12\xac\x02");
+    }
+
+    #[test]
+    fn an_open_loop_asks_as_often_as_its_rate_says() {
+        let pace = Pace::new(3000, 2_000_000_000);
+        assert_eq!((pace.total, pace.intended_ns(0), pace.intended_ns(3000)), (6000, 0, 1_000_000_000));
+        let permits = Arc::new(Semaphore::new(0));
+        let quick = Pace::new(1_000_000, 5_000_000);
+        let lateness = release(Instant::now(), quick, Arc::clone(&permits), 7).join().unwrap();
+        assert_eq!((lateness.len(), permits.available_permits()), (5000, 5007));
     }
 
     #[test]

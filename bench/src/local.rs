@@ -1,6 +1,6 @@
 //! Which process on this machine serves an address, so that its CPU, memory and writes can be read.
 
-use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
+use procfs::net::{TcpState, tcp, tcp6};
 use procfs::process::{FDTarget, all_processes};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,8 +13,10 @@ pub fn processes(servers: &[SocketAddr]) -> Vec<i32> {
     }
     // A socket of IPv6 takes IPv4 as well.
     let sockets = tcp().into_iter().chain(tcp6()).flatten();
-    let inodes: HashSet<u64> =
-        sockets.filter(|entry| listens(entry, servers)).map(|entry| entry.inode).collect();
+    let inodes: HashSet<u64> = sockets
+        .filter(|entry| entry.state == TcpState::Listen && serves(entry.local_address, servers))
+        .map(|entry| entry.inode)
+        .collect();
     let own = std::process::id() as i32;
     let mut found = Vec::new();
     for process in all_processes().into_iter().flatten().flatten() {
@@ -29,9 +31,24 @@ pub fn processes(servers: &[SocketAddr]) -> Vec<i32> {
     found
 }
 
-fn listens(entry: &TcpNetEntry, servers: &[SocketAddr]) -> bool {
-    let ip = entry.local_address.ip();
-    entry.state == TcpState::Listen
-        && servers.iter().any(|server| server.port() == entry.local_address.port())
-        && (ip.is_loopback() || ip.is_unspecified())
+/// Whether a socket that listens there takes connections to one of the servers, all on loopback.
+fn serves(local: SocketAddr, servers: &[SocketAddr]) -> bool {
+    // Java has its IPv4 sockets among those of IPv6.
+    let ip = local.ip().to_canonical();
+    (ip.is_loopback() || ip.is_unspecified()) && servers.iter().any(|server| server.port() == local.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_server_is_known_by_its_port_in_either_family() {
+        let servers = ["127.0.0.1:2181".parse().unwrap()];
+        for local in ["127.0.0.1:2181", "0.0.0.0:2181", "[::]:2181", "[::ffff:127.0.0.1]:2181"] {
+            assert!(serves(local.parse().unwrap(), &servers), "{local}");
+        }
+        assert!(!serves("127.0.0.1:2182".parse().unwrap(), &servers));
+        assert!(!serves("10.0.0.5:2181".parse().unwrap(), &servers));
+    }
 }

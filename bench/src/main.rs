@@ -1,12 +1,21 @@
-//! `ringkeeper-bench`: a load generator for any server that speaks ZooKeeper's client protocol.
+//! `ringkeeper-bench`: a load generator for any server that speaks ZooKeeper's client protocol, and the
+//! experiments that are made of it.
 //!
-//! `group-commit` measures the log alone and `one-write` the shortest write, both beside what `raw` says
-//! the machine takes. All else is the load generator:
-//! `main` reads the command line, `workload` says what is asked, `run` prepares, measures and
-//! removes, `generator` is the event loop over `client`s, `load` decides each request, `wire`
-//! encodes requests and finds replies, `measure` collects, `report` tells. One thread: the
-//! generator shares the machine with the server that it measures, so it must be cheap, and it
-//! measures its own share.
+//! | room | what lives there |
+//! |---|---|
+//! | `workload` `mix` | what is asked: settings, operations, chance |
+//! | `run` `load` `fill` | a run: prepare, measure, remove |
+//! | `generator` `client` `wire` | the event loop, its sessions, their frames |
+//! | `measure` `local` `report` `merge` `progress` | what is collected, and how it is told |
+//! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
+//! | `sweep` `curves` `plot` | experiments whose point is a curve |
+//! | `compare` `etcd` | this server beside a peer |
+//! | `watches` `sessions` `failover` `tree` | experiments of their own kind |
+//! | `group_commit` `one_write` `raw` | the log and the shortest write, beside what the machine takes |
+//! | `hollow` | the ceiling |
+//!
+//! The generator is one thread: it shares the machine with the server that it measures, so it must be
+//! cheap, and it measures its own share.
 
 mod checkpoint;
 mod client;

@@ -125,6 +125,11 @@ impl Recorder {
         self.latencies.into_iter().filter(|latencies| !latencies.histogram.is_empty())
     }
 
+    /// The same for many, found elsewhere.
+    pub fn all_late(&mut self, lateness: Histogram<u64>) {
+        self.lateness = lateness;
+    }
+
     /// Requests answered in the measurement.
     pub fn count(&self) -> u64 {
         self.latencies.iter().map(|latencies| latencies.histogram.len()).sum()

@@ -106,9 +106,8 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
         steps.iter().zip(reports).map(|(step, reports)| found(subject, step, reports))
     });
     let all: Vec<Found> = all.collect();
-    match &options.json {
-        Some(path) => report::write_json(&all, path)?,
-        None => {}
+    if let Some(path) = &options.json {
+        report::write_json(&all, path)?;
     }
     Ok(all)
 }
