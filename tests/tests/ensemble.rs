@@ -310,12 +310,14 @@ fn a_session_is_everywhere(line_up: &str) {
         assert!(matches!(event, Received::Frame(_)), "no event of the session's end: {event:?}");
     }
     // A session that says nothing any more expires, at all servers.
-    let silent = Session::begin(addresses[1], 2_000);
-    let owner = silent.granted.session_id;
-    let mut silent = silent;
+    let mut silent = Session::begin(addresses[1], 2_000);
     silent.ask(op::CREATE, &body::create("/ephemeral", b"", 1));
-    let gone = |ensemble: &Ensemble| {
-        trees(ensemble).values().all(|t| t.values().all(|shown| shown.stat.ephemeral_owner != owner))
+    let gone = |_: &Ensemble| {
+        addresses.iter().all(|address| {
+            let mut reader = Session::begin(*address, TIMEOUT_MS);
+            reader.ask(op::SYNC, &body::path("/"));
+            matches!(tree::look(&mut reader, "/ephemeral"), Ok(None))
+        })
     };
     ensemble.await_that("the silent session's node is gone everywhere", PATIENCE, gone);
     for address in &addresses {
