@@ -29,8 +29,9 @@ pub struct Options {
     /// Sessions.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     sessions: usize,
-    /// Handshakes that wait for their answers at any time.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    /// Handshakes that wait for their answers at any time. More than a server's listening socket keeps (50
+    /// with Java's default), and the kernel drops connections that are tried again after a second.
+    #[arg(long, value_name = "N", default_value_t = 32)]
     window: usize,
 }
 
