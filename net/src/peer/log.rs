@@ -52,7 +52,7 @@ pub struct Part {
     pub commits: bool,
 }
 
-/// Searches the log on a thread of its own, for [`Done::Sought`].
+/// Searches the log on a thread of its own, for `Done::Sought`.
 ///
 /// # Errors
 /// There can be no more threads.

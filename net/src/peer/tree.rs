@@ -62,8 +62,8 @@ impl Staging {
         Ok(Staging { chunks })
     }
 
-    /// Hands over what came, or gives it back if there is no room: [`Done::StageTook`] says when to try
-    /// again. What is not the tree's comes back with [`Done::Staged`].
+    /// Hands over what came, or gives it back if there is no room: `Done::StageTook` says when to try
+    /// again. What is not the tree's comes back with `Done::Staged`.
     pub fn give(&self, bytes: Vec<u8>) -> Vec<u8> {
         match self.chunks.try_send(bytes) {
             Ok(()) => Vec::new(),
