@@ -591,6 +591,9 @@ impl Ensemble {
             let applied = server.replica.as_ref().map(Replica::applied);
             writeln!(text, "{}: serves {} applied {applied:?}", index + 1, server.serving).expect("a string");
         }
+        for client in &self.clients {
+            writeln!(text, "{}", client.describe()).expect("a string");
+        }
         text
     }
 
