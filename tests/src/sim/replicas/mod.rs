@@ -433,7 +433,7 @@ impl Ensemble {
 
     /// Servers that have applied the same have the same tree.
     fn look_at(&mut self, index: usize) {
-        if self.rng.u8(0..16) > 0 {
+        if self.rng.u8(0..50) > 0 {
             return;
         }
         let server = &self.servers[index];
