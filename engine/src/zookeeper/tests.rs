@@ -9,7 +9,7 @@ use super::export::{write_snapshot, write_stream, write_transaction};
 use super::log::{End, LogFile, LogPieces, write_log_header, write_record};
 use super::replay::Replay;
 use super::restore::{Refusal, Restored, restore, stage};
-use super::snapshot::{Item, Snapshot, SnapshotNode, SnapshotWriter, Trailer};
+use super::snapshot::{Item, OPEN_ACL, Snapshot, SnapshotNode, SnapshotWriter, Trailer};
 use super::stream::{Compression, Input};
 use super::transaction::Transaction;
 use crate::database::Database;
@@ -19,7 +19,7 @@ use crate::jute::records::{
 };
 use crate::jute::{Write, to_bytes};
 use crate::op::OpCode;
-use crate::tree::acl::{AclList, RawAcl};
+use crate::tree::acl::{AclEntry, AclList, RawAcl};
 use crate::tree::digest::TreeDigest;
 
 const SESSION: i64 = 0x0100_0000_0000_0007;
@@ -305,8 +305,15 @@ fn a_tree_that_changes_while_it_is_sent_is_made_right_by_what_follows() {
     let before: Vec<Vec<u8>> = (1..=20).map(|n| create(n, &path(n), false, Some(n as i32))).collect();
     let mut acl = Vec::new();
     path(20).as_str().write(&mut acl);
-    acl.extend_from_slice(&AclList::read_only().bytes);
+    let list = |id: &str| AclList::new(vec![AclEntry { perms: 1, scheme: "ip".into(), id: id.into() }]);
+    acl.extend_from_slice(&list("::2").bytes);
     1i32.write(&mut acl);
+    let mut own_list = Vec::new();
+    "/g".write(&mut own_list);
+    None::<&[u8]>.write(&mut own_list);
+    own_list.extend_from_slice(&list("::1").bytes);
+    false.write(&mut own_list);
+    22i32.write(&mut own_list);
     let meanwhile = [
         transaction(21, OpCode::SetAcl, &acl),
         transaction(22, OpCode::Delete, &to_bytes(&PathRecord { path: path(19).into() })),
@@ -314,6 +321,7 @@ fn a_tree_that_changes_while_it_is_sent_is_made_right_by_what_follows() {
         create(24, "/f-19/below", false, Some(1)),
         set_data(25, &path(18), 1),
         transaction(26, OpCode::Delete, &to_bytes(&PathRecord { path: path(17).into() })),
+        transaction(27, OpCode::Create, &own_list),
     ];
     // The walk is somewhere else each time.
     for chunks_before in 0..24 {
@@ -329,6 +337,16 @@ fn a_tree_that_changes_while_it_is_sent_is_made_right_by_what_follows() {
             Ok::<(), ()>(())
         })
         .unwrap();
+        // Java cannot read a node whose list is not there.
+        let (mut pieces, mut known) = (Pieces(stream.chunks(50)), vec![OPEN_ACL]);
+        let mut items = Snapshot::open_stream(&mut pieces).unwrap();
+        while let Some(item) = items.next().unwrap() {
+            match item {
+                Item::Acl { number, .. } => known.push(number),
+                Item::Node(node) => assert!(known.contains(&node.acl), "{}", node.path),
+                Item::Session { .. } => {}
+            }
+        }
         let mut staged = stage(&mut Pieces(stream.chunks(50)), Zxid(20), 1).unwrap().database;
         meanwhile.iter().for_each(|transaction| staged.replay(transaction).unwrap());
         let all = replayed(&[&before[..], &meanwhile[..]].concat()).database;
@@ -359,6 +377,10 @@ fn a_tree_that_a_leader_does_not_end_is_damaged() {
         // There is no checksum: what is not the format is found, and nothing worse happens.
         let _ = stage(&mut Pieces(stream.chunks(64)), Zxid(10), 1);
     }
+    let mut unsigned = stream.clone();
+    *unsigned.last_mut().unwrap() ^= 1;
+    let fault = stage(&mut Pieces(unsigned.chunks(64)), Zxid(10), 1).err().unwrap();
+    assert!(fault.what.contains("does not end with its signature"), "{fault}");
     let endless = [&[0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff][..], &[b'/'; 1000]].concat();
     let fault = stage(&mut Pieces(endless.chunks(64)), Zxid(10), 1).err().unwrap();
     assert!(fault.what.contains("a field of 2147483651 bytes"), "{fault}");

@@ -33,6 +33,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// there said so before it had the connection.
 const YOUNG: Duration = Duration::from_millis(500);
 
+/// Servers that the configuration does not name, and that may be about to join it.
+const UNKNOWN_MAX: usize = 16;
+
 struct Connected {
     number: u64,
     connection: Connection,
@@ -116,7 +119,11 @@ impl Election {
                 debug!("server {} cannot be reached for an election: {error}", server.0);
                 peer.knocking_since = None;
                 peer.tell(context, server, false);
-                peer.reach_later(context, server);
+                if context.config.members.servers().contains_key(&server) {
+                    peer.reach_later(context, server);
+                } else {
+                    self.peers.remove(&server);
+                }
             }
             Ok(_) if server > context.config.me => {
                 // It knows now, and connects.
@@ -174,7 +181,10 @@ impl Election {
         peer.connected = None;
         self.owners.remove(&number);
         peer.tell(context, server, false);
-        if lived < YOUNG {
+        if !context.config.members.servers().contains_key(&server) {
+            // It comes back if it wants something.
+            self.peers.remove(&server);
+        } else if lived < YOUNG {
             peer.reach_later(context, server);
         } else {
             peer.pause = Duration::ZERO;
@@ -213,6 +223,12 @@ impl Election {
         };
         if server == me {
             return context.warnings.say(address, &format!("another server has the number {}, too", me.0));
+        }
+        let member = |server: &ServerId| context.config.members.servers().contains_key(server);
+        let unknown = self.peers.keys().filter(|server| !member(server)).count();
+        if !member(&server) && unknown >= UNKNOWN_MAX && !self.peers.contains_key(&server) {
+            let what = format!("server {} is not in the configuration, as too many others", server.0);
+            return context.warnings.say(address, &what);
         }
         let peer = self.peers.entry(server).or_default();
         let everywhere = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_unspecified());

@@ -13,7 +13,7 @@ use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_quorum::members::PeerAddress;
 use ringkeeper_quorum::message::{
-    LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
+    InitialMessage, LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -65,12 +65,17 @@ impl Pair {
         }
     }
 
+    /// Takes what both servers are told.
+    fn hear(&mut self) {
+        for (peers, told) in self.peers.iter_mut().zip(&mut self.told) {
+            told.extend(std::iter::from_fn(|| peers.take()));
+        }
+    }
+
     /// The next thing that a server is told.
     async fn next(&mut self, server: u8) -> Input {
         loop {
-            for (peers, told) in self.peers.iter_mut().zip(&mut self.told) {
-                told.extend(std::iter::from_fn(|| peers.take()));
-            }
+            self.hear();
             if let Some(input) = self.told[usize::from(server) - 1].pop_front() {
                 return input;
             }
@@ -165,9 +170,12 @@ fn who_cannot_be_reached_is_told_of_once() {
             let Input::ElectionLink { peer: ServerId(3), up: false } = pair.next(1).await else {
                 panic!("server 3 is not there")
             };
-            pair.does(1, Effect::Connect(Attempt(9), ServerId(3)));
-            // Nothing more of elections before it, though it is tried again.
-            assert!(matches!(pair.next(1).await, Input::LeaderLost(Attempt(9))));
+            for attempt in (1..=20).map(Attempt) {
+                pair.peers[0].context.events.push(Event::Retry(ServerId(3)));
+                pair.does(1, Effect::Connect(attempt, ServerId(3)));
+                let input = pair.next(1).await;
+                assert!(matches!(input, Input::LeaderLost(lost) if lost == attempt), "{input:?}");
+            }
         },
     );
 }
@@ -262,6 +270,16 @@ fn a_learner_that_does_not_read_is_given_up() {
     );
 }
 
+/// Waits until the other end, a server of the pair, has ended the connection.
+async fn refusal(pair: &mut Pair, mut stream: TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    while stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+        pair.hear();
+        ring::sleep(Duration::from_millis(1)).await;
+        assert!(pair.begun.elapsed() < PATIENCE, "waited in vain");
+    }
+}
+
 #[test]
 fn who_does_not_say_who_it_is_is_nobody() {
     Pair::run(
@@ -271,7 +289,7 @@ fn who_does_not_say_who_it_is_is_nobody() {
             let mut packet = Vec::new();
             ToLeader::Ack(Zxid(1)).encode(&mut packet);
             let mut same_number = Vec::new();
-            let me = ringkeeper_quorum::message::InitialMessage {
+            let me = InitialMessage {
                 server: Some(ServerId(1)),
                 addresses: vec![HostPort { host: "127.0.0.1".into(), port: 1 }],
             };
@@ -281,16 +299,9 @@ fn who_does_not_say_who_it_is_is_nobody() {
                 [at.quorum_port, at.election_port].into_iter().flat_map(|p| said.map(|s| (p, s)))
             {
                 let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                stream.set_nonblocking(true).unwrap();
                 stream.write_all(said).unwrap();
-                loop {
-                    assert!(pair.peers[0].take().is_none());
-                    match stream.read(&mut [0]) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        _ => break,
-                    }
-                    ring::sleep(Duration::from_millis(1)).await;
-                }
+                refusal(pair, stream).await;
+                assert!(pair.told[0].is_empty());
             }
         },
     );
@@ -309,6 +320,36 @@ fn every_address_of_the_machine_is_listened_on_if_that_is_wanted() {
             }
             pair.does(1, Effect::Notify(ServerId(2), says(1)));
             assert_eq!(pair.notification(2).await.0, ServerId(1));
+        },
+    );
+}
+
+#[test]
+fn servers_that_the_configuration_does_not_name_are_few() {
+    Pair::run(
+        |_| {},
+        async |pair, members| {
+            let port = members.servers()[&ServerId(1)].addresses[0].election_port;
+            let mut strangers = Vec::new();
+            for server in 100..120 {
+                let addresses = vec![HostPort { host: "127.0.0.1".into(), port: 1 }];
+                let mut bytes = Vec::new();
+                InitialMessage { server: Some(ServerId(server)), addresses }.encode(&mut bytes);
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                stream.write_all(&bytes).unwrap();
+                strangers.push(stream);
+            }
+            for server in 100..116 {
+                let input = pair.next(1).await;
+                assert!(
+                    matches!(input, Input::ElectionLink { peer, up: true } if peer.0 == server),
+                    "{input:?}"
+                );
+            }
+            // One that goes makes room.
+            drop(strangers.remove(0));
+            assert!(matches!(pair.next(1).await, Input::ElectionLink { peer: ServerId(100), up: false }));
+            refusal(pair, strangers.pop().unwrap()).await;
         },
     );
 }
