@@ -210,8 +210,14 @@ impl Drive {
                 marked = true;
             }
             self.replica.flush(now, &mut effects);
-            // Nobody listens any more.
-            effects.retain(|effect| !matches!(effect, Effect::Deliver { .. } | Effect::Checkpoint { .. }));
+            // Nobody listens any more, and a checkpoint comes at the very end if one is worth it.
+            for effect in effects
+                .extract_if(.., |effect| matches!(effect, Effect::Deliver { .. } | Effect::Checkpoint { .. }))
+            {
+                if let Effect::Checkpoint { first, .. } = effect {
+                    self.replica.step(now, Input::Checkpointed(Ok(first)), &mut Vec::new());
+                }
+            }
             self.run_effects(&mut effects)?;
             let log = self.replica.log();
             if log.has_pending() && !log.is_writing() && log.disk_is_full() {

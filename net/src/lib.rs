@@ -10,7 +10,7 @@
 //! | `listen` | listening sockets |
 //! | `disk` | the data directory |
 //! | `restore` | what recovery reads, as a database |
-//! | `background` | the log's upkeep and checkpoints, on threads of their own |
+//! | `background` | the log's upkeep, checkpoints, cuts and epochs, on threads of their own |
 //! | `log_lane` | the log's writes through the ring |
 //! | `drive` | the replica core |
 //! | `serve` | a whole server |

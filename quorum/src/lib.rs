@@ -13,7 +13,7 @@
 //! | `broadcast` | proposals, acks, commits |
 //! | `zab` | one server's part in all of it, as one state machine |
 //! | `step` | inputs and effects of a replica, and the batches that it trades with client cores |
-//! | `replica` | preparation, order, log and application as one state machine; a standalone server is a quorum of one |
+//! | `replica` | preparation, `zab`, log and application as one state machine; a standalone server is a quorum of one |
 
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,16 @@
 //!
 //! A step takes one batch in and leaves effects. Between two steps everything is a batch: requests
 //! that came together share a log write, a sync, a publication of the tree and one delivery a core.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `order` | its [`Zab`]: what it is told, and what of its effects is done where |
+//! | `requests`, `prepared` | requests of clients of a leader; transactions before they are proposed |
+//! | `forwarded`, `learner` | a leader's part for its learners' clients; a learner's part |
+//! | `roles` | what starts and stops serving |
+//! | `log_queue`, `marking` | what is done to the log, in order; its mark |
+//! | `apply`, `answers` | what is committed, and who is told |
+//! | `checkpoints`, `containers`, `reports` | when a checkpoint is due; nodes that are over; questions |
 
 mod answers;
 mod apply;
@@ -107,6 +117,8 @@ pub struct Replica {
     to_close: VecDeque<SessionId>,
     /// SYNCs of learners, and what is to be committed before they are answered.
     syncs: VecDeque<(Zxid, Link)>,
+    /// Learners that were told of commits since the last flush, while somebody waits for SYNC.
+    told: Vec<(Link, Zxid)>,
     learner: Learner,
     /// What is to be told to other servers.
     messages: Vec<zab::Effect>,
@@ -195,6 +207,7 @@ impl Replica {
             held_forwarded: VecDeque::new(),
             to_close: VecDeque::new(),
             syncs: VecDeque::new(),
+            told: Vec::new(),
             learner: Learner::default(),
             messages: Vec::new(),
             staged: None,
@@ -407,6 +420,9 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod ensemble_tests;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use tracing::{debug, info, warn};
 
+/// What operators read while there is no leader (`AbstractFourLetterCommand.ZK_NOT_SERVING`).
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
 impl Core {
     /// Delivers one batch.
     pub fn on_mail(&mut self, batch: ReplyBatch) {
@@ -57,7 +60,10 @@ impl Core {
                 Reply::Report { connection, report } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
                     let Stage::Command(word) = connection.stage else { continue };
-                    let text = self.state.commands.answer(word, &report, self.state.now);
+                    let text = match self.state.serving {
+                        true => self.state.commands.answer(word, &report, self.state.now),
+                        false => NOT_SERVING.to_owned(),
+                    };
                     self.state.say(connection, &text);
                 }
             }

@@ -22,6 +22,7 @@ const IN_FLIGHT_MAX: usize = 4;
 #[derive(Clone, Debug)]
 struct Asked {
     xid: i32,
+    op: OpCode,
     /// The node that is there when it succeeds.
     creates: Option<(String, bool)>,
 }
@@ -123,7 +124,7 @@ impl Client {
             let body = batch.body(&record);
             let nothing: AuthInfo = Arc::new([]);
             let auth = batch.auth(&nothing);
-            self.asked.push_back(Asked { xid: self.xid, creates });
+            self.asked.push_back(Asked { xid: self.xid, op, creates });
             batch.items.push(Request::Ordered { connection, session, xid: self.xid, op, body, auth });
         }
         Some(batch)
@@ -159,6 +160,13 @@ impl Client {
                 (OpCode::Create, body, Some((path, ephemeral)))
             }
         }
+    }
+
+    /// What it is about, in a line.
+    pub fn describe(&self) -> String {
+        let Client { number, at, session, open, dead, .. } = self;
+        let waits: Vec<(OpCode, i32)> = self.asked.iter().map(|asked| (asked.op, asked.xid)).collect();
+        format!("client {number}: at {at:?} session {session:?} open {open} dead {dead} waits for {waits:?}")
     }
 
     /// An answer came.

@@ -3,7 +3,6 @@
 
 use fastrand::Rng;
 use ringkeeper_engine::checkpoint;
-use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::log::recovery::find_cut;
 use ringkeeper_engine::log::{
@@ -170,15 +169,5 @@ impl Disk {
             Ok(())
         });
         (after, found)
-    }
-
-    /// The database that a file of the tree has, for comparing.
-    pub fn is_new(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    /// What a server begins with that was never there.
-    pub fn empty(seed: u64) -> Database {
-        Database::new(seed)
     }
 }

@@ -433,7 +433,7 @@ impl Ensemble {
 
     /// Servers that have applied the same have the same tree.
     fn look_at(&mut self, index: usize) {
-        if self.rng.u8(0..16) > 0 {
+        if self.rng.u8(0..50) > 0 {
             return;
         }
         let server = &self.servers[index];
@@ -590,6 +590,9 @@ impl Ensemble {
         for (index, server) in self.servers.iter().enumerate() {
             let applied = server.replica.as_ref().map(Replica::applied);
             writeln!(text, "{}: serves {} applied {applied:?}", index + 1, server.serving).expect("a string");
+        }
+        for client in &self.clients {
+            writeln!(text, "{}", client.describe()).expect("a string");
         }
         text
     }

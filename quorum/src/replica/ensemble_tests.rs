@@ -1,0 +1,461 @@
+//! A leader's and a learner's part, step by step: what a replica of an ensemble of three is told, and what
+//! it does then. The other servers are only their messages.
+
+use super::*;
+use crate::message::{LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
+use crate::step::{CloseReason, Reply, Request};
+use crate::zab::Attempt;
+use bytes::Bytes;
+use ringkeeper_engine::error::ErrorCode;
+use ringkeeper_engine::id::Epoch;
+use ringkeeper_engine::jute::records::{ErrorTxn, TxnHeader};
+use ringkeeper_engine::jute::{self, Reader, Write};
+use ringkeeper_engine::log::{self, DatabaseId, Sequence, Tail};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::session::password;
+use ringkeeper_engine::tree::acl::AclList;
+
+const SESSION: SessionId = SessionId(0x0300_0000_0000_0007);
+const LINK: Link = Link(5);
+const CONNECTION: ConnectionId = ConnectionId { core: 0, number: 1 };
+
+fn at(ms: u64) -> Now {
+    Now { tick: Tick(ms), us: ms * 1000, wall_ms: ms as i64 }
+}
+
+/// One replica, and what it asked for.
+struct Bench {
+    replica: Replica,
+    now_ms: u64,
+    messages: Vec<zab::Effect>,
+    replies: Vec<String>,
+    changes: Vec<String>,
+}
+
+impl Bench {
+    /// Server 2 of three, which knows one session, with an empty log.
+    fn new() -> Bench {
+        let mut database = Database::new(1);
+        database.sessions.insert(SESSION, 5000);
+        let log =
+            LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(Zxid::ZERO, Sequence(1)));
+        let config = ReplicaConfig {
+            settings: Arc::new(Settings::default()),
+            server: ServerId(2),
+            cores: 1,
+            first_session: SessionId(0x0200_0000_0000_0001),
+            seed: 1,
+        };
+        let servers = (1..4).map(|id| format!("server.{id}=localhost:200{id}:300{id}\n")).collect::<String>();
+        let zab_config = zab::Config {
+            me: ServerId(2),
+            members: Members::parse(&servers).expect("a configuration"),
+            timing: Timing::default(),
+            window_bytes: 1 << 20,
+            epoch_transactions_max: u32::MAX,
+        };
+        let data = (database, Vec::new());
+        let mut replica = Replica::in_ensemble(config, zab_config, Epochs::default(), data, log, at(0));
+        let mut out = Vec::new();
+        replica.start(at(0), &mut out);
+        let (messages, replies, changes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Bench { replica, now_ms: 1, messages, replies, changes };
+        bench.take(out);
+        bench.settle();
+        bench
+    }
+
+    fn leading() -> Bench {
+        let mut bench = Bench::new();
+        bench.elected(2);
+        let info = LearnerInfo { server: ServerId(1), config_version: 0, extended: true };
+        bench.learner(ToLeader::FollowerInfo { accepted: Epoch(0), info });
+        bench.learner(ToLeader::AckEpoch { current: Some(Epoch(0)), last: Zxid::ZERO });
+        bench.learner(ToLeader::Ack(Zxid(1 << 32)));
+        assert_eq!(bench.take_replies(), ["serving true"]);
+        bench.messages.clear();
+        bench
+    }
+
+    fn following() -> Bench {
+        let mut bench = Bench::new();
+        bench.elected(3);
+        bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
+        bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: true });
+        bench.leader(ToLearner::Diff(Zxid::ZERO));
+        bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+        assert!(!bench.replica.serves(), "the epoch is not established");
+        bench.leader(ToLearner::UpToDate);
+        assert_eq!(bench.take_replies(), ["serving true"]);
+        bench.messages.clear();
+        bench
+    }
+
+    fn elected(&mut self, leader: u8) {
+        let vote = Vote { epoch: Epoch(9), zxid: Zxid::ZERO, leader: Some(ServerId(leader)) };
+        for from in [1, 3].map(ServerId) {
+            let (round, state) = (Round(1), PeerState::Looking);
+            let notification = Notification { vote, round, state, version: 2, members: None };
+            self.input(Input::Peer(zab::Input::Notification { from, notification }));
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.now_ms += 1;
+        self.replica.step(at(self.now_ms), input, &mut out);
+        self.take(out);
+        self.settle();
+    }
+
+    /// Does what its disk is asked for until there is nothing more.
+    fn settle(&mut self) {
+        loop {
+            let mut out = Vec::new();
+            self.now_ms += 1;
+            self.replica.flush(at(self.now_ms), &mut out);
+            if !self.take(out) {
+                break;
+            }
+        }
+    }
+
+    fn take(&mut self, out: Vec<Effect>) -> bool {
+        let busy = !out.is_empty();
+        for effect in out {
+            let done = match effect {
+                Effect::Write(write) => Input::Written(write, Ok(())),
+                Effect::Upkeep(step) => Input::Upkeep(step, Ok(())),
+                Effect::Mark(_) => Input::Marked(Ok(())),
+                Effect::PersistEpochs(epochs) => Input::EpochsPersisted(Ok(epochs)),
+                Effect::Install { zxid, .. } => {
+                    self.changes.push(format!("install {zxid}"));
+                    Input::Installed(Ok(()))
+                }
+                Effect::Peer(effect) => {
+                    self.messages.push(effect);
+                    continue;
+                }
+                Effect::Deliver { batch, .. } => {
+                    let told = batch.items.iter().filter_map(|item| show(item, &batch.bytes));
+                    self.replies.extend(told);
+                    continue;
+                }
+                Effect::Notice(_) => continue,
+                other => panic!("{other:?}"),
+            };
+            self.input(done);
+        }
+        busy
+    }
+
+    fn leader(&mut self, message: ToLearner) {
+        let attempt = self.replica.zab.attempt().expect("it follows");
+        self.input(Input::Peer(zab::Input::FromLeader(attempt, message)));
+    }
+
+    fn learner(&mut self, message: ToLeader) {
+        self.input(Input::Peer(zab::Input::FromLearner(LINK, message)));
+    }
+
+    fn client(&mut self, item: Request) {
+        self.input(Input::Requests(RequestBatch { items: vec![item], ..RequestBatch::default() }));
+    }
+
+    fn ask(&mut self, session: SessionId, xid: i32, op: OpCode, record: &[u8]) {
+        let mut batch = RequestBatch::default();
+        let body = batch.body(record);
+        let auth = batch.auth(&(Arc::new([]) as Arc<[_]>));
+        batch.items.push(Request::Ordered { connection: CONNECTION, session, xid, op, body, auth });
+        self.input(Input::Requests(batch));
+    }
+
+    fn reopen(&mut self, connection: ConnectionId) {
+        let (session, timeout_ms, last_seen) = (SESSION, 5000, Zxid::ZERO);
+        let password = password(session);
+        self.client(Request::Reopen { connection, session, password, timeout_ms, last_seen });
+    }
+
+    fn take_replies(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// What the leader was told since the last time, but for acks.
+    fn take_to_leader(&mut self) -> Vec<ToLeader> {
+        let messages = std::mem::take(&mut self.messages).into_iter();
+        let to_leader = messages.filter_map(|effect| match effect {
+            zab::Effect::ToLeader(_, ToLeader::Ack(_)) => None,
+            zab::Effect::ToLeader(_, message) => Some(message),
+            _ => None,
+        });
+        to_leader.collect()
+    }
+
+    fn take_to_learner(&mut self) -> Vec<ToLearner> {
+        let messages = std::mem::take(&mut self.messages).into_iter();
+        let to_learner = messages.filter_map(|effect| match effect {
+            zab::Effect::ToLearner(_, message) => Some(message),
+            _ => None,
+        });
+        to_learner.collect()
+    }
+
+    /// The transaction that the learner was sent, and its number, acked by the learner.
+    fn proposal(&mut self) -> (TxnHeader, Bytes) {
+        let mut messages = self.take_to_learner();
+        messages.retain(|message| !matches!(message, ToLearner::Commit(_)));
+        let [ToLearner::Proposal(transaction)] = &messages[..] else { panic!("{messages:?}") };
+        let header: TxnHeader = Reader::new(&transaction.bytes).read().expect("a transaction");
+        let zxid = transaction.zxid;
+        let bytes = transaction.bytes.clone();
+        self.learner(ToLeader::Ack(zxid));
+        (header, bytes)
+    }
+}
+
+fn show(item: &Reply, bytes: &[u8]) -> Option<String> {
+    Some(match item {
+        Reply::Answer { frame, .. } => {
+            let mut reader = Reader::new(&bytes[frame.clone()][4..]);
+            let (xid, _, err): (i32, i64, i32) =
+                (reader.read().ok()?, reader.read().ok()?, reader.read().ok()?);
+            format!("answer {xid} err {err}")
+        }
+        Reply::Opened { session, .. } => format!("opened {session}"),
+        Reply::Refused { .. } => "refused".to_owned(),
+        Reply::Close { connection, reason } => format!("close {} {reason:?}", connection.number),
+        Reply::Serving(serving) => format!("serving {serving}"),
+        Reply::Tree(_) => "tree".to_owned(),
+        _ => return None,
+    })
+}
+
+fn create(path: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    path.write(&mut body);
+    Some(&b""[..]).write(&mut body);
+    body.extend_from_slice(&AclList::open().bytes);
+    0i32.write(&mut body);
+    body
+}
+
+fn request(session: SessionId, xid: i32, op: OpCode, body: Vec<u8>) -> ToLeader {
+    ToLeader::Request { session, xid, op: op.code(), body: body.into(), auth: None }
+}
+
+/// A transaction of another server, without what it does.
+fn transaction(zxid: Zxid, session: SessionId, xid: i32, op: OpCode, record: &[u8]) -> Transaction {
+    let header = TxnHeader { client_id: session.0, cxid: xid, zxid: zxid.to_jute(), time: 0, op: op.code() };
+    let mut bytes = jute::to_bytes(&header);
+    bytes.extend_from_slice(record);
+    Transaction { zxid, bytes: bytes.into() }
+}
+
+const fn zxid(counter: u64) -> Zxid {
+    Zxid(1 << 32 | counter)
+}
+
+#[test]
+fn what_a_learner_forwards_becomes_a_transaction_also_if_it_fails() {
+    let mut bench = Bench::leading();
+    bench.learner(request(SESSION, 1, OpCode::Create, create("/a")));
+    let (header, _) = bench.proposal();
+    assert_eq!((header.client_id, header.cxid, header.op), (SESSION.0, 1, OpCode::Create.code()));
+    for (xid, op, body, error) in [
+        (2, OpCode::Create, create("/a"), ErrorCode::NodeExists),
+        (3, OpCode::GetData, Vec::new(), ErrorCode::Unimplemented),
+        (4, OpCode::SetData, Vec::new(), ErrorCode::MarshallingError),
+    ] {
+        bench.learner(request(SESSION, xid, op, body));
+        let (header, bytes) = bench.proposal();
+        let ErrorTxn { err } = jute::from_bytes(&bytes[32..]).expect("an error");
+        assert_eq!((header.cxid, header.op, err), (xid, OpCode::Error.code(), error.code()));
+    }
+    // A session that nobody knows, and one whose client has moved to the leader.
+    bench.learner(request(SessionId(99), 1, OpCode::Create, create("/b")));
+    let (_, bytes) = bench.proposal();
+    assert_eq!(jute::from_bytes::<ErrorTxn>(&bytes[32..]).unwrap().err, ErrorCode::SessionExpired.code());
+    bench.reopen(CONNECTION);
+    assert_eq!(bench.take_replies(), [format!("opened {SESSION}")]);
+    bench.learner(request(SESSION, 5, OpCode::Create, create("/b")));
+    let (_, bytes) = bench.proposal();
+    assert_eq!(jute::from_bytes::<ErrorTxn>(&bytes[32..]).unwrap().err, ErrorCode::SessionMoved.code());
+}
+
+#[test]
+fn a_sync_is_answered_behind_what_was_proposed_before_it_and_before_what_came_later() {
+    let mut bench = Bench::leading();
+    bench.learner(request(SESSION, 1, OpCode::Sync, Vec::new()));
+    assert_eq!(bench.take_to_learner(), [ToLearner::Sync], "nothing is under way");
+    for (xid, op) in [(2, OpCode::Create), (3, OpCode::Sync), (4, OpCode::Create)] {
+        bench.learner(request(SESSION, xid, op, create(&format!("/{xid}"))));
+    }
+    let proposals = bench.take_to_learner();
+    assert!(matches!(&proposals[..], [ToLearner::Proposal(_), ToLearner::Proposal(_)]), "{proposals:?}");
+    bench.learner(ToLeader::Ack(zxid(2)));
+    let told = bench.take_to_learner();
+    assert_eq!(told, [ToLearner::Commit(zxid(1)), ToLearner::Sync, ToLearner::Commit(zxid(2))]);
+}
+
+#[test]
+fn sessions_are_the_leaders_and_live_while_a_learner_says_so() {
+    let mut bench = Bench::leading();
+    let mine = SessionId(0x0100_0000_0000_0001);
+    bench.learner(request(mine, 0, OpCode::CreateSession, 4000i32.to_be_bytes().to_vec()));
+    let (header, _) = bench.proposal();
+    assert_eq!((header.client_id, header.op), (mine.0, OpCode::CreateSession.code()));
+    for (session, valid) in [(mine, true), (SessionId(99), false)] {
+        bench.messages.clear();
+        bench.learner(ToLeader::Revalidate { session, timeout_ms: 4000 });
+        assert_eq!(bench.take_to_learner(), [ToLearner::Revalidate { session, valid }]);
+    }
+    for ms in (bench.now_ms..20_000).step_by(500) {
+        bench.now_ms = ms;
+        bench.learner(ToLeader::Ping { zxid: 0, touched: vec![(mine, 4000)] });
+        bench.input(Input::Tick { heard_all: true });
+    }
+    let proposals = bench.take_to_learner().into_iter().filter_map(|message| match message {
+        ToLearner::Proposal(transaction) => Reader::new(&transaction.bytes).read::<TxnHeader>().ok(),
+        _ => None,
+    });
+    let closed: Vec<(i64, i32)> = proposals.map(|header| (header.client_id, header.op)).collect();
+    assert_eq!(closed, [(SESSION.0, OpCode::CloseSession.code())], "of the silent one alone");
+}
+
+#[test]
+fn a_learner_forwards_and_answers_in_the_order_of_its_clients_requests() {
+    let mut bench = Bench::following();
+    bench.client(Request::Open { connection: CONNECTION, timeout_ms: 5000, last_seen: Zxid::ZERO });
+    let own = SessionId(0x0200_0000_0000_0001);
+    let body = Bytes::from_static(&[0, 0, 0x13, 0x88]);
+    let (op, auth) = (OpCode::CreateSession.code(), Some(Vec::new()));
+    assert_eq!(bench.take_to_leader(), [ToLeader::Request { session: own, xid: 0, op, body, auth }]);
+    let begin = transaction(zxid(1), own, 0, OpCode::CreateSession, &5000i32.to_be_bytes());
+    bench.leader(ToLearner::Proposal(begin));
+    assert_eq!(bench.take_replies(), [""; 0], "proposed is not committed");
+    bench.leader(ToLearner::Commit(zxid(1)));
+    assert_eq!(bench.take_replies(), [format!("opened {own}")]);
+
+    let path = jute::to_bytes(&Some(std::borrow::Cow::Borrowed("/")));
+    bench.ask(own, 1, OpCode::Create, &create("/a"));
+    bench.ask(own, 2, OpCode::Sync, &path);
+    bench.ask(own, 3, OpCode::Delete, b"nonsense");
+    let asked: Vec<i32> = bench.take_to_leader().iter().filter_map(xid_of).collect();
+    assert_eq!(asked, [1, 2, 3], "it decides nothing itself");
+    // Another session's transaction of the same number answers nobody here.
+    bench.leader(ToLearner::Proposal(transaction(zxid(2), SESSION, 1, OpCode::Error, &[0; 4])));
+    bench.leader(ToLearner::Proposal(transaction(zxid(3), own, 1, OpCode::Error, &(-101i32).to_be_bytes())));
+    let marshalling = ErrorCode::MarshallingError.code().to_be_bytes();
+    bench.leader(ToLearner::Proposal(transaction(zxid(4), own, 3, OpCode::Error, &marshalling)));
+    bench.leader(ToLearner::Commit(zxid(3)));
+    assert_eq!(bench.take_replies(), ["answer 1 err -101"]);
+    bench.leader(ToLearner::Sync);
+    assert_eq!(bench.take_replies(), ["answer 2 err 0"]);
+    bench.leader(ToLearner::Commit(zxid(4)));
+    assert_eq!(bench.take_replies(), ["answer 3 err -5"]);
+    // The leader ends the session.
+    bench.leader(ToLearner::Proposal(transaction(zxid(5), own, 0, OpCode::CloseSession, &[0; 4])));
+    bench.leader(ToLearner::Commit(zxid(5)));
+    assert_eq!(bench.take_replies(), ["close 1 Expired"]);
+}
+
+fn xid_of(message: &ToLeader) -> Option<i32> {
+    match message {
+        ToLeader::Request { xid, .. } => Some(*xid),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_learner_asks_the_leader_about_sessions_and_says_who_is_alive() {
+    let mut bench = Bench::following();
+    let other = ConnectionId { core: 0, number: 2 };
+    bench.reopen(CONNECTION);
+    bench.reopen(other);
+    let asks = ToLeader::Revalidate { session: SESSION, timeout_ms: 5000 };
+    assert_eq!(bench.take_to_leader(), [asks.clone(), asks]);
+    assert_eq!(bench.take_replies(), ["close 1 Moved"], "the client came twice");
+    bench.leader(ToLearner::Revalidate { session: SESSION, valid: true });
+    assert_eq!(bench.take_replies(), [format!("opened {SESSION}")]);
+    // Who comes later and is not known to the leader gets nothing, and disturbs nobody.
+    bench.reopen(CONNECTION);
+    bench.leader(ToLearner::Revalidate { session: SESSION, valid: false });
+    assert_eq!(bench.take_replies(), ["refused"]);
+    bench.take_to_leader();
+    bench.client(Request::Touch { session: SESSION, at: Tick(bench.now_ms) });
+    bench.client(Request::Touch { session: SessionId(99), at: Tick(bench.now_ms) });
+    for touched in [vec![(SESSION, 5000)], vec![]] {
+        bench.leader(ToLearner::Ping(7));
+        assert_eq!(bench.take_to_leader(), [ToLeader::Ping { zxid: 7, touched }]);
+    }
+    // A request over a connection that has no session here is not forwarded.
+    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+    assert_eq!(bench.take_replies(), ["close 1 Moved"]);
+    assert_eq!(bench.take_to_leader(), []);
+}
+
+#[test]
+fn who_loses_its_leader_or_its_quorum_serves_nobody_and_answers_nothing() {
+    let mut bench = Bench::following();
+    bench.reopen(CONNECTION);
+    bench.leader(ToLearner::Revalidate { session: SESSION, valid: true });
+    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+    bench.take_replies();
+    bench.input(Input::Peer(zab::Input::LeaderLost(Attempt(1))));
+    assert_eq!(bench.take_replies(), ["serving false"]);
+    bench.ask(SESSION, 2, OpCode::Create, &create("/b"));
+    bench.client(Request::Open { connection: CONNECTION, timeout_ms: 5000, last_seen: Zxid::ZERO });
+    assert_eq!(bench.take_replies(), ["close 1 NotServing", "close 1 NotServing"]);
+
+    let mut bench = Bench::leading();
+    bench.reopen(CONNECTION);
+    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+    bench.take_replies();
+    bench.input(Input::Peer(zab::Input::LearnerLost(LINK)));
+    assert_eq!(bench.take_replies(), ["serving false"], "it may be committed, or not");
+    assert_eq!(bench.replica.applied(), Zxid::ZERO);
+}
+
+#[test]
+fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() {
+    let mut bench = Bench::new();
+    bench.elected(3);
+    bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
+    bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: true });
+    bench.leader(ToLearner::Snap(Zxid(9)));
+    let mut database = Database::new(2);
+    database.last = Zxid(9);
+    // It shows more than it says.
+    let tree = Box::new(StagedTree { database, newest: Zxid(10) });
+    bench.input(Input::Staged(Attempt(1), tree));
+    assert_eq!(bench.changes, ["install 0x9"]);
+    assert_eq!(bench.replica.log().durable(), Zxid(9), "the log begins anew behind it");
+    assert_eq!(bench.take_replies(), ["tree"]);
+    bench.leader(ToLearner::Proposal(transaction(Zxid(10), SESSION, 1, OpCode::Error, &[0; 4])));
+    bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+    bench.leader(ToLearner::UpToDate);
+    assert_eq!(bench.take_replies(), [""; 0], "what shows of 10 is not all of it");
+    bench.leader(ToLearner::Commit(Zxid(10)));
+    assert_eq!(bench.take_replies(), ["serving true"]);
+}
+
+#[test]
+fn an_attempt_that_is_over_installs_nothing() {
+    let mut bench = Bench::following();
+    let tree = || Box::new(StagedTree { database: Database::new(2), newest: Zxid::ZERO });
+    bench.input(Input::Staged(Attempt(0), tree()));
+    assert_eq!(bench.changes, [""; 0]);
+    assert!(bench.replica.staged.is_none());
+}
+
+#[test]
+fn connections_are_closed_for_a_reason_of_their_own() {
+    let mut bench = Bench::leading();
+    bench.reopen(CONNECTION);
+    bench.take_replies();
+    // The client comes back through a learner.
+    bench.learner(ToLeader::Revalidate { session: SESSION, timeout_ms: 5000 });
+    assert_eq!(bench.take_replies(), [format!("close 1 {:?}", CloseReason::Moved)]);
+    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+    assert_eq!(bench.take_replies(), ["close 1 Moved"]);
+}
