@@ -107,6 +107,8 @@ pub struct Replica {
     to_close: VecDeque<SessionId>,
     /// SYNCs of learners, and what is to be committed before they are answered.
     syncs: VecDeque<(Zxid, Link)>,
+    /// Learners that were told of commits since the last flush, while somebody waits for SYNC.
+    told: Vec<(Link, Zxid)>,
     learner: Learner,
     /// What is to be told to other servers.
     messages: Vec<zab::Effect>,
@@ -195,6 +197,7 @@ impl Replica {
             held_forwarded: VecDeque::new(),
             to_close: VecDeque::new(),
             syncs: VecDeque::new(),
+            told: Vec::new(),
             learner: Learner::default(),
             messages: Vec::new(),
             staged: None,

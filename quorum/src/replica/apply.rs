@@ -12,8 +12,15 @@ use std::sync::Arc;
 impl Replica {
     /// Applies these, and answers them.
     pub(super) fn apply(&mut self, now: Now, transactions: &[Transaction]) {
+        let mut applied_before = self.database.last;
         let mut batch = self.database.begin();
-        for Transaction { zxid, bytes } in transactions {
+        let learns = matches!(self.serving, Serving::Learner { .. });
+        for transaction in transactions {
+            let Transaction { zxid, bytes } = transaction;
+            if learns {
+                self.learner.before(transaction, &mut self.outboxes, batch.tree(), applied_before);
+            }
+            applied_before = *zxid;
             let before = self.changes.len() as u32;
             let applied = batch.apply(bytes, &mut self.changes).expect("its maker's server applied it");
             let changes = before..self.changes.len() as u32;
@@ -28,12 +35,9 @@ impl Replica {
                 answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
                 pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
             }
-            match self.serving {
-                Serving::Learner { .. } => {
-                    let learner = &mut self.learner;
-                    answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
-                }
-                Serving::Leader(_) | Serving::No => {}
+            if learns {
+                let learner = &mut self.learner;
+                answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
             }
             match applied.outcome {
                 Outcome::SessionCreated { timeout_ms }

@@ -6,7 +6,7 @@
 use super::requests::internal;
 use super::{Owner, Replica};
 use crate::message::{ToLeader, ToLearner};
-use crate::step::CloseReason;
+use crate::step::{CloseReason, Effect};
 use crate::zab::{self, Link};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId};
@@ -111,8 +111,37 @@ impl Replica {
         self.prepare(now, &request).expect("an error can always be recorded");
     }
 
+    /// A learner is about to be told that something is committed: SYNCs that it asked for earlier come
+    /// first, since what it asked for later may be among that.
+    pub(super) fn sync_before(&mut self, link: Link, message: &ToLearner, out: &mut Vec<Effect>) {
+        let upto = match message {
+            ToLearner::Commit(upto) => *upto,
+            ToLearner::Inform(transaction) => transaction.zxid,
+            _ => return,
+        };
+        let mut position = 0;
+        while let Some((after, asked)) = self.syncs.get(position).copied().filter(|(after, _)| *after < upto)
+        {
+            if asked != link {
+                position += 1;
+                continue;
+            }
+            self.syncs.remove(position);
+            let told = self.told.iter().rev().find(|(told, _)| *told == link).map(|(_, upto)| *upto);
+            if matches!(message, ToLearner::Commit(_)) && told.unwrap_or(self.applied()) < after {
+                // One commit stands for all up to it.
+                out.push(Effect::Peer(zab::Effect::ToLearner(link, ToLearner::Commit(after))));
+            }
+            out.push(Effect::Peer(zab::Effect::ToLearner(link, ToLearner::Sync)));
+        }
+        if !self.syncs.is_empty() {
+            self.told.push((link, upto));
+        }
+    }
+
     /// Answers SYNCs of learners whose turn has come. What was committed before has been sent.
     pub(super) fn release_syncs(&mut self) {
+        self.told.clear();
         let committed = self.zab.committed().max(self.applied());
         while let Some((_, link)) = self.syncs.pop_front_if(|(after, _)| *after <= committed) {
             self.messages.push(zab::Effect::ToLearner(link, ToLearner::Sync));

@@ -7,15 +7,15 @@
 
 use super::answers::{Outbox, Pending, PendingKind};
 use super::{Owner, Replica};
-use crate::message::{ToLeader, ToLearner};
+use crate::message::{ToLeader, ToLearner, Transaction};
 use crate::step::{CloseReason, ConnectionId};
 use crate::zab;
 use bytes::Bytes;
 use ringkeeper_engine::apply::{Applied, Outcome};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
-use ringkeeper_engine::jute;
-use ringkeeper_engine::jute::records::CreateSessionTxn;
+use ringkeeper_engine::jute::records::{CreateSessionTxn, TxnHeader};
+use ringkeeper_engine::jute::{self, Reader};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::WriteRequest;
 use ringkeeper_engine::tree::TreeWriter;
@@ -58,6 +58,25 @@ impl Learner {
             self.waiting.remove(&session);
         }
         popped
+    }
+
+    /// A transaction is about to be applied: what its session asked for before it, and what waits for
+    /// nothing else, is answered from the tree as it is.
+    pub fn before(
+        &mut self,
+        transaction: &Transaction,
+        outboxes: &mut [Outbox],
+        tree: &TreeWriter,
+        upto: Zxid,
+    ) {
+        if self.ready.is_empty() {
+            return;
+        }
+        if let Ok(TxnHeader { client_id, .. }) = Reader::new(&transaction.bytes).read()
+            && self.ready.contains(&SessionId(client_id))
+        {
+            self.answer_ready(SessionId(client_id), outboxes, tree, upto);
+        }
     }
 
     /// A transaction was applied. Returns whom it answered.

@@ -44,6 +44,9 @@ impl Replica {
             let mut asked = std::mem::take(&mut self.asked);
             self.zab.step(now.tick, input, &mut asked);
             for effect in asked.drain(..) {
+                if let zab::Effect::ToLearner(link, message) = &effect {
+                    self.sync_before(*link, message, out);
+                }
                 match effect {
                     zab::Effect::Append(_, transactions) => {
                         transactions.into_iter().try_for_each(|transaction| self.append(now, transaction))?;
