@@ -24,12 +24,18 @@ impl Replica {
             self.checkpoints.applied(bytes.len());
             let mut answered = None;
             while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= *zxid) {
+                if pending.is_read() {
+                    batch.settle();
+                }
                 let outbox = &mut self.outboxes[pending.connection.core as usize];
                 answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
                 pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
             }
             match self.serving {
                 Serving::Learner { .. } => {
+                    if self.learner.has_reads() {
+                        batch.settle();
+                    }
                     let learner = &mut self.learner;
                     answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
                 }
