@@ -105,6 +105,11 @@ impl DatabaseBatch<'_> {
         self.tree.tree()
     }
 
+    /// The tree can be read as the last transaction has left it.
+    pub fn settle(&mut self) {
+        self.tree.settle();
+    }
+
     /// Lets readers see it whole.
     pub fn publish(self) {
         self.tree.publish();

@@ -1,8 +1,8 @@
 //! A session's order: requests are answered as they came.
 //!
-//! Writes leave for the replica at once, one behind the other. A read waits until every earlier
-//! write of its session is answered, and whatever comes after a waiting request waits too: else a
-//! later write could be seen by an earlier read.
+//! Writes leave for the replica at once, one behind the other. A read behind a write goes the same way, or
+//! waits until every earlier write of its session is answered; whatever comes after a waiting request waits
+//! too: else a later write could be seen by an earlier read.
 
 use std::collections::VecDeque;
 
@@ -65,6 +65,11 @@ impl<R> SessionOrder<R> {
     /// The replica answered one.
     pub fn answered(&mut self) {
         self.in_flight -= 1;
+    }
+
+    /// Requests that the replica has.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 
     /// Requests that have no answer yet.

@@ -24,9 +24,12 @@ mod log_queue;
 mod marking;
 mod order;
 mod prepared;
+mod reads;
 mod reports;
 mod requests;
 mod roles;
+
+pub use reads::is_read;
 
 use crate::members::Members;
 use crate::message::{ToLeader, Transaction};

@@ -1,7 +1,7 @@
 //! What goes into a replica and what comes out: values, one batch each.
 
 use crate::zab::{self, Attempt, Epochs};
-use ringkeeper_engine::auth::{AuthId, AuthInfo};
+use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{Cut, IoFailure, LogError, LogWrite, SegmentFile, Upkeep};
@@ -54,7 +54,7 @@ impl RequestBatch {
         start..self.bytes.len()
     }
 
-    pub(crate) fn proved(&self, position: u32) -> &[AuthId] {
+    pub(crate) fn proved(&self, position: u32) -> &AuthInfo {
         &self.auths[position as usize]
     }
 }
@@ -62,7 +62,8 @@ impl RequestBatch {
 /// One thing that a connection asks the replica for.
 #[derive(Debug)]
 pub enum Request {
-    /// A request that must be ordered: a write, sync or getEphemerals.
+    /// A request that must be ordered: a write, sync, getEphemerals, or a read between writes of its
+    /// session.
     Ordered {
         /// Whose it is.
         connection: ConnectionId,

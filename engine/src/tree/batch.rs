@@ -53,24 +53,29 @@ impl<'t> Batch<'t> {
     }
 
     /// Makes the children sets of the batch visible; the rest is already.
-    pub fn publish(self) {
+    pub fn publish(mut self) {
+        self.settle();
+        self.tree.collect(&self.guard);
+    }
+
+    /// The same in the middle of a batch: the tree can be read as the last change has left it.
+    pub fn settle(&mut self) {
         let Batch { tree, shared, guard } = self;
         let replaced = tree.dirty.len();
         for (id, children) in tree.dirty.drain() {
-            let node = shared.node(id, &guard);
-            if let Some(cell) = node.and_then(|node| shared.children(node, &guard)) {
-                cell.replace(children, &guard);
+            let node = shared.node(id, guard);
+            if let Some(cell) = node.and_then(|node| shared.children(node, guard)) {
+                cell.replace(children, guard);
             }
         }
         let removed = tree.removed.len();
         for (id, children) in tree.removed.drain(..) {
-            tree.nodes.retire(id, &guard);
+            tree.nodes.retire(id, guard);
             if let Some(children) = children {
-                tree.children.retire(NodeId(children.0), &guard);
+                tree.children.retire(NodeId(children.0), guard);
             }
         }
         tree.garbage += replaced + removed * 2;
-        tree.collect(&guard);
     }
 
     /// Stat as clients see it, the batch's changes included.

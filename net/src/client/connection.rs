@@ -47,6 +47,19 @@ pub struct Waiting {
     pub at: Tick,
 }
 
+/// A request that the replica has.
+#[derive(Debug)]
+pub struct Sent {
+    /// The client's number for it.
+    pub xid: i32,
+    /// What it asks for.
+    pub op: OpCode,
+    /// When it came.
+    pub at: Tick,
+    /// The node that is watched from its answer on.
+    pub watch: Option<Box<str>>,
+}
+
 /// See the module.
 pub struct Connection {
     /// Who it is.
@@ -69,8 +82,10 @@ pub struct Connection {
     pub output: Vec<u8>,
     /// Which requests wait.
     pub order: SessionOrder<Waiting>,
-    /// When the requests that the replica has came, and what they were.
-    pub sent: VecDeque<(Tick, OpCode, i32)>,
+    /// The requests that the replica has.
+    pub sent: VecDeque<Sent>,
+    /// How many of them are reads.
+    pub reads_sent: u32,
     /// The connection closes once the output is written; nothing more is read.
     pub closing: bool,
     /// When that was seen first.

@@ -132,6 +132,7 @@ impl Core {
             output: Vec::new(),
             order: Default::default(),
             sent: Default::default(),
+            reads_sent: 0,
             closing: false,
             closing_since: None,
             waiting_bytes: 0,

@@ -1,11 +1,12 @@
 //! Delivering what the replica says: events and answers in their order, and with the last of a
 //! batch the core's horizon.
 
-use super::connection::{Connection, Stage};
+use super::connection::{Connection, Sent, Stage};
 use super::core::{Core, EVENT_BYTES_MAX};
 use super::requests::write_event;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::tree::Changes;
+use ringkeeper_quorum::replica::is_read;
 use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,11 +25,17 @@ impl Core {
                 Reply::Changes(range) => self.tell_watchers(&batch.changes, range),
                 Reply::Answer { connection, frame, last } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
-                    connection.output.extend_from_slice(&batch.bytes[frame]);
+                    let frame = &batch.bytes[frame];
+                    connection.output.extend_from_slice(frame);
                     connection.writer.wake();
                     connection.order.answered();
                     self.state.in_flight -= 1;
-                    if let Some((at, op, xid)) = connection.sent.pop_front() {
+                    if let Some(Sent { xid, op, at, watch }) = connection.sent.pop_front() {
+                        connection.reads_sent -= u32::from(is_read(op));
+                        if let Some(path) = watch {
+                            // Between the changes that the answer knows of and those that it does not.
+                            self.state.watch_answered(connection, op, &path, frame);
+                        }
                         self.state.answered(connection, op, xid, batch.zxid, at);
                     }
                     if last {

@@ -1,6 +1,6 @@
 //! Serving requests: reads here, from the tree; everything that must be ordered by the replica.
 
-use super::connection::{Connection, Waiting};
+use super::connection::{Connection, Sent, Waiting};
 use super::core::{CoreState, OUTPUT_BYTES_MAX};
 use ringkeeper_engine::auth::{self, AuthId};
 use ringkeeper_engine::error::{self, ErrorCode};
@@ -14,8 +14,9 @@ use ringkeeper_engine::op::{NOTIFICATION_XID, OpCode, PING_XID};
 use ringkeeper_engine::order::Turn;
 use ringkeeper_engine::read::{ReadContext, ReadError, path_of, write_who_am_i};
 use ringkeeper_engine::stats::LastOperation;
-use ringkeeper_engine::tree::View;
 use ringkeeper_engine::tree::watch::{EventKind, WatchMode, WatchType, Watches};
+use ringkeeper_engine::tree::{TreeReader, View};
+use ringkeeper_quorum::replica::is_read;
 use ringkeeper_quorum::step::Request;
 use std::borrow::Cow;
 use tracing::{info, warn};
@@ -80,6 +81,40 @@ fn follows(op: OpCode) -> bool {
     place(op) == Place::Ordered && op != OpCode::GetEphemerals
 }
 
+/// The most reads of one connection that the replica has at a time.
+const READS_MAX: u32 = 256;
+/// A read of a node with more data is answered by its core: so many of those would be large together.
+const READ_DATA_BYTES_MAX: usize = 16 * 1024;
+/// The same of children.
+const READ_CHILDREN_MAX: usize = 256;
+
+/// Whether a read behind a write of its session can be answered by the replica too.
+fn goes_along(tree: &TreeReader, reads_sent: u32, op: OpCode, body: &[u8]) -> bool {
+    if !is_read(op) || reads_sent >= READS_MAX {
+        return false;
+    }
+    // Its path comes first in each of them.
+    let Ok(path) = Reader::new(body).read::<Cow<'_, str>>() else { return false };
+    let view = tree.view(Zxid(u64::MAX));
+    let Ok(Ok(node)) = view.node(&path) else { return true };
+    let data = view.data(node).map_or(0, |data| data.data.map_or(0, <[u8]>::len));
+    let children = view.children(node).ok().flatten().map_or(0, |children| children.set.len());
+    data <= READ_DATA_BYTES_MAX && (children <= READ_CHILDREN_MAX || !lists_children(op))
+}
+
+fn lists_children(op: OpCode) -> bool {
+    matches!(op, OpCode::GetChildren | OpCode::GetChildren2)
+}
+
+/// The node that a read wants watched.
+fn watch_of(op: OpCode, body: &[u8]) -> Option<Box<str>> {
+    if !is_read(op) || op == OpCode::GetAcl {
+        return None;
+    }
+    let PathWatchRequest { path, watch } = jute::from_bytes(body).ok()?;
+    watch.then(|| path.into())
+}
+
 impl CoreState {
     /// A request came.
     pub fn request(
@@ -104,10 +139,11 @@ impl CoreState {
             Place::AtOnce if op == OpCode::Auth => self.authenticate(connection, xid, body),
             Place::AtOnce => self.refuse_sasl(connection, xid, body),
             place => {
-                let ordered = place == Place::Ordered;
-                if connection.order.turn(follows(op)) == Turn::Wait {
+                let behind_writes = connection.order.in_flight() > 0;
+                let goes_along = behind_writes && goes_along(&self.tree, connection.reads_sent, op, body);
+                if connection.order.turn(follows(op) || goes_along) == Turn::Wait {
                     connection.wait(Waiting { xid, op, body: body.into(), at });
-                } else if ordered {
+                } else if place == Place::Ordered || goes_along {
                     self.send(connection, session, xid, op, body, at);
                 } else if !self.serve(connection, xid, op, body, at) {
                     connection.wait(Waiting { xid, op, body: body.into(), at });
@@ -122,11 +158,14 @@ impl CoreState {
         let Some(session) = connection.session() else { return };
         while !connection.closing
             && connection.output.len() < OUTPUT_BYTES_MAX
-            && connection.order.next_can_go(|waiting| follows(waiting.op))
+            && connection.order.next_can_go(|waiting| {
+                let Waiting { op, body, .. } = waiting;
+                follows(*op) || goes_along(&self.tree, connection.reads_sent, *op, body)
+            })
             && let Some(waiting) = connection.order.pop()
         {
             connection.waiting_bytes -= waiting.body.len();
-            if place(waiting.op) == Place::Ordered {
+            if place(waiting.op) == Place::Ordered || connection.order.in_flight() > 0 {
                 self.send(connection, session, waiting.xid, waiting.op, &waiting.body, waiting.at);
             } else if !self.serve(connection, waiting.xid, waiting.op, &waiting.body, waiting.at) {
                 connection.waiting_bytes += waiting.body.len();
@@ -146,12 +185,28 @@ impl CoreState {
         body: &[u8],
         at: Tick,
     ) {
+        let watch = watch_of(op, body);
         let auth = self.outgoing.auth(&connection.auth);
         let body = self.outgoing.body(body);
         self.ask(Request::Ordered { connection: connection.id, session, xid, op, body, auth });
         connection.order.sent();
         self.in_flight += 1;
-        connection.sent.push_back((at, op, xid));
+        connection.reads_sent += u32::from(is_read(op));
+        connection.sent.push_back(Sent { xid, op, at, watch });
+    }
+
+    /// The replica answered a read that wants its node watched.
+    pub fn watch_answered(&mut self, connection: &Connection, op: OpCode, path: &str, frame: &[u8]) {
+        let err = &frame[HEADER_BYTES - 4..HEADER_BYTES];
+        let found = *err == error::OK.to_be_bytes();
+        let absent = op == OpCode::Exists && *err == ErrorCode::NoNode.code().to_be_bytes();
+        match op {
+            OpCode::GetChildren | OpCode::GetChildren2 if found => {
+                self.watches.add_children(path, connection.id.number);
+            }
+            _ if found || absent => self.watches.add_data(path, connection.id.number),
+            _ => {}
+        }
     }
 
     /// Answers a request from the tree. False: it met something newer than the horizon.

@@ -10,8 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 use tracing::{debug, warn};
 
-/// Read buffer of a connection.
+/// Read buffer of a connection that sends much at a time.
 const READ_BYTES: usize = 64 << 10;
+/// Read buffer of the others: most sessions send little, and there may be many.
+const FEW_BYTES: usize = 1 << 10;
+/// So many reads in a row that a small buffer would have taken make it small again.
+const FEW_READS: u32 = 64;
 /// A write buffer that grew above this is not kept.
 const KEPT_OUTPUT_BYTES: usize = 256 << 10;
 /// How often cores tell the replica who is alive.
@@ -78,7 +82,8 @@ impl Tasks {
     }
 
     async fn read(self, number: u64, stream: Stream, reader: Wake) {
-        let mut buffer = Vec::with_capacity(READ_BYTES);
+        let mut buffer = Vec::with_capacity(FEW_BYTES);
+        let mut few = 0;
         loop {
             while !self.core.borrow().may_read(number) {
                 reader.woken().await;
@@ -92,7 +97,12 @@ impl Tasks {
                     break;
                 }
             }
-            buffer = bytes;
+            few = if bytes.len() < FEW_BYTES { few + 1 } else { 0 };
+            buffer = match bytes.capacity() < READ_BYTES {
+                true if few == 0 => Vec::with_capacity(READ_BYTES),
+                false if few >= FEW_READS => Vec::with_capacity(FEW_BYTES),
+                _ => bytes,
+            };
         }
         // An operator's client may be done sending while its answer is still to come.
         loop {

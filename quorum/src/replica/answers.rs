@@ -1,5 +1,6 @@
 //! What waits to be answered, and what a core is about to be told.
 
+use super::reads::Read;
 use crate::step::{CloseReason, ConnectionId, Reply, ReplyBatch};
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::error::ErrorCode;
@@ -30,6 +31,8 @@ pub(super) enum PendingKind {
     Failed { xid: i32, error: ErrorCode },
     /// sync: its path, as it came.
     Sync { xid: i32, body: Box<[u8]> },
+    /// A read, of the tree as it is then.
+    Read { xid: i32, read: Read },
     /// getEphemerals under a prefix.
     Ephemerals { xid: i32, session: SessionId, prefix: Option<Box<str>> },
     /// A session began, or was renewed.
@@ -44,7 +47,12 @@ impl Pending {
         matches!(self.kind, PendingKind::Transaction { .. })
     }
 
-    /// Puts the answer into its core's outbox.
+    /// Whether it reads the tree.
+    pub fn is_read(&self) -> bool {
+        matches!(self.kind, PendingKind::Read { .. })
+    }
+
+    /// Puts the answer into its core's outbox. The tree of a read is settled.
     pub fn answer(self, outbox: &mut Outbox, tree: &TreeWriter, zxid: Zxid, outcome: Option<&Outcome<'_>>) {
         let connection = self.connection;
         match self.kind {
@@ -59,6 +67,7 @@ impl Pending {
             PendingKind::Sync { xid, body } => {
                 outbox.frame(connection, xid, zxid, 0, false, |out| out.extend_from_slice(&body));
             }
+            PendingKind::Read { xid, read } => outbox.read(connection, xid, zxid, &read, tree),
             PendingKind::Ephemerals { xid, session, prefix } => {
                 let matches = |path: &&str| prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix));
                 let paths: Vec<&str> = tree.ephemerals().of(session).filter(matches).collect();
@@ -115,12 +124,31 @@ impl Outbox {
         last: bool,
         record: impl FnOnce(&mut Vec<u8>),
     ) {
-        let start = self.bytes.len();
-        0i32.write(&mut self.bytes);
-        ReplyHeader { xid, zxid: zxid.to_jute(), err }.write(&mut self.bytes);
+        let start = self.begin(xid, zxid, err);
         if err == 0 {
             record(&mut self.bytes);
         }
+        self.end(connection, start, last);
+    }
+
+    fn read(&mut self, connection: ConnectionId, xid: i32, zxid: Zxid, read: &Read, tree: &TreeWriter) {
+        let mut start = self.begin(xid, zxid, 0);
+        if let Err(error) = read.answer(&tree.reader().view(zxid), &mut self.bytes) {
+            self.bytes.truncate(start);
+            start = self.begin(xid, zxid, error.code());
+        }
+        self.end(connection, start, false);
+    }
+
+    /// Begins a frame; returns where.
+    fn begin(&mut self, xid: i32, zxid: Zxid, err: i32) -> usize {
+        let start = self.bytes.len();
+        0i32.write(&mut self.bytes);
+        ReplyHeader { xid, zxid: zxid.to_jute(), err }.write(&mut self.bytes);
+        start
+    }
+
+    fn end(&mut self, connection: ConnectionId, start: usize, last: bool) {
         let length = (self.bytes.len() - start - 4) as i32;
         self.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
         self.items.push(Reply::Answer { connection, frame: start..self.bytes.len(), last });

@@ -18,6 +18,9 @@ impl Replica {
         for transaction in transactions {
             let Transaction { zxid, bytes } = transaction;
             if learns {
+                if self.learner.has_reads() {
+                    batch.settle();
+                }
                 self.learner.before(transaction, &mut self.outboxes, batch.tree(), applied_before);
             }
             applied_before = *zxid;
@@ -31,11 +34,17 @@ impl Replica {
             self.checkpoints.applied(bytes.len());
             let mut answered = None;
             while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= *zxid) {
+                if pending.is_read() {
+                    batch.settle();
+                }
                 let outbox = &mut self.outboxes[pending.connection.core as usize];
                 answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
                 pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
             }
             if learns {
+                if self.learner.has_reads() {
+                    batch.settle();
+                }
                 let learner = &mut self.learner;
                 answered = learner.on_applied(&applied, &mut self.outboxes, batch.tree()).or(answered);
             }

@@ -37,6 +37,8 @@ pub(super) struct Learner {
     touched: BTreeMap<SessionId, u32>,
     /// Sessions whose oldest request may be answered.
     ready: BTreeSet<SessionId>,
+    /// How many of the requests read the tree.
+    reads: usize,
 }
 
 impl Learner {
@@ -44,7 +46,13 @@ impl Learner {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
-    fn wait(&mut self, session: SessionId, pending: Pending) {
+    /// Whether an answer may need the tree.
+    pub fn has_reads(&self) -> bool {
+        self.reads > 0
+    }
+
+    pub fn wait(&mut self, session: SessionId, pending: Pending) {
+        self.reads += usize::from(pending.is_read());
         if pending.after != NOT_YET {
             self.ready.insert(session);
         }
@@ -57,6 +65,7 @@ impl Learner {
         if waiting.is_empty() {
             self.waiting.remove(&session);
         }
+        self.reads -= usize::from(popped.as_ref().is_some_and(Pending::is_read));
         popped
     }
 
@@ -123,7 +132,9 @@ impl Learner {
 
     fn forget(&mut self, session: SessionId, connection: ConnectionId) {
         if let Some(waiting) = self.waiting.get_mut(&session) {
-            waiting.retain(|pending| pending.connection != connection);
+            let is_gone = |pending: &Pending| pending.connection == connection;
+            self.reads -= waiting.iter().filter(|pending| is_gone(pending) && pending.is_read()).count();
+            waiting.retain(|pending| !is_gone(pending));
             self.ready.insert(session);
         }
     }

@@ -1,6 +1,7 @@
 //! Taking requests: sessions, preparation, proposals.
 
 use super::answers::{Pending, PendingKind};
+use super::reads::is_read;
 use super::{Move, Owner, Replica};
 use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
 use crate::zab::Serving;
@@ -58,6 +59,10 @@ impl Replica {
             let leads = matches!(self.serving, Serving::Leader(_));
             match item {
                 Request::Ordered { .. } | Request::Open { .. } | Request::Reopen { .. } if !self.serves() => {
+                }
+                Request::Ordered { connection, session, xid, op, body, auth } if is_read(op) => {
+                    let (body, auth) = (&batch.bytes[body], batch.proved(auth));
+                    self.on_read(now, (connection, session), xid, op, body, auth);
                 }
                 Request::Ordered { connection, session, xid, op, body, auth } => {
                     let request = WriteRequest {

@@ -70,6 +70,12 @@ pub fn get(path: &str) -> Request {
     read(op::GET_DATA, path, false)
 }
 
+pub fn get_acl(path: &str) -> Request {
+    request(op::GET_ACL, |body| {
+        body.string(path);
+    })
+}
+
 pub fn sync(path: &str) -> Request {
     request(op::SYNC, |body| {
         body.string(path);

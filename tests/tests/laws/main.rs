@@ -35,6 +35,7 @@ on_one_and_two_cores! {
     a_multi_is_seen_whole in multis;
     no_watch_is_lost in watches;
     an_event_comes_before_newer_reads in watches;
+    reads_between_writes_stand_where_they_were_sent in watches;
     a_large_list_is_one_version in children;
     a_sessions_requests_are_answered_in_order in order;
     time_never_goes_back_across_reconnects in order;

@@ -12,7 +12,7 @@ use ringkeeper_tests::wire::{Reply, error_name, op};
 
 use crate::client::{
     CHILDREN_CHANGED, CREATED, Client, DATA_CHANGED, DELETED, Event, NO_NODE, Record, Request, Stat,
-    add_watch, create, data_of, delete, multi, pipeline, read, set, sync,
+    add_watch, create, data_of, delete, get_acl, multi, pipeline, read, set, sync,
 };
 use crate::{Writing, seed, start, times};
 
@@ -436,5 +436,41 @@ impl Ordered {
             self.q();
         }
         self.events
+    }
+}
+
+/// Writes and reads of one session, sent without waiting: a read sees every write before it and none
+/// behind it, and a watch that it sets is told of the next one.
+pub fn reads_between_writes_stand_where_they_were_sent(cores: usize) {
+    let server = start(cores);
+    let mut client = Client::connect(server.address());
+    client.must(create("/p", ""));
+    for round in 0..times(200) {
+        let (name, late) = (format!("/p/n{round}"), format!("/p/late{round}"));
+        client.send(&[
+            create(&name, "a"),
+            read(op::GET_DATA, &name, true),
+            read(op::GET_CHILDREN, "/p", true),
+            read(op::EXISTS, &late, true),
+            set(&name, "b"),
+            create(&late, ""),
+            read(op::GET_DATA, &name, false),
+            delete(&late),
+            read(op::EXISTS, &late, false),
+            get_acl(&late),
+        ]);
+        assert_eq!(client.reply().error, 0);
+        assert_eq!(data_of(&client.reply()).0, "a");
+        let children = client.reply();
+        assert_eq!(Record::of(&children.body).texts().len(), round + 1);
+        assert_eq!(client.reply().error, NO_NODE);
+        (0..2).for_each(|_| assert_eq!(client.reply().error, 0));
+        assert_eq!(data_of(&client.reply()).0, "b");
+        assert_eq!(client.reply().error, 0);
+        (0..2).for_each(|_| assert_eq!(client.reply().error, NO_NODE));
+        let mut told: Vec<(i32, String)> = client.events.drain(..).map(|e| (e.kind, e.path)).collect();
+        told.sort();
+        let parent = "/p".to_owned();
+        assert_eq!(told, [(CREATED, late), (DATA_CHANGED, name), (CHILDREN_CHANGED, parent)]);
     }
 }
