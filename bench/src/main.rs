@@ -10,7 +10,7 @@
 //! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
 //! | `sweep` `curves` `plot` | experiments whose point is a curve |
 //! | `compare` `etcd` | this server beside a peer |
-//! | `watches` `sessions` `failover` `tree` | experiments of their own kind |
+//! | `watches` `sessions` `failover` `tree` `checkpoint` | experiments of their own kind |
 //! | `group_commit` `one_write` `raw` | the log and the shortest write, beside what the machine takes |
 //! | `hollow` | the ceiling |
 //!
