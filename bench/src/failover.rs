@@ -126,13 +126,12 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
                 scope.spawn(move || write_until(stop, begun, addresses, options, client, newest))
             })
             .collect();
-        let killed = kill(&mut cluster, options, begun);
+        thread::sleep(Duration::from_secs_f64(options.common.warmup));
+        await_all_served(&newest, begun);
+        let killed = kill(&mut cluster, begun);
         if killed.is_ok() {
             thread::sleep(Duration::from_secs_f64(options.common.seconds));
-            let waited = Instant::now();
-            while newest.iter().any(|at| !is_served(at, begun)) && waited.elapsed() < GAP_MAX {
-                thread::sleep(PAUSE);
-            }
+            await_all_served(&newest, begun);
         }
         stop.store(true, Ordering::Release);
         let answered: Vec<Vec<Duration>> =
@@ -147,13 +146,16 @@ fn is_served(newest: &AtomicU64, begun: Instant) -> bool {
     newest > Duration::ZERO && begun.elapsed().saturating_sub(newest) < SERVED
 }
 
-/// Kills the leader after the warm-up; returns when.
-fn kill(
-    cluster: &mut crate::cluster::Cluster,
-    options: &Options,
-    begun: Instant,
-) -> Result<Duration, Failure> {
-    thread::sleep(Duration::from_secs_f64(options.common.warmup));
+/// Waits, for a while, until every client has had an answer lately.
+fn await_all_served(newest: &[AtomicU64], begun: Instant) {
+    let waited = Instant::now();
+    while newest.iter().any(|at| !is_served(at, begun)) && waited.elapsed() < GAP_MAX {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Kills the leader; returns when.
+fn kill(cluster: &mut crate::cluster::Cluster, begun: Instant) -> Result<Duration, Failure> {
     let leader = cluster.await_leader()?;
     let at = begun.elapsed();
     cluster.kill(leader)?;

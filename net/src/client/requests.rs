@@ -83,6 +83,8 @@ fn follows(op: OpCode) -> bool {
 
 /// The most reads of one connection that the replica has at a time.
 const READS_MAX: u32 = 256;
+/// A read with a longer record waits: those that the replica has are small together.
+const READ_REQUEST_BYTES_MAX: usize = 1024;
 /// A read of a node with more data is answered by its core: so many of those would be large together.
 const READ_DATA_BYTES_MAX: usize = 16 * 1024;
 /// The same of children.
@@ -90,7 +92,7 @@ const READ_CHILDREN_MAX: usize = 256;
 
 /// Whether a read behind a write of its session can be answered by the replica too.
 fn goes_along(tree: &TreeReader, reads_sent: u32, op: OpCode, body: &[u8]) -> bool {
-    if !is_read(op) || reads_sent >= READS_MAX {
+    if !is_read(op) || reads_sent >= READS_MAX || body.len() > READ_REQUEST_BYTES_MAX {
         return false;
     }
     // Its path comes first in each of them.
