@@ -25,6 +25,18 @@ fn ensembles_agree_and_go_on_whatever_happens() {
     }
 }
 
+/// `REPLICA_SEEDS` sets how many seeds are played, `REPLICA_SEED` plays one.
+#[test]
+fn replicas_lose_nothing_that_clients_were_told_whatever_happens() {
+    if let Some(seed) = number("REPLICA_SEED") {
+        println!("{}", sim::replicas::play(seed));
+        return;
+    }
+    for seed in 0..number("REPLICA_SEEDS").unwrap_or(40) {
+        println!("{}", sim::replicas::play(seed));
+    }
+}
+
 /// A calm ensemble of three voters and an observer.
 fn calm() -> Settings {
     Settings {

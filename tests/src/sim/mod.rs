@@ -8,6 +8,7 @@
 //! | `oracle` | what must hold between servers, checked at every step |
 //! | `world` | servers, time, clients, and what happens next |
 //! | `faults` | what goes wrong, and when |
+//! | `replicas` | the same with real replicas, log and tree, and clients with sessions |
 //! | `story` | scripts in which one server hears what the script says |
 //!
 //! A run first does its worst while clients write, with safety checked at every step. Then a quorum
@@ -17,6 +18,7 @@ pub mod disk;
 pub mod faults;
 pub mod network;
 pub mod oracle;
+pub mod replicas;
 pub mod story;
 pub mod world;
 
