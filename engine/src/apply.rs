@@ -29,6 +29,13 @@ pub enum Outcome<'a> {
     },
     /// A node was changed.
     Changed(Stat),
+    /// The ensemble's configuration was changed.
+    Reconfigured {
+        /// Its text.
+        text: Option<&'a [u8]>,
+        /// The Stat of its node.
+        stat: Stat,
+    },
     /// The transaction records a failure, or could not be applied.
     Failed(i32),
     /// One outcome an operation.
@@ -120,7 +127,10 @@ impl Work<'_, '_> {
                 let SetDataTxn { path, data, version } = reader.read()?;
                 let time = self.header.time;
                 let stat = self.batch.set_data(&path, data, version, self.zxid, time, self.changes);
-                outcome(stat.map(Outcome::Changed))
+                outcome(stat.map(|stat| match op {
+                    OpCode::Reconfig => Outcome::Reconfigured { text: data, stat },
+                    _ => Outcome::Changed(stat),
+                }))
             }
             OpCode::SetAcl => {
                 let (path, acl, aversion): (Cow<'a, str>, _, _) =
@@ -234,6 +244,10 @@ impl Outcome<'_> {
                 }
             }
             Outcome::Changed(stat) => stat.write(out),
+            Outcome::Reconfigured { text, stat } => {
+                text.write(out);
+                stat.write(out);
+            }
             Outcome::Multi(outcomes) => {
                 for (op, outcome) in outcomes {
                     outcome.write_multi_result(*op, out);

@@ -34,6 +34,14 @@ impl Database {
         Database { tree, sessions, last, unwatched: Changes::default(), unseen: 0 }
     }
 
+    /// Shows clients the ensemble's configuration of this version, at this time in milliseconds since
+    /// 1970: no transaction does it. Nobody is served meanwhile.
+    pub fn set_config(&mut self, text: &str, version: Zxid, time: i64, changes: &mut Changes) {
+        let mut batch = self.tree.begin();
+        batch.set_config(text.as_bytes(), version, self.last, time, changes);
+        batch.publish();
+    }
+
     /// Opens a batch of transactions.
     pub fn begin(&mut self) -> DatabaseBatch<'_> {
         DatabaseBatch { tree: self.tree.begin(), sessions: &mut self.sessions, last: &mut self.last }

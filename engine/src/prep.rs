@@ -136,6 +136,33 @@ impl Prep {
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> Prepared {
+        self.transaction(tree, request, stamp, out, |work, out| work.write(request.op, request.body, out))
+    }
+
+    /// Appends the transaction that makes `text` the ensemble's configuration, as `request` asks for it.
+    /// Whether that change is possible is not looked at here.
+    ///
+    /// # Errors
+    /// The client may not write the configuration's node, or the text is too long.
+    pub fn prepare_reconfig(
+        &mut self,
+        tree: &TreeWriter,
+        request: &WriteRequest<'_>,
+        text: &str,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> Prepared {
+        self.transaction(tree, request, stamp, out, |work, out| work.set_config(text, out))
+    }
+
+    fn transaction(
+        &mut self,
+        tree: &TreeWriter,
+        request: &WriteRequest<'_>,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+        record: impl FnOnce(&mut Work<'_>, &mut Vec<u8>) -> Prepared,
+    ) -> Prepared {
         let start = out.len();
         let header = TxnHeader {
             client_id: request.session.0,
@@ -158,7 +185,7 @@ impl Prep {
             stamp,
             end_max: start + self.transaction_bytes_max,
         };
-        let prepared = work.write(request.op, request.body, out);
+        let prepared = record(&mut work, out);
         if prepared.is_err() {
             out.truncate(start);
         }
@@ -417,6 +444,17 @@ impl Work<'_> {
         self.allow(&node.acl, perms::READ)?;
         let version = next_version(node.version, request.version)?;
         PathVersion { version, path: request.path.clone() }.write(out);
+        Ok(())
+    }
+
+    fn set_config(&mut self, text: &str, out: &mut Vec<u8>) -> Prepared {
+        let mut node = self.record(path::CONFIG)?;
+        self.allow(&node.acl, perms::WRITE)?;
+        let record = SetDataRequest { path: path::CONFIG.into(), data: Some(text.as_bytes()), version: -1 };
+        record.write(out);
+        self.check_length(out)?;
+        (node.version, node.data_length) = (-1, text.len());
+        self.put(path::CONFIG, Some(node));
         Ok(())
     }
 

@@ -4,21 +4,24 @@ use crate::background::{CheckpointJob, DiskJob, DiskJobs, Results};
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Receiver, Sender};
+use crate::members_file;
 use crate::peer::Peers;
 use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
-use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
+use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
 use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::replica::Replica;
 use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch, StagedTree};
 use ringkeeper_quorum::zab::{self, Epochs};
 use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use tracing::warn;
+use tracing::{error, info, warn};
 
 /// How often the replica looks at its sessions.
 const TICK_MS: u64 = 20;
@@ -61,6 +64,10 @@ pub struct Drive {
     pub log: LogLane,
     /// The other servers of the ensemble, if there is one.
     pub peers: Option<Peers>,
+    /// Where the ensemble's configuration is kept, if it is.
+    pub config_file: Option<PathBuf>,
+    /// This server.
+    pub server: ServerId,
     /// Set when the server is to stop.
     pub stop: Arc<AtomicBool>,
 }
@@ -154,6 +161,19 @@ impl Drive {
             zab::Effect::SendTree(link, zxid) => {
                 let tree = Tree { reader: self.replica.reader(), sessions: self.replica.sessions_on_disk() };
                 peers.send_tree(link, zxid, tree);
+            }
+            zab::Effect::MembersSeen(members) => {
+                if let Some(file) = &self.config_file {
+                    report(members_file::keep_next(file, &members));
+                }
+                peers.set_next_members(members);
+            }
+            zab::Effect::Members(members, _) => {
+                info!("the ensemble is another: {}", members.to_string().replace('\n', ", "));
+                if let Some(file) = &self.config_file {
+                    report(members_file::keep(file, &members, self.server));
+                }
+                peers.set_members(members);
             }
             effect => assert!(peers.run(effect).is_none(), "an effect that is not the network's"),
         }
@@ -264,6 +284,13 @@ impl Drive {
             }
         }
         Ok(())
+    }
+}
+
+/// A configuration that is not kept is told again when the server comes back: no reason to end.
+fn report(kept: io::Result<()>) {
+    if let Err(error) = kept {
+        error!("the configuration of the ensemble could not be written to its file: {error}");
     }
 }
 

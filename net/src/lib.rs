@@ -12,6 +12,7 @@
 //! | `restore` | what recovery reads, as a database |
 //! | `background` | the log's upkeep, checkpoints, cuts and epochs, on threads of their own |
 //! | `log_lane` | the log's writes through the ring |
+//! | `members_file` | the files that keep the ensemble's configuration |
 //! | `drive` | the replica core |
 //! | `serve` | a whole server |
 
@@ -23,6 +24,7 @@ pub mod drive;
 pub mod listen;
 pub mod log_lane;
 pub mod mailbox;
+mod members_file;
 pub mod peer;
 pub mod restore;
 pub mod ring;

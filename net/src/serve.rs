@@ -24,6 +24,7 @@ use ringkeeper_engine::session;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::Transaction;
+use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
 use ringkeeper_quorum::zab::{self, Epochs, Timing};
@@ -90,6 +91,11 @@ pub struct EnsembleOptions {
     pub election_timeout: Duration,
     /// How long the leader's port may take to be reached.
     pub leader_timeout: Duration,
+    /// What reconfigurations may do.
+    pub rules: Rules,
+    /// The file that this server's configuration was read from; it and its dynamic file are written anew
+    /// when the ensemble changes. `None` keeps nothing.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Bytes of applied transactions that are kept in memory for learners that missed them.
@@ -149,6 +155,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         server: options.server,
         cores: options.cores,
         first_session: session::first_id(options.server.0, now.wall_ms),
+        rules: options.ensemble.as_ref().map(|ensemble| ensemble.rules).unwrap_or_default(),
         seed,
     };
     let mut replica = match &options.ensemble {
@@ -159,6 +166,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
                 members: ensemble.members.clone(),
                 timing: ensemble.timing,
                 window_bytes: WINDOW_BYTES,
+                reconfig_enabled: options.settings.reconfig_enabled,
                 epoch_transactions_max: u32::MAX,
             };
             let last = held.last().map_or(database.last, |last| last.zxid);
@@ -249,6 +257,8 @@ fn run_replica(
         epochs,
         log,
         peers: None,
+        config_file: options.ensemble.as_ref().and_then(|ensemble| ensemble.config_file.clone()),
+        server: options.server,
         stop,
     };
     let ran = ring::run(options.runtime, async {

@@ -5,10 +5,22 @@ use crate::verifier::Verifier;
 use ringkeeper_engine::id::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
+/// A configuration, and the proposals that need its quorum.
+#[derive(Clone, Debug)]
+struct Judge {
+    verifier: Verifier,
+    /// The first of them.
+    from: Zxid,
+    /// The last of them; `None` as long as there are more.
+    upto: Option<Zxid>,
+}
+
 /// The leader's side.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
-    verifier: Verifier,
+    /// The configuration in force, and with it those before and behind it while one gives way to
+    /// another: what is proposed meanwhile needs a quorum of each.
+    judges: Vec<Judge>,
     /// The newest transaction that each server has on disk, and all before it.
     acked: BTreeMap<ServerId, Zxid>,
     proposed: Zxid,
@@ -18,7 +30,25 @@ pub struct Broadcast {
 impl Broadcast {
     /// A leader whose log ends at `last`, all of it committed.
     pub fn new(verifier: impl Into<Verifier>, last: Zxid) -> Self {
-        Broadcast { verifier: verifier.into(), acked: BTreeMap::new(), proposed: last, committed: last }
+        let judge = Judge { verifier: verifier.into(), from: Zxid::ZERO, upto: None };
+        Broadcast { judges: vec![judge], acked: BTreeMap::new(), proposed: last, committed: last }
+    }
+
+    /// The newest proposal makes another configuration: it, and what follows, needs its quorum, too.
+    pub fn begin_change(&mut self, verifier: Verifier) {
+        self.judges.push(Judge { verifier, from: self.proposed, upto: None });
+    }
+
+    /// The newest configuration is in force. What is proposed from here on needs no quorum of another.
+    pub fn end_change(&mut self) {
+        if let Some((_, before)) = self.judges.split_last_mut() {
+            before.iter_mut().for_each(|judge| judge.upto = judge.upto.or(Some(self.proposed)));
+        }
+    }
+
+    /// The newest transaction that `server` has on disk, and all before it.
+    pub fn acked(&self, server: ServerId) -> Zxid {
+        self.acked.get(&server).copied().unwrap_or_default()
     }
 
     /// The zxid of the next proposal.
@@ -36,9 +66,18 @@ impl Broadcast {
     pub fn ack(&mut self, server: ServerId, upto: Zxid) -> Zxid {
         let acked = self.acked.entry(server).or_default();
         *acked = upto.max(*acked);
-        let durable =
-            self.verifier.durable_at_quorum(|voter| self.acked.get(&voter).copied().unwrap_or_default());
-        self.committed = self.committed.max(durable.min(self.proposed));
+        let mut durable = self.proposed;
+        for judge in &self.judges {
+            let has = judge.verifier.durable_at_quorum(|voter| self.acked(voter));
+            // What comes before its first is not its affair.
+            let has = has.max(Zxid(judge.from.0.saturating_sub(1)));
+            if judge.upto.is_none_or(|upto| has < upto) {
+                durable = durable.min(has);
+            }
+        }
+        self.committed = self.committed.max(durable);
+        let committed = self.committed;
+        self.judges.retain(|judge| judge.upto.is_none_or(|upto| committed < upto));
         self.check();
         self.committed
     }
@@ -77,6 +116,25 @@ mod tests {
         assert_eq!(broadcast.ack(ServerId(2), Zxid(11)), Zxid(11));
         assert_eq!(broadcast.ack(ServerId(9), Zxid(12)), Zxid(11), "no voter");
         assert_eq!(broadcast.ack(ServerId(3), Zxid(12)), Zxid(12));
+    }
+
+    #[test]
+    fn what_is_proposed_while_the_servers_change_needs_a_quorum_of_both() {
+        let verifier = |voters: [u8; 3]| Verifier::majority(voters.map(ServerId));
+        let mut broadcast = Broadcast::new(verifier([1, 2, 3]), Zxid(10));
+        broadcast.propose(Zxid(11));
+        broadcast.propose(Zxid(12));
+        broadcast.begin_change(verifier([3, 4, 5]));
+        broadcast.propose(Zxid(13));
+        broadcast.ack(ServerId(1), Zxid(13));
+        assert_eq!(broadcast.ack(ServerId(2), Zxid(13)), Zxid(11), "it came before the change");
+        broadcast.ack(ServerId(4), Zxid(12));
+        assert_eq!(broadcast.ack(ServerId(5), Zxid(12)), Zxid(12));
+        broadcast.end_change();
+        broadcast.propose(Zxid(14));
+        assert_eq!(broadcast.ack(ServerId(1), Zxid(14)), Zxid(12));
+        broadcast.ack(ServerId(4), Zxid(14));
+        assert_eq!(broadcast.ack(ServerId(5), Zxid(14)), Zxid(14), "the old servers count no more");
     }
 
     #[test]

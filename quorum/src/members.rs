@@ -154,6 +154,11 @@ impl Members {
         Ok(Members { servers, groups, weights, version, verifier })
     }
 
+    /// The same, as another version of it.
+    pub fn with_version(&self, version: u64) -> Self {
+        Members { version, ..self.clone() }
+    }
+
     /// A server that has nobody beside it, and no address for peers.
     pub fn standalone(server: ServerId) -> Self {
         let member = Member { addresses: Vec::new(), role: Role::Participant, client: None };

@@ -12,6 +12,9 @@
 use crate::members::{HostPort, Member, Members, MembersError, PeerAddress, Role, parse_member};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{ServerId, Zxid};
+use ringkeeper_engine::jute::Reader;
+use ringkeeper_engine::jute::records::{SetDataTxn, TxnHeader};
+use ringkeeper_engine::op::OpCode;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most servers that a request may name; beyond it the text is not read.
@@ -37,6 +40,13 @@ pub struct Rules {
     pub standalone_enabled: bool,
     /// `multiAddress.enabled`: a server may have several addresses.
     pub multi_address: bool,
+}
+
+impl Default for Rules {
+    /// ZooKeeper's.
+    fn default() -> Self {
+        Rules { standalone_enabled: true, multi_address: false }
+    }
 }
 
 /// Why a change is refused.
@@ -101,6 +111,30 @@ pub fn prepare(
         return Err(refuse(ErrorCode::NewConfigNoQuorum, why));
     }
     Ok(members)
+}
+
+/// Where a transaction's header has its kind.
+const KIND_AT: usize = 28;
+
+/// The members that a transaction makes; `None` if it is another kind of transaction.
+///
+/// # Errors
+/// What it makes the configuration is none, or not the version that its number is.
+pub fn of_transaction(bytes: &[u8]) -> Option<Result<Members, MembersError>> {
+    if bytes.get(KIND_AT..KIND_AT + 4)? != OpCode::Reconfig.code().to_be_bytes() {
+        return None;
+    }
+    let fault = |what| MembersError { line: 0, what };
+    let read = || {
+        let mut reader = Reader::new(bytes);
+        let header = reader.read::<TxnHeader>().map_err(|_| fault("a transaction without header"))?;
+        let record = reader.read::<SetDataTxn<'_>>().map_err(|_| fault("a transaction without record"))?;
+        let text = std::str::from_utf8(record.data.unwrap_or_default()).map_err(|_| fault("no text"))?;
+        let members = Members::parse(text)?;
+        let is_it = members.version() == header.zxid.cast_unsigned();
+        is_it.then_some(members).ok_or(fault("a version that is not the transaction's"))
+    };
+    Some(read())
 }
 
 /// Members that need not be able to decide anything.

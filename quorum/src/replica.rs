@@ -22,6 +22,7 @@ mod forwarded;
 mod learner;
 mod log_queue;
 mod marking;
+mod members;
 mod order;
 mod prepared;
 mod reads;
@@ -33,6 +34,7 @@ pub use reads::is_read;
 
 use crate::members::Members;
 use crate::message::{ToLeader, Transaction};
+use crate::reconfig::Rules;
 use crate::step::{ConnectionId, Effect, Input, RequestBatch, StagedTree};
 use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
@@ -74,6 +76,8 @@ pub struct ReplicaConfig {
     pub cores: u16,
     /// The first session id to give out.
     pub first_session: SessionId,
+    /// What reconfigurations may do.
+    pub rules: Rules,
     /// Keys hashes and staggers checkpoints.
     pub seed: u64,
 }
@@ -98,6 +102,7 @@ enum Owner {
 /// See the module.
 pub struct Replica {
     settings: Arc<Settings>,
+    rules: Rules,
     /// Whether this server is, and always will be, a quorum of its own.
     standalone: bool,
     serving: Serving,
@@ -112,6 +117,8 @@ pub struct Replica {
     /// What the last step of `zab` asks for; kept for its memory.
     asked: Vec<zab::Effect>,
     prepared: Prepared,
+    /// The configuration among what was prepared, until it is in force.
+    members_prepared: Option<Members>,
     /// Requests that wait until proposals can be made again.
     held: VecDeque<RequestBatch>,
     /// The same of learners' clients.
@@ -158,6 +165,7 @@ impl Replica {
             members: Members::standalone(config.server),
             timing: Timing::default(),
             window_bytes: 0,
+            reconfig_enabled: false,
             epoch_transactions_max: u32::MAX,
         };
         let (applied, mut asked) = (database.last, Vec::new());
@@ -184,7 +192,9 @@ impl Replica {
     ) -> Self {
         let applied = database.last;
         let recovered = Recovered { epochs, applied, floor: applied, log: held };
-        Replica::with(config, Zab::new(zab_config, recovered), database, log, now)
+        let mut replica = Replica::with(config, Zab::new(zab_config, recovered), database, log, now);
+        replica.show_members(now.wall_ms);
+        replica
     }
 
     /// Looks for a leader.
@@ -196,9 +206,10 @@ impl Replica {
     }
 
     fn with(config: ReplicaConfig, zab: Zab, database: Database, log: LogWriter, now: Now) -> Self {
-        let ReplicaConfig { settings, server: _, cores, first_session, seed } = config;
+        let ReplicaConfig { settings, server: _, cores, first_session, rules, seed } = config;
         let mut replica = Replica {
             prep: Prep::new(Arc::clone(&settings), seed),
+            rules,
             standalone: false,
             serving: Serving::No,
             announced: false,
@@ -206,6 +217,7 @@ impl Replica {
             zab,
             asked: Vec::new(),
             prepared: Prepared::default(),
+            members_prepared: None,
             held: VecDeque::new(),
             held_forwarded: VecDeque::new(),
             to_close: VecDeque::new(),
@@ -319,7 +331,10 @@ impl Replica {
         self.release_pending(self.applied());
         self.release_waiting();
         self.release_syncs();
-        out.extend(self.messages.drain(..).map(Effect::Peer));
+        out.extend(self.messages.drain(..).map(|message| match message {
+            zab::Effect::Notice(text) => Effect::Notice(text),
+            message => Effect::Peer(message),
+        }));
         self.announce();
         self.deliver(out);
         if let Some(line) = self.prep.take_soft_quota()
@@ -457,6 +472,7 @@ mod tests {
             server: ServerId(1),
             cores,
             first_session: SessionId(1),
+            rules: Rules::default(),
             seed: 1,
         };
         Replica::new(config, database, log, at(0))

@@ -65,6 +65,8 @@ pub enum Verifier {
     Majority(Majority),
     /// By groups and weights.
     Hierarchical(Hierarchy),
+    /// While one configuration gives way to another: a quorum of the one and of the other.
+    Both(Box<[Verifier; 2]>),
 }
 
 impl From<Majority> for Verifier {
@@ -91,11 +93,21 @@ impl Verifier {
         Verifier::Hierarchical(Hierarchy { voters, groups })
     }
 
+    /// A quorum of both.
+    pub fn both(before: Verifier, after: Verifier) -> Self {
+        Verifier::Both(Box::new([before, after]))
+    }
+
     /// The members that vote.
     pub fn voters(&self) -> Box<dyn Iterator<Item = ServerId> + '_> {
         match self {
             Verifier::Majority(majority) => Box::new(majority.voters.iter().copied()),
             Verifier::Hierarchical(hierarchy) => Box::new(hierarchy.voters()),
+            Verifier::Both(both) => {
+                let [before, after] = &**both;
+                let added = after.voters().filter(|voter| !before.is_voter(*voter));
+                Box::new(before.voters().chain(added))
+            }
         }
     }
 
@@ -104,6 +116,7 @@ impl Verifier {
         match self {
             Verifier::Majority(majority) => majority.voters.contains(&server),
             Verifier::Hierarchical(hierarchy) => hierarchy.voters.contains_key(&server),
+            Verifier::Both(both) => both.iter().any(|verifier| verifier.is_voter(server)),
         }
     }
 
@@ -112,27 +125,41 @@ impl Verifier {
         match self {
             Verifier::Majority(majority) => u64::from(majority.voters.contains(&server)),
             Verifier::Hierarchical(hierarchy) => hierarchy.weight(server),
+            Verifier::Both(both) => both.iter().map(|verifier| verifier.weight(server)).max().unwrap_or(0),
         }
     }
 
     /// Whether the voters for which `within` holds are a quorum.
     pub fn is_quorum(&self, within: impl Fn(ServerId) -> bool) -> bool {
+        self.has_quorum(&within)
+    }
+
+    fn has_quorum(&self, within: &dyn Fn(ServerId) -> bool) -> bool {
         match self {
             Verifier::Majority(majority) => majority.is_quorum(within),
             Verifier::Hierarchical(hierarchy) => hierarchy.is_quorum(within),
+            Verifier::Both(both) => both.iter().all(|verifier| verifier.has_quorum(within)),
         }
     }
 
     /// The newest transaction that a quorum has on disk, given what each voter has. A server that
     /// does not vote is not counted.
     pub fn durable_at_quorum(&self, acked: impl Fn(ServerId) -> Zxid) -> Zxid {
-        let mut zxids: Vec<Zxid> = self.voters().map(&acked).collect();
+        self.newest_at_quorum(&acked)
+    }
+
+    fn newest_at_quorum(&self, acked: &dyn Fn(ServerId) -> Zxid) -> Zxid {
+        let mut zxids: Vec<Zxid> = self.voters().map(acked).collect();
         zxids.sort_unstable_by(|a, b| b.cmp(a));
         match self {
             Verifier::Majority(majority) => zxids[majority.voters.len() / 2],
             Verifier::Hierarchical(hierarchy) => {
                 let reached = |zxid: &Zxid| hierarchy.is_quorum(|voter| acked(voter) >= *zxid);
                 zxids.into_iter().find(reached).unwrap_or(Zxid::ZERO)
+            }
+            Verifier::Both(both) => {
+                let newest = both.iter().map(|verifier| verifier.newest_at_quorum(acked));
+                newest.min().unwrap_or(Zxid::ZERO)
             }
         }
     }

@@ -36,7 +36,7 @@ mod learner;
 use self::core::Core;
 use crate::election::{Decision, ElectionTiming, Tell};
 use crate::members::Members;
-use crate::message::{Notification, PeerState, ToLeader, ToLearner, Transaction};
+use crate::message::{Notification, PeerState, ToLeader, ToLearner, Transaction, Vote};
 use leader::Leading;
 use learner::Learning;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
@@ -92,6 +92,8 @@ pub struct Config {
     pub timing: Timing,
     /// Bytes of applied transactions that are kept for learners.
     pub window_bytes: usize,
+    /// `reconfigEnabled`: the ensemble may change while it runs. Else its members are those of the file.
+    pub reconfig_enabled: bool,
     /// Most transactions in an epoch, of which a zxid can tell 2³² − 1.
     pub epoch_transactions_max: u32,
 }
@@ -237,8 +239,22 @@ pub enum Effect {
     Deliver(Vec<Transaction>),
     /// What the server does for its clients from here on.
     Serve(Serving),
+    /// Another configuration of the ensemble was proposed: its servers are reached from here on, too, and
+    /// it is kept beside the one in force.
+    MembersSeen(Members),
+    /// Another configuration of the ensemble is in force.
+    Members(Members, MembersBy),
     /// Something for the operator.
     Notice(String),
+}
+
+/// How a server hears of the configuration that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembersBy {
+    /// By a transaction of its log, whose application shows it to clients.
+    Transaction,
+    /// By a leader that begins, or another server: no transaction of this server's log has it.
+    Word,
 }
 
 /// Why a server gives up its role.
@@ -397,6 +413,12 @@ impl Zab {
         out.push(Effect::Notice(format!("looking for a leader: {}", quit.0)));
         self.phase = Phase::Looking;
         let decision = self.core.look();
+        if let Some(leader) = self.core.designated.take() {
+            // All that follow the last leader know whom it named: no election is held.
+            let core = &self.core;
+            let vote = Vote { epoch: core.epochs.current, zxid: core.history.last(), leader: Some(leader) };
+            return self.decided(Some(Decision { vote, leader }), out);
+        }
         self.core.tell_all(out);
         self.decided(decision, out);
     }
@@ -416,7 +438,11 @@ impl Zab {
         out: &mut Vec<Effect>,
     ) -> Result<(), Quit> {
         let core = &mut self.core;
-        if !core.config.members.is_voter(from) {
+        if matches!(self.phase, Phase::Looking) && core.hear_of_members(notification.members.as_deref(), out)
+        {
+            return Err(Quit("another configuration is in force"));
+        }
+        if !core.verifier.is_voter(from) {
             core.tell(from, self.phase.state(core), out);
             return Ok(());
         }
@@ -500,6 +526,28 @@ impl Zab {
         }
     }
 
+    /// The configuration in force.
+    pub fn members(&self) -> &Members {
+        &self.core.config.members
+    }
+
+    /// The newest configuration that was proposed.
+    pub fn members_seen(&self) -> &Members {
+        &self.core.seen
+    }
+
+    /// Whether this server leads, and can propose another configuration. While it moves to a later epoch
+    /// it cannot: what that epoch begins with has no commit of its own.
+    pub fn takes_changes(&self) -> bool {
+        matches!(&self.phase, Phase::Leading(leading) if leading.takes_changes())
+    }
+
+    /// Whether a server has all that this leader has, or is this leader.
+    pub fn is_synced(&self, server: ServerId) -> bool {
+        server == self.core.config.me
+            || matches!(&self.phase, Phase::Leading(leading) if leading.is_synced(server))
+    }
+
     /// The connection to the leader, if this server is a learner.
     pub fn attempt(&self) -> Option<Attempt> {
         match &self.phase {
@@ -575,6 +623,7 @@ mod tests {
             members: Members::parse("server.1=localhost:2001:3001").expect("a configuration"),
             timing: Timing::default(),
             window_bytes: 0,
+            reconfig_enabled: false,
             epoch_transactions_max: u32::MAX,
         };
         let log = vec![transaction(1), transaction(2)];

@@ -409,6 +409,7 @@ impl Builder<'_> {
             dynamic_file,
             standalone_enabled: values.switch("standaloneEnabled", true),
             reconfig_enabled: values.switch("reconfigEnabled", false),
+            multi_address: values.switch("multiAddress.enabled", false),
             read_only_mode: values.switch("readonlymode.enabled", false),
             role,
             init_ticks_max,

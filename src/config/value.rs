@@ -251,6 +251,8 @@ pub struct Ensemble {
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `multiAddress.enabled`: a server may have several addresses.
+    pub multi_address: bool,
     /// `readonlymode.enabled`.
     pub read_only_mode: bool,
     /// `peerType`, or what the list of servers says.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringkeeper_engine::id::ServerId;
 use ringkeeper_net::serve::EnsembleOptions;
 use ringkeeper_quorum::members::{self, Members};
+use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::zab::Timing;
 
 use crate::config::{self, Config, Membership, PeerAddress, Role};
@@ -46,6 +47,12 @@ pub fn options(config: &Config) -> Result<Option<EnsembleOptions>, String> {
         keep_alive: ensemble.tcp_keep_alive,
         election_timeout: Duration::from_millis(u64::from(ensemble.election_connect_ms_max)),
         leader_timeout: ticks(ensemble.connect_ticks_max),
+        rules: Rules {
+            standalone_enabled: ensemble.standalone_enabled,
+            multi_address: ensemble.multi_address,
+        },
+        // What is written must name it wherever the server is started the next time.
+        config_file: config.file.as_deref().and_then(|file| std::path::absolute(file).ok()),
     }))
 }
 

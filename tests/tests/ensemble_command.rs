@@ -118,7 +118,6 @@ fn a_server_that_cannot_start_says_why_and_no_ensemble_is_left() {
 }
 
 #[test]
-#[ignore = "`serve` joins no ensemble yet"]
 fn three_servers_have_one_leader_and_end_together() {
     let home = TempDir::new().expect("a directory");
     let mut run = start(&home, 3);

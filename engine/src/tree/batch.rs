@@ -253,6 +253,28 @@ impl<'t> Batch<'t> {
         Ok(stat)
     }
 
+    /// Sets the data of the node that shows the ensemble's configuration, which each server keeps by
+    /// itself: `version` is that of the configuration, and may be of a transaction that is not `last`
+    /// yet, or of an epoch (`ZKDatabase.initConfigInZKDatabase`).
+    pub(crate) fn set_config(
+        &mut self,
+        text: &[u8],
+        version: Zxid,
+        last: Zxid,
+        time: i64,
+        changes: &mut Changes,
+    ) {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let Some((id, node)) = shared.get(path::CONFIG, guard) else { return };
+        let old = node.data();
+        // A checkpoint that was read back is stamped with the version, which nobody may ever reach.
+        let new =
+            DataVersion { stamp: last, mzxid: version, mtime: time, version: -1, data: Some(text), ..old };
+        self.tree.data_bytes += new.data_length() as i64 - old.data_length() as i64;
+        changes.push(ChangeKind::Data, last, path::CONFIG, shared.acl(new.acl, guard), None);
+        self.tree.replace(id, node, new, guard);
+    }
+
     /// Replaces a node's list.
     ///
     /// # Errors

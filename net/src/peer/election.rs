@@ -119,7 +119,7 @@ impl Election {
                 debug!("server {} cannot be reached for an election: {error}", server.0);
                 peer.knocking_since = None;
                 peer.tell(context, server, false);
-                if context.config.members.servers().contains_key(&server) {
+                if context.config.is_member(server) {
                     peer.reach_later(context, server);
                 } else {
                     self.peers.remove(&server);
@@ -181,7 +181,7 @@ impl Election {
         peer.connected = None;
         self.owners.remove(&number);
         peer.tell(context, server, false);
-        if !context.config.members.servers().contains_key(&server) {
+        if !context.config.is_member(server) {
             // It comes back if it wants something.
             self.peers.remove(&server);
         } else if lived < YOUNG {
@@ -224,7 +224,7 @@ impl Election {
         if server == me {
             return context.warnings.say(address, &format!("another server has the number {}, too", me.0));
         }
-        let member = |server: &ServerId| context.config.members.servers().contains_key(server);
+        let member = |server: &ServerId| context.config.is_member(*server);
         let unknown = self.peers.keys().filter(|server| !member(server)).count();
         if !member(&server) && unknown >= UNKNOWN_MAX && !self.peers.contains_key(&server) {
             let what = format!("server {} is not in the configuration, as too many others", server.0);

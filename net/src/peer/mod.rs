@@ -42,7 +42,7 @@ use crate::listen::{ListenOptions, listen};
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::zookeeper::restore::Staged;
-use ringkeeper_quorum::members::{HostPort, Members};
+use ringkeeper_quorum::members::{HostPort, Member, Members};
 use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -67,6 +67,8 @@ pub struct PeersConfig {
     pub me: ServerId,
     /// The ensemble, this server in it.
     pub members: Members,
+    /// What is about to be the ensemble.
+    pub next_members: Option<Members>,
     /// `quorumListenOnAllIPs`: listen on every address of this machine, not only on those that the
     /// configuration names.
     pub listen_on_all_ips: bool,
@@ -97,6 +99,7 @@ impl PeersConfig {
         PeersConfig {
             me,
             members,
+            next_members: None,
             listen_on_all_ips: false,
             backlog: 128,
             keep_alive: false,
@@ -109,8 +112,18 @@ impl PeersConfig {
         }
     }
 
+    fn member(&self, server: ServerId) -> Option<&Member> {
+        let next = || self.next_members.as_ref()?.servers().get(&server);
+        self.members.servers().get(&server).or_else(next)
+    }
+
+    /// Whether the server belongs to the ensemble, or is about to.
+    fn is_member(&self, server: ServerId) -> bool {
+        self.member(server).is_some()
+    }
+
     fn hosts(&self, server: ServerId, port: Port) -> Vec<HostPort> {
-        let Some(member) = self.members.servers().get(&server) else { return Vec::new() };
+        let Some(member) = self.member(server) else { return Vec::new() };
         let at = |address: &ringkeeper_quorum::members::PeerAddress| HostPort {
             host: address.host.clone(),
             port: match port {
@@ -220,7 +233,14 @@ impl Peers {
 
     /// From here on the ensemble is another. What is connected stays so.
     pub fn set_members(&mut self, members: Members) {
+        let next = &mut self.context.config.next_members;
+        next.take_if(|next| next.version() <= members.version());
         self.context.config.members = members;
+    }
+
+    /// The ensemble is about to be another, whose servers are reached from here on.
+    pub fn set_next_members(&mut self, members: Members) {
+        self.context.config.next_members = Some(members);
     }
 
     fn done(&mut self, done: Done) {

@@ -73,13 +73,14 @@ impl Replica {
     }
 
     /// The tree that the leader sent takes the place of this one.
-    pub(super) fn install(&mut self, generation: Generation, zxid: Zxid) {
+    pub(super) fn install(&mut self, wall_ms: i64, generation: Generation, zxid: Zxid) {
         let StagedTree { database, newest } = *self.staged.take().expect("it was staged");
         assert_eq!(database.last, zxid, "the tree ends where its leader said");
         self.database = database;
         self.fuzzy_until = newest;
         self.delivered = zxid;
         self.window_bytes = self.zab.undelivered_bytes();
+        self.show_members(wall_ms);
         let reader = self.database.tree.reader();
         self.outboxes.iter_mut().for_each(|outbox| outbox.push_tree(reader.clone()));
         self.plan_checkpoint();

@@ -53,7 +53,7 @@ impl Replica {
                     }
                     zab::Effect::Deliver(transactions) => self.apply(now, &transactions),
                     zab::Effect::Rewind(generation, last_kept) => self.rewind(generation, last_kept),
-                    zab::Effect::Install(generation, zxid) => self.install(generation, zxid),
+                    zab::Effect::Install(generation, zxid) => self.install(now.wall_ms, generation, zxid),
                     zab::Effect::Serve(serving) => self.on_serve(now, serving),
                     // Nobody asks a standalone server what it promised.
                     zab::Effect::PersistEpochs(epochs) if self.standalone => {
@@ -62,6 +62,10 @@ impl Replica {
                     zab::Effect::PersistEpochs(epochs) => out.push(Effect::PersistEpochs(epochs)),
                     zab::Effect::FromLearner(link, _, message) => self.on_from_learner(now, link, message),
                     zab::Effect::FromLeader(message, upto) => self.on_from_leader(now, message, upto),
+                    zab::Effect::Members(members, by) => {
+                        self.on_members(now, &members, by);
+                        out.push(Effect::Peer(zab::Effect::Members(members, by)));
+                    }
                     zab::Effect::Notice(text) => out.push(Effect::Notice(text)),
                     network @ (zab::Effect::Notify(..)
                     | zab::Effect::Connect(..)
@@ -71,6 +75,7 @@ impl Replica {
                     | zab::Effect::SendTree(..)
                     | zab::Effect::SeekLog(..)
                     | zab::Effect::SendLog { .. }
+                    | zab::Effect::MembersSeen(_)
                     | zab::Effect::CloseLearner(_)) => out.push(Effect::Peer(network)),
                 }
             }

@@ -243,7 +243,11 @@ impl Replica {
     pub(super) fn prepare(&mut self, now: Now, request: &WriteRequest<'_>) -> Result<Zxid, ErrorCode> {
         let zxid = self.next_zxid().expect("requests wait while nothing can be proposed");
         let stamp = Stamp { zxid, time: now.wall_ms };
-        self.prep.prepare(&self.database.tree, request, stamp, self.prepared.buffer())?;
+        if request.op == OpCode::Reconfig && self.settings.reconfig_enabled && !self.standalone {
+            self.prepare_reconfig(request, stamp)?;
+        } else {
+            self.prep.prepare(&self.database.tree, request, stamp, self.prepared.buffer())?;
+        }
         if request.op == OpCode::CloseSession
             && let Some(session) = self.sessions.get_mut(request.session)
         {

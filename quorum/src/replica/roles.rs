@@ -49,6 +49,7 @@ impl Replica {
     fn stop_serving(&mut self, now: Now) {
         assert!(self.prepared.is_empty(), "what was prepared was proposed before the role ended");
         self.prep.discard_proposals();
+        self.members_prepared = None;
         self.sessions = Sessions::new(self.settings.tick_ms);
         self.to_close.clear();
         self.moves.clear();

@@ -1,10 +1,13 @@
 //! What a server keeps while its role changes: its epochs, its log's end, what is committed and
 //! applied, and its part in elections.
 
-use super::{Config, Effect, Epochs, Generation, Recovered, Serving};
+use super::{Config, Effect, Epochs, Generation, MembersBy, Quit, Recovered, Serving};
 use crate::election::{Decision, Election, Tell, View};
 use crate::history::History;
+use crate::members::{Members, Role};
 use crate::message::{Notification, PeerState, Transaction, Vote};
+use crate::reconfig;
+use crate::verifier::Verifier;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use std::collections::BTreeSet;
 
@@ -27,6 +30,13 @@ pub(super) struct Core {
     pub(super) vote: Vote,
     pub(super) down: BTreeSet<ServerId>,
     pub(super) attempts: u64,
+    pub(super) role: Role,
+    /// The newest configuration that was proposed; `config.members` is the one in force.
+    pub(super) seen: Members,
+    /// What a quorum is: of both, as long as they differ.
+    pub(super) verifier: Verifier,
+    /// Whom the last leader named to lead next.
+    pub(super) designated: Option<ServerId>,
     election: Election,
     members_text: Box<str>,
 }
@@ -35,10 +45,12 @@ impl Core {
     pub(super) fn new(config: Config, recovered: Recovered) -> Self {
         let history = History::new(recovered.floor, recovered.log);
         let members_text = config.members.to_string().into();
+        let of_log = recovered_members(&config, history.range(history.floor(), history.last()));
+        let listed = config.members.servers().get(&config.me);
         // A transaction may be on disk before the epoch that it belongs to: accepting that epoch goes
         // without saying.
         let accepted = recovered.epochs.accepted.max(history.last().epoch());
-        Core {
+        let mut core = Core {
             now: Tick(0),
             epochs: Epochs { accepted, ..recovered.epochs },
             persisted: recovered.epochs,
@@ -52,14 +64,121 @@ impl Core {
             vote: Vote::default(),
             down: BTreeSet::new(),
             attempts: 0,
+            role: listed.map_or(Role::Participant, |member| member.role),
+            seen: config.members.clone(),
+            verifier: config.members.verifier().clone(),
+            designated: None,
             election: Election::new(config.me, config.timing.election),
             members_text,
             config,
+        };
+        if let Some(members) = of_log {
+            core.seen = members;
+            core.judge();
         }
+        core
     }
 
     pub(super) fn is_observer(&self) -> bool {
-        !self.config.members.is_voter(self.config.me)
+        self.role == Role::Observer
+    }
+
+    /// Whether another configuration was proposed than the one in force.
+    pub(super) fn is_changing(&self) -> bool {
+        self.seen.version() > self.config.members.version()
+    }
+
+    fn judge(&mut self) {
+        let members = &self.config.members;
+        let is_same = !self.is_changing() || members.verifier() == self.seen.verifier();
+        self.verifier = match is_same {
+            true => members.verifier().clone(),
+            false => Verifier::both(members.verifier().clone(), self.seen.verifier().clone()),
+        };
+    }
+
+    /// A configuration was proposed.
+    pub(super) fn see(&mut self, members: Members, out: &mut Vec<Effect>) {
+        if self.config.reconfig_enabled && members.version() != self.seen.version() {
+            self.seen = members;
+            self.judge();
+            if self.is_changing() {
+                out.push(Effect::MembersSeen(self.seen.clone()));
+            }
+        }
+    }
+
+    /// What the transaction proposes to make the configuration.
+    pub(super) fn see_transaction(
+        &mut self,
+        transaction: &Transaction,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        if !self.config.reconfig_enabled {
+            return Ok(());
+        }
+        match reconfig::of_transaction(&transaction.bytes) {
+            None => {}
+            Some(Ok(members)) => self.see(members, out),
+            Some(Err(_)) => return Err(Quit("the leader's configuration cannot be read")),
+        }
+        Ok(())
+    }
+
+    /// A configuration that was only proposed does not come to be.
+    fn unsee(&mut self) {
+        self.seen = self.config.members.clone();
+        self.judge();
+    }
+
+    /// A configuration is in force from here on; a leader says whom it designates to be the next. Returns
+    /// whether this server is to look for a leader again.
+    pub(super) fn activate(
+        &mut self,
+        members: Members,
+        leader: Option<ServerId>,
+        designated: Option<ServerId>,
+        by: MembersBy,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let before = &self.config.members;
+        if !self.config.reconfig_enabled || members.version() <= before.version() {
+            return false;
+        }
+        let (me, role) = (self.config.me, self.role);
+        let leader = leader.unwrap_or(me);
+        let activation = reconfig::activate(me, role, before, &members, leader, designated);
+        if self.seen.version() <= members.version() {
+            self.seen = members.clone();
+        }
+        self.members_text = members.to_string().into();
+        self.config.members = members;
+        self.judge();
+        out.push(Effect::Members(self.config.members.clone(), by));
+        let Some(activation) = activation else { return false };
+        self.role = activation.role;
+        if let Some(client) = activation.client {
+            let text = format!("clients are to connect to {client}, which takes a restart of this server");
+            out.push(Effect::Notice(text));
+        }
+        self.designated = designated.filter(|designated| *designated != leader);
+        activation.looks_again
+    }
+
+    /// Takes the configuration of a notification if it is newer.
+    pub(super) fn hear_of_members(&mut self, text: Option<&str>, out: &mut Vec<Effect>) -> bool {
+        let Some(text) = text.filter(|text| self.config.reconfig_enabled && **text != *self.members_text)
+        else {
+            return false;
+        };
+        let members = Members::parse(text).ok();
+        let Some(members) = members.filter(|m| m.version() > self.config.members.version()) else {
+            return false;
+        };
+        let is_other = members.servers() != self.config.members.servers()
+            || members.verifier() != self.config.members.verifier();
+        self.activate(members, self.vote.leader, None, MembersBy::Word, out);
+        is_other
     }
 
     pub(super) fn init_ms(&self) -> u64 {
@@ -73,13 +192,13 @@ impl Core {
     pub(super) fn look(&mut self) -> Option<Decision> {
         let own =
             Vote { epoch: self.epochs.current, zxid: self.history.last(), leader: Some(self.config.me) };
-        let own = if self.is_observer() { Vote::default() } else { own };
-        self.election.look(self.now, own, View { verifier: self.config.members.verifier(), down: &self.down })
+        let own = if self.config.members.is_voter(self.config.me) { own } else { Vote::default() };
+        self.election.look(self.now, own, View { verifier: &self.verifier, down: &self.down })
     }
 
     pub(super) fn look_on(&mut self) -> (Option<Decision>, Tell) {
         let mut tell = Tell::Nobody;
-        let view = View { verifier: self.config.members.verifier(), down: &self.down };
+        let view = View { verifier: &self.verifier, down: &self.down };
         (self.election.on_tick(self.now, view, &mut tell), tell)
     }
 
@@ -89,12 +208,12 @@ impl Core {
         notification: &Notification,
     ) -> (Option<Decision>, Tell) {
         let mut tell = Tell::Nobody;
-        let view = View { verifier: self.config.members.verifier(), down: &self.down };
+        let view = View { verifier: &self.verifier, down: &self.down };
         (self.election.receive(self.now, from, notification, view, &mut tell), tell)
     }
 
     pub(super) fn on_down(&mut self) -> Option<Decision> {
-        self.election.on_down(self.now, View { verifier: self.config.members.verifier(), down: &self.down })
+        self.election.on_down(self.now, View { verifier: &self.verifier, down: &self.down })
     }
 
     pub(super) fn round(&self) -> crate::message::Round {
@@ -116,7 +235,7 @@ impl Core {
 
     /// Tells all voters which candidate this server knows.
     pub(super) fn tell_all(&self, out: &mut Vec<Effect>) {
-        for voter in self.config.members.verifier().voters().filter(|voter| *voter != self.config.me) {
+        for voter in self.verifier.voters().filter(|voter| *voter != self.config.me) {
             self.tell(voter, PeerState::Looking, out);
         }
     }
@@ -153,6 +272,9 @@ impl Core {
         self.history.truncate_after(to);
         self.committed = self.committed.min(to);
         self.delivered = self.delivered.min(to);
+        if self.seen.version() > to.0 {
+            self.unsee();
+        }
         out.push(Effect::Rewind(self.generation, to));
     }
 
@@ -163,6 +285,7 @@ impl Core {
         self.history.reset(zxid);
         self.committed = zxid;
         self.delivered = zxid;
+        self.unsee();
         out.push(Effect::Install(self.generation, zxid));
     }
 
@@ -203,4 +326,13 @@ impl Core {
         assert!(self.durable.is_none_or(|durable| durable <= self.history.last()));
         assert!(self.durable.is_none_or(|durable| self.delivered <= durable));
     }
+}
+
+/// The newest configuration that a log proposes.
+fn recovered_members<'t>(config: &Config, log: impl Iterator<Item = &'t Transaction>) -> Option<Members> {
+    if !config.reconfig_enabled {
+        return None;
+    }
+    let proposed = log.filter_map(|transaction| reconfig::of_transaction(&transaction.bytes)?.ok());
+    proposed.last().filter(|members| members.version() > config.members.version())
 }

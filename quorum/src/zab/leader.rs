@@ -1,9 +1,10 @@
 //! A leader: LEADING.
 
 use super::core::Core;
-use super::{Effect, Link, Quit, Serving};
+use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;
 use crate::message::{LearnerInfo, Round, ToLeader, ToLearner, Transaction};
+use crate::reconfig::designated_leader;
 use crate::sync::{Plan, plan};
 use bytes::Bytes;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
@@ -95,6 +96,11 @@ pub(super) struct Leading {
     used_up_since: Option<Tick>,
     /// Since when this server's own disk owes.
     owes_since: Option<Tick>,
+    /// The proposal of another configuration that is not committed.
+    change: Option<Zxid>,
+    /// Since when another is designated to lead: nothing is proposed or committed any more, and its
+    /// learners leave when they have heard of it.
+    retires_since: Option<Tick>,
 }
 
 impl Leading {
@@ -111,17 +117,19 @@ impl Leading {
             disloyal: BTreeSet::new(),
             synced: BTreeSet::new(),
             initial: Zxid::ZERO,
-            broadcast: Broadcast::new(core.config.members.verifier().clone(), Zxid::ZERO),
+            broadcast: Broadcast::new(core.verifier.clone(), Zxid::ZERO),
             started: core.now,
             ping_at: core.now,
             used_up_since: None,
             owes_since: None,
+            change: None,
+            retires_since: None,
         }
     }
 
     /// Of a quorum of one, which proposes at once.
     pub(super) fn standalone(core: &Core) -> Self {
-        let verifier = core.config.members.verifier();
+        let verifier = &core.verifier;
         assert!(Self::is_alone(core), "others have a vote");
         Leading {
             stage: Stage::Broadcast,
@@ -134,7 +142,7 @@ impl Leading {
 
     /// Whether this server is a quorum by itself.
     fn is_alone(core: &Core) -> bool {
-        core.config.members.verifier().is_quorum(|voter| voter == core.config.me)
+        core.verifier.is_quorum(|voter| voter == core.config.me)
     }
 
     fn epoch_zxid(&self) -> Zxid {
@@ -148,20 +156,31 @@ impl Leading {
 
     /// The zxid of the proposal that comes behind as many others of its epoch.
     pub(super) fn zxid_behind(&self, core: &Core, others: usize) -> Option<Zxid> {
-        let proposes = self.serves() && self.stage != Stage::Synchronization;
+        let proposes = self.serves() && self.stage != Stage::Synchronization && self.retires_since.is_none();
         let proposed = proposes.then(|| self.broadcast.proposed())?;
         let counter = u64::from(proposed.counter()) + 1 + others as u64;
         let is_left = counter <= u64::from(core.config.epoch_transactions_max);
         is_left.then(|| Zxid(u64::from(proposed.epoch().0) << 32 | counter))
     }
 
+    pub(super) fn takes_changes(&self) -> bool {
+        self.stage == Stage::Broadcast && self.change.is_none() && self.retires_since.is_none()
+    }
+
+    /// Whether a follower has all that this leader has.
+    pub(super) fn is_synced(&self, server: ServerId) -> bool {
+        let follows = |learner: &Learner| {
+            !learner.observer && learner.stage == LearnerStage::Active && !learner.turning
+        };
+        self.learners.values().any(|learner| learner.server == server && follows(learner))
+    }
+
     fn is_quorum(core: &Core, servers: &BTreeSet<ServerId>) -> bool {
-        servers.contains(&core.config.me)
-            && core.config.members.verifier().is_quorum(|voter| servers.contains(&voter))
+        servers.contains(&core.config.me) && core.verifier.is_quorum(|voter| servers.contains(&voter))
     }
 
     fn can_win(core: &Core, without: &BTreeSet<ServerId>) -> bool {
-        core.config.members.verifier().is_quorum(|voter| !without.contains(&voter))
+        core.verifier.is_quorum(|voter| !without.contains(&voter))
     }
 
     /// Whether a quorum is connected.
@@ -170,7 +189,7 @@ impl Leading {
             voter == core.config.me
                 || self.learners.values().any(|learner| learner.server == voter && !learner.observer)
         };
-        core.config.members.verifier().is_quorum(connected)
+        core.verifier.is_quorum(connected)
     }
 
     pub(super) fn receive(
@@ -285,7 +304,7 @@ impl Leading {
         self.learners.insert(link, learner);
         if self.stage == Stage::Discovery {
             self.accepted = self.accepted.max(accepted);
-            if !observer && core.config.members.is_voter(server) {
+            if !observer && core.verifier.is_voter(server) {
                 self.connecting.insert(server);
                 self.disloyal.remove(&server);
             }
@@ -293,6 +312,10 @@ impl Leading {
             // It can never follow in this epoch, but in one that begins now.
             if self.stage != Stage::Broadcast {
                 return Err(Quit("a member accepted a later epoch"));
+            }
+            if self.change.is_some() || self.retires_since.is_some() {
+                // It comes again.
+                return self.close(core, link, out);
             }
             self.accepted = accepted;
             return self.turn(core, out);
@@ -326,7 +349,7 @@ impl Leading {
             self.sync_follower(core, link, out);
             return Ok(());
         }
-        if newer && !learner.observer && core.config.members.is_voter(learner.server) {
+        if newer && !learner.observer && core.verifier.is_voter(learner.server) {
             return Err(Quit("a follower has a newer log"));
         }
         self.elect(core, link, current)
@@ -336,7 +359,7 @@ impl Leading {
     fn elect(&mut self, core: &Core, link: Link, current: Option<Epoch>) -> Result<(), Quit> {
         let Some(learner) = self.learners.get(&link) else { return Ok(()) };
         let (server, observer) = (learner.server, learner.observer);
-        if observer || !core.config.members.is_voter(server) {
+        if observer || !core.verifier.is_voter(server) {
             return Ok(());
         }
         match current {
@@ -425,7 +448,12 @@ impl Leading {
     }
 
     fn send_newleader(&self, core: &Core, link: Link, out: &mut Vec<Effect>) {
-        let members = Some(Bytes::from(core.config.members.to_string()));
+        // What was proposed before the epoch begins with it. Of what is proposed in it a Ringkeeper hears
+        // when it is committed; Java's leader says it here all the same.
+        let extended = self.learners.get(&link).is_some_and(|learner| learner.extended);
+        let in_force = extended && self.stage == Stage::Broadcast;
+        let members = if in_force { &core.config.members } else { &core.seen };
+        let members = Some(Bytes::from(members.to_string()));
         out.push(Effect::ToLearner(link, ToLearner::NewLeader { epoch: self.epoch, members }));
     }
 
@@ -433,7 +461,7 @@ impl Leading {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         learner.stage = LearnerStage::Synced;
         let (acked, server) = (learner.acked, learner.server);
-        if !learner.observer && core.config.members.is_voter(server) {
+        if !learner.observer && core.verifier.is_voter(server) {
             self.synced.insert(server);
             self.broadcast.ack(server, acked);
         }
@@ -477,6 +505,12 @@ impl Leading {
         for transaction in &transactions {
             assert_eq!(Some(transaction.zxid), self.zxid_behind(core, 0), "proposals have no gap");
             self.broadcast.propose(transaction.zxid);
+            let version = core.seen.version();
+            core.see_transaction(transaction, out).expect("this server made it");
+            if core.seen.version() != version {
+                self.broadcast.begin_change(core.seen.verifier().clone());
+                self.change = Some(transaction.zxid);
+            }
             for (link, learner) in &mut self.learners {
                 if learner.stage >= LearnerStage::Syncing && !learner.observer {
                     learner.sent = transaction.zxid;
@@ -491,12 +525,59 @@ impl Leading {
 
     /// Tells everybody what is committed.
     fn commit(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+        if self.retires_since.is_some() {
+            return;
+        }
+        if let Some(change) = self.change.filter(|change| *change <= self.broadcast.committed()) {
+            self.commit_upto(core, Zxid(change.0 - 1), out);
+            self.commit_change(core, change, out);
+            if self.retires_since.is_some() {
+                return;
+            }
+        }
+        self.commit_upto(core, self.broadcast.committed(), out);
+    }
+
+    fn commit_upto(&mut self, core: &mut Core, committed: Zxid, out: &mut Vec<Effect>) {
         let before = core.committed;
-        let committed = self.broadcast.committed();
         // An epoch without a proposal commits none.
         if committed > before && committed.counter() > 0 {
             core.commit(committed);
             self.send_commits(core, before, committed, LearnerStage::Syncing, out);
+        }
+    }
+
+    /// Commits another configuration, which is in force from here on.
+    fn commit_change(&mut self, core: &mut Core, change: Zxid, out: &mut Vec<Effect>) {
+        let (me, before) = (core.config.me, core.config.members.clone());
+        let transactions = core.history.range(core.committed, change).cloned();
+        let transactions: Vec<Transaction> = transactions.collect();
+        core.commit(change);
+        self.change = None;
+        let acked = |server| self.broadcast.acked(server);
+        let designated = designated_leader(me, &before, &core.seen, acked).unwrap_or(me);
+        core.activate(core.seen.clone(), Some(me), Some(designated), MembersBy::Transaction, out);
+        if designated == me {
+            self.broadcast.end_change();
+        } else {
+            self.retires_since = Some(core.now);
+        }
+        for (link, learner) in self.learners.iter_mut() {
+            if learner.stage < LearnerStage::Syncing {
+                continue;
+            }
+            let mut send = |message| out.push(Effect::ToLearner(*link, message));
+            if learner.observer {
+                for transaction in &transactions {
+                    send(ToLearner::InformAndActivate {
+                        transaction: transaction.clone(),
+                        leader: designated,
+                    });
+                }
+                learner.sent = change;
+            } else {
+                send(ToLearner::CommitAndActivate { zxid: change, leader: designated });
+            }
         }
     }
 
@@ -538,6 +619,11 @@ impl Leading {
             self.epoch = Epoch(epoch);
             core.accept(self.epoch, me, out);
             self.stage = Stage::Accepting;
+            if core.seen.version() == 0 {
+                // A file's configuration gets a version when an epoch begins with it, and precedes the
+                // files of servers that are yet to join (ZOOKEEPER-1783).
+                core.see(core.seen.with_version(self.epoch_zxid().0), out);
+            }
         }
         if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
             self.stage = Stage::Electing;
@@ -588,7 +674,15 @@ impl Leading {
         let before = core.committed;
         core.commit(self.initial);
         core.vote.epoch = self.epoch;
-        self.broadcast = Broadcast::new(core.config.members.verifier().clone(), self.epoch_zxid());
+        if core.is_changing() {
+            // It is completed with the initial history (ZOOKEEPER-1324).
+            let (me, now) = (core.config.me, &core.config.members);
+            let acked = |server| if self.synced.contains(&server) { Zxid(u64::MAX) } else { Zxid::ZERO };
+            let designated = designated_leader(me, now, &core.seen, acked).unwrap_or(me);
+            core.activate(core.seen.clone(), Some(me), Some(designated), MembersBy::Word, out);
+            self.retires_since = (designated != me).then_some(core.now);
+        }
+        self.broadcast = Broadcast::new(core.verifier.clone(), self.epoch_zxid());
         core.serve(Serving::Leader(self.epoch), out);
         let synced = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Synced);
         let links: Vec<Link> = synced.map(|(link, _)| *link).collect();
@@ -602,6 +696,9 @@ impl Leading {
     /// Whether the epoch's zxids run out: three quarters of them are used. A learner that is about to
     /// join the present epoch is waited for, though not for ever.
     fn is_epoch_used_up(&mut self, core: &Core) -> bool {
+        if self.change.is_some() || self.retires_since.is_some() {
+            return false;
+        }
         let max = core.config.epoch_transactions_max;
         let used = self.broadcast.proposed().counter();
         if used < max - max / 4 {
@@ -660,7 +757,7 @@ impl Leading {
     fn leader_process_turn_ack(&mut self, core: &Core, link: Link) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let acked = std::mem::take(&mut learner.turning);
-        if acked && !learner.observer && core.config.members.is_voter(learner.server) {
+        if acked && !learner.observer && core.verifier.is_voter(learner.server) {
             self.synced.insert(learner.server);
         }
     }
@@ -691,6 +788,9 @@ impl Leading {
         let now = core.now;
         if self.stage < Stage::Broadcast && now.since(self.started) > core.init_ms() {
             return Err(Quit("no quorum followed in time"));
+        }
+        if self.retires_since.is_some_and(|since| now.since(since) > core.sync_ms()) {
+            return Err(Quit("another is to lead"));
         }
         // Another could lead instead, unless nobody can.
         let owes = self.owes_since.is_some_and(|since| now.since(since) > core.sync_ms());

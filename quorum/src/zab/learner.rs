@@ -1,7 +1,8 @@
 //! A learner: FOLLOWING with a vote, OBSERVING without.
 
 use super::core::Core;
-use super::{Attempt, Effect, Quit, Serving};
+use super::{Attempt, Effect, MembersBy, Quit, Serving};
+use crate::members::Members;
 use crate::message::{LearnerInfo, ToLeader, ToLearner, Transaction};
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 
@@ -73,6 +74,8 @@ pub(super) struct Learning {
     /// The newest transaction whose ack the leader has, or does not need.
     acked: Zxid,
     turn: Option<Turn>,
+    /// The configuration that NEWLEADER told of.
+    members: Option<Members>,
 }
 
 impl Learning {
@@ -92,6 +95,7 @@ impl Learning {
             barrier: Zxid::ZERO,
             acked: Zxid::ZERO,
             turn: None,
+            members: None,
         };
         learning.connect(core, out);
         learning
@@ -212,27 +216,30 @@ impl Learning {
                 self.stage = Stage::Staging;
                 Ok(())
             }
-            ToLearner::NewLeader { epoch, .. } if self.stage == Stage::Receiving => {
-                self.follower_process_newleader(core, epoch)
+            ToLearner::NewLeader { epoch, members } if self.stage == Stage::Receiving => {
+                self.follower_process_newleader(core, epoch, members.as_deref(), out)
             }
-            ToLearner::UpToDate if self.stage == Stage::Acked => {
-                self.follower_process_uptodate(core, out);
-                Ok(())
-            }
+            ToLearner::UpToDate if self.stage == Stage::Acked => self.follower_process_uptodate(core, out),
             // A Java leader may tell an observer of a proposal; it hears again when it is committed.
             ToLearner::Proposal(_) if core.is_observer() && self.stage == Stage::Active => Ok(()),
             ToLearner::Proposal(transaction) if syncing => {
                 self.follower_process_proposal(core, transaction, out)
             }
-            ToLearner::Commit(zxid) | ToLearner::CommitAndActivate { zxid, .. } if syncing => {
-                self.follower_process_commit(core, zxid)
+            ToLearner::Commit(zxid) if syncing => self.follower_process_commit(core, zxid),
+            ToLearner::CommitAndActivate { zxid, leader } if syncing => {
+                self.follower_process_commit(core, zxid)?;
+                self.activate(core, zxid, leader, out)
             }
-            ToLearner::Inform(transaction) | ToLearner::InformAndActivate { transaction, .. }
-                if syncing && core.is_observer() =>
-            {
+            ToLearner::Inform(transaction) if syncing && core.is_observer() => {
                 let zxid = transaction.zxid;
                 self.follower_process_proposal(core, transaction, out)?;
                 self.follower_process_commit(core, zxid)
+            }
+            ToLearner::InformAndActivate { transaction, leader } if syncing && core.is_observer() => {
+                let zxid = transaction.zxid;
+                self.follower_process_proposal(core, transaction, out)?;
+                self.follower_process_commit(core, zxid)?;
+                self.activate(core, zxid, leader, out)
             }
             // A leader pings as soon as it has begun to synchronise.
             ToLearner::Ping(_) | ToLearner::Revalidate { .. } | ToLearner::Sync
@@ -350,9 +357,45 @@ impl Learning {
         Ok(())
     }
 
-    fn follower_process_newleader(&mut self, core: &mut Core, epoch: Epoch) -> Result<(), Quit> {
+    /// A configuration was committed, and the leader names who is to lead from here on.
+    fn activate(
+        &mut self,
+        core: &mut Core,
+        zxid: Zxid,
+        designated: ServerId,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
+        if core.seen.version() != zxid.0 {
+            // Reconfigurations are disabled here, or NEWLEADER told of it before.
+            return Ok(());
+        }
+        let (members, leader) = (core.seen.clone(), Some(self.leader));
+        if core.activate(members, leader, Some(designated), MembersBy::Transaction, out) {
+            return Err(Quit("the ensemble has changed"));
+        }
+        Ok(())
+    }
+
+    fn follower_process_newleader(
+        &mut self,
+        core: &mut Core,
+        epoch: Epoch,
+        members: Option<&[u8]>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
         if epoch != self.epoch {
             return Err(Quit("NEWLEADER is of another epoch"));
+        }
+        // Java takes a shorter text for none.
+        if let Some(text) = members.filter(|text| text.len() > 1 && core.config.reconfig_enabled) {
+            let text = std::str::from_utf8(text).ok().and_then(|text| Members::parse(text).ok());
+            let members = text.ok_or(Quit("NEWLEADER's configuration cannot be read"))?;
+            let version = Zxid(core.seen.version());
+            let is_logged = core.history.newest_upto(version) == Some(version);
+            if members.version() > version.0 || !is_logged {
+                core.see(members.clone(), out);
+            }
+            self.members = Some(members);
         }
         self.barrier = core.history.last();
         self.acked = self.commits;
@@ -360,12 +403,18 @@ impl Learning {
         Ok(())
     }
 
-    fn follower_process_uptodate(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
+    fn follower_process_uptodate(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         self.stage = Stage::Active;
         core.commit(self.commits);
+        if let Some(members) = self.members.take()
+            && core.activate(members, Some(self.leader), None, MembersBy::Word, out)
+        {
+            return Err(Quit("the leader began with another configuration"));
+        }
         core.vote.epoch = self.epoch;
         let observer = core.is_observer();
         core.serve(Serving::Learner { leader: self.leader, epoch: self.epoch, observer }, out);
+        Ok(())
     }
 
     fn follower_process_proposal(
@@ -385,6 +434,7 @@ impl Learning {
         if transaction.zxid.epoch() > newest {
             return Err(Quit("the leader proposed in an epoch that is not its own"));
         }
+        core.see_transaction(&transaction, out)?;
         core.append(vec![transaction], out);
         Ok(())
     }

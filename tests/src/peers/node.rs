@@ -126,6 +126,7 @@ impl Node {
             members: members.clone(),
             timing,
             window_bytes: habits.window_bytes,
+            reconfig_enabled: false,
             epoch_transactions_max: u32::MAX,
         };
         let (its, name) = (Arc::clone(&shared), format!("node-{id}"));

@@ -224,6 +224,7 @@ impl Story {
                 ..Timing::default()
             },
             window_bytes: self.window_bytes,
+            reconfig_enabled: false,
             epoch_transactions_max: self.epoch_transactions_max,
         };
         self.zab = Some(Zab::new(config, recovered));
@@ -434,6 +435,8 @@ impl Story {
                 let role = if observer { "observing" } else { "following" };
                 format!("serves, {role} {} in epoch {}", leader.0, epoch.0)
             }
+            Effect::MembersSeen(members) => format!("hears of members {}", one_line(&members)),
+            Effect::Members(members, by) => format!("has members by {by:?}: {}", one_line(&members)),
             Effect::Notice(text) => format!("notes: {text}"),
         })
     }
@@ -478,4 +481,9 @@ fn said_to_learner(message: &ToLearner) -> String {
         ToLearner::Revalidate { .. } => "REVALIDATE".to_owned(),
         ToLearner::Sync => "SYNC".to_owned(),
     }
+}
+
+/// A configuration, its lines joined by commas.
+fn one_line(members: &Members) -> String {
+    members.to_string().replace('\n', ", ")
 }

@@ -282,6 +282,7 @@ impl World {
             members: self.members.clone(),
             timing: Timing { tick_ms: 100, init_limit, sync_limit: 5, election, ..Timing::default() },
             window_bytes: self.settings.window_bytes,
+            reconfig_enabled: false,
             epoch_transactions_max: self.settings.epoch_transactions_max,
         };
         server.zab = Some(Zab::new(config, recovered));

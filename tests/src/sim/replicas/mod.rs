@@ -19,6 +19,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{LogWrite, Upkeep};
 use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_quorum::members::Members;
+use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ConnectionId, Input, Request, RequestBatch};
 use ringkeeper_quorum::zab::{self, Attempt, Config, Epochs, Link, Timing};
@@ -301,6 +302,7 @@ impl Ensemble {
             settings: Arc::new(settings),
             server: id,
             cores: 1,
+            rules: Rules::default(),
             first_session: SessionId((i64::from(id.0) << 56) + ((server.start as i64) << 32)),
             seed: self.seed,
         };
@@ -309,6 +311,7 @@ impl Ensemble {
             members: self.members.clone(),
             timing: Timing { tick_ms: 100, ..Timing::default() },
             window_bytes: self.plan.window_bytes,
+            reconfig_enabled: false,
             epoch_transactions_max: self.plan.epoch_transactions_max,
         };
         let data = (restart.database, restart.held);

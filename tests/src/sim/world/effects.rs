@@ -130,7 +130,11 @@ impl World {
             }
             Effect::Deliver(transactions) => self.deliver(index, &transactions),
             Effect::Serve(serving) => self.serve(index, serving),
-            Effect::FromLearner(..) | Effect::FromLeader(..) | Effect::Notice(_) => {}
+            Effect::FromLearner(..)
+            | Effect::FromLeader(..)
+            | Effect::MembersSeen(_)
+            | Effect::Members(..)
+            | Effect::Notice(_) => {}
         }
     }
 
