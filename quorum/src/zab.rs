@@ -265,7 +265,7 @@ enum Phase {
     /// LOOKING.
     Looking,
     /// FOLLOWING or OBSERVING.
-    Learning(Learning),
+    Learning(Box<Learning>),
     /// LEADING.
     Leading(Box<Leading>),
 }
@@ -498,7 +498,7 @@ impl Zab {
             self.phase = Phase::Leading(leading);
         } else {
             out.extend(early.into_keys().map(Effect::CloseLearner));
-            self.phase = Phase::Learning(Learning::new(core, leader, out));
+            self.phase = Phase::Learning(Box::new(Learning::new(core, leader, out)));
         }
     }
 

@@ -44,6 +44,7 @@ impl Bench {
             server: ServerId(2),
             cores: 1,
             first_session: SessionId(0x0200_0000_0000_0001),
+            rules: Rules::default(),
             seed: 1,
         };
         let servers = (1..4).map(|id| format!("server.{id}=localhost:200{id}:300{id}\n")).collect::<String>();
@@ -53,6 +54,7 @@ impl Bench {
             timing: Timing::default(),
             window_bytes: 1 << 20,
             epoch_transactions_max: u32::MAX,
+            reconfig_enabled: false,
         };
         let data = (database, Vec::new());
         let mut replica = Replica::in_ensemble(config, zab_config, Epochs::default(), data, log, at(0));
