@@ -85,7 +85,6 @@ line_up! { jjr:
 }
 // Ours follows one, and observes.
 line_up! { rjj:
-    a_killed_leader_costs_no_session_and_no_write,
     an_observer_serves_and_does_not_vote,
     a_server_without_data_takes_the_whole_tree,
 }

@@ -113,6 +113,7 @@ fn a_server_that_cannot_start_says_why_and_no_ensemble_is_left() {
     fs::write(data.join("database"), b"no record").expect("it can be written");
     let mut run = start(&home, 1);
     assert_eq!(run.await_end(), 1);
+    run.await_line("ended, exit status: 1: error: ");
     let said = run.output.text();
     assert!(said.contains("ended, exit status: 1: error: ") && said.contains("database"), "{said}");
 }
