@@ -4,7 +4,7 @@
 //! The laws: recovery ends, reads only what is there, delivers rising zxids, and says the same twice.
 //! What it calls sound can be gone on from, and be cut at each of its transactions.
 
-use crate::log_files::{DATABASE, Files, Transaction, goes_on};
+use crate::log_files::{DATABASE, Files, Transaction, goes_on, has_numbers_left};
 use arbitrary::{Result, Unstructured};
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::format::{
@@ -43,7 +43,7 @@ pub fn run(input: &[u8]) {
     let Ok(tail) = recovery.tail() else { return };
     let settings = Settings { segment_bytes: 4 * 4096, ..Settings::default() };
     goes_on(made.files.clone(), settings, after, tail, &found);
-    if let Some((last_kept, _)) = found.get(found.len() / 2) {
+    if let Some((last_kept, _)) = found.get(found.len() / 2).filter(|_| has_numbers_left(&tail)) {
         cuts(made.files, settings, after, tail, *last_kept, &found);
     }
 }

@@ -18,7 +18,12 @@ pub const DATABASE: DatabaseId = DatabaseId(0x0123_4567_89ab_cdef);
 const NOW_US: u64 = 1 << 40;
 
 /// Recovery takes numbers of segments up to 2⁶³ − 1; one writer's session here makes a few.
-const NUMBER_MAX: u64 = i64::MAX as u64 - (1 << 16);
+const NUMBER_MAX: Sequence = Sequence(i64::MAX as u64 - (1 << 16));
+
+/// Whether a log can go on: the numbers of segments end, where no log that was written gets to.
+pub fn has_numbers_left(tail: &Tail) -> bool {
+    tail.next_sequence() <= NUMBER_MAX
+}
 
 /// A transaction as it was appended, or as it was found.
 pub type Transaction = (Zxid, Vec<u8>);
@@ -180,8 +185,7 @@ impl Session {
 /// Goes on from what recovery found sound: appends, and demands that a second recovery finds the same
 /// transactions and the new ones behind them.
 pub fn goes_on(files: Files, settings: Settings, after: Zxid, tail: Tail, found: &[Transaction]) {
-    // The numbers of segments end, where no log that was written gets to.
-    if tail.next_sequence() > Sequence(NUMBER_MAX) {
+    if !has_numbers_left(&tail) {
         return;
     }
     let mut session = Session::new(files, settings, tail);

@@ -473,6 +473,11 @@ impl Builder<'_> {
         let Some(path) = dynamic_file else {
             return members::membership(self.settings, multi_address, self.report);
         };
+        if path.as_os_str().is_empty() {
+            let origin = self.values.origin("dynamicConfigFile");
+            self.report.error(origin, "dynamicConfigFile", "expected the path of a file");
+            return Membership::default();
+        }
         for setting in self.settings.iter().filter(|s| names_members(s)) {
             let text = "must be in the file that dynamicConfigFile names";
             self.report.error(Some(&setting.origin), &setting.name, text);

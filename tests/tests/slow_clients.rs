@@ -95,7 +95,8 @@ fn a_short_request_does_not_become_a_reply_of_any_length() {
     let reply = session.request(op::MULTI_READ, &body.bytes).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(reply.error, -5);
     let after = server.resident_kib().unwrap_or_else(|e| panic!("{e}"));
-    assert!(after < before + 3 * GROWTH_KIB_MAX, "from {before} KiB to {after} KiB");
+    // A reply at its bound, in a buffer that doubled once more, and the connection's own.
+    assert!(after < before + 3 * GROWTH_KIB_MAX + 1024, "from {before} KiB to {after} KiB");
     assert!(server.exited().is_none());
 }
 
