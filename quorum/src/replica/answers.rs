@@ -133,7 +133,8 @@ impl Outbox {
 
     fn read(&mut self, connection: ConnectionId, xid: i32, zxid: Zxid, read: &Read, tree: &TreeWriter) {
         let mut start = self.begin(xid, zxid, 0);
-        if let Err(error) = read.answer(&tree.reader().view(zxid), &mut self.bytes) {
+        // Whatever the tree has is applied here, also a configuration's node that is ahead of the log.
+        if let Err(error) = read.answer(&tree.reader().view(Zxid(u64::MAX)), &mut self.bytes) {
             self.bytes.truncate(start);
             start = self.begin(xid, zxid, error.code());
         }
