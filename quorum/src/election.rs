@@ -7,6 +7,11 @@
 //! ZooKeeper does. Either way is safe, also beside servers that wait: an election only proposes a
 //! leader. A quorum must accept its epoch before it leads, and it gives up if one of them knows
 //! more. A server that still waits while others have decided hears them say so, and joins them.
+//!
+//! Who decides at once may be alone with it: a better candidate comes up a moment later, and the others go
+//! over to that. ZooKeeper's server then stands by what it decided until `initLimit` is over, for a follower
+//! that never comes or a leader that never leads. Here it goes back into the same round as soon as it hears
+//! that ([`Election::resume`]); since votes only get better in a round, it does so a few times at most.
 
 use crate::message::{Notification, PeerState, Round, Vote};
 use crate::verifier::Verifier;
@@ -37,7 +42,8 @@ impl Default for ElectionTiming {
 pub struct View<'a> {
     /// Who votes.
     pub verifier: &'a Verifier,
-    /// Servers whose election port cannot be reached.
+    /// Servers that were heard of and whose election port cannot be reached any more. One that was never
+    /// there may be about to start, as all do when an ensemble does: it is silent, not gone.
     pub down: &'a BTreeSet<ServerId>,
 }
 
@@ -190,6 +196,33 @@ impl Election {
             PeerState::Observing => None,
             PeerState::Following | PeerState::Leading => self.receive_settled(from, ballot, view),
         }
+    }
+
+    /// Takes in what the voter `from` says when this server has decided already, for [`Self::resume`].
+    pub fn overhear(&mut self, from: ServerId, notification: &Notification) {
+        let &Notification { vote, round, state, version, .. } = notification;
+        if state == PeerState::Looking && round == self.round {
+            self.received.insert(from, Ballot { vote, round, state, version });
+        }
+    }
+
+    /// Whether a vote is better than the one that this server decided for, in the same round.
+    pub fn is_overtaken(&self, notification: &Notification, view: View<'_>) -> bool {
+        let Notification { vote, round, state, .. } = notification;
+        *state == PeerState::Looking && *round == self.round && self.better(*vote, self.proposal, view)
+    }
+
+    /// Goes on with the round that this server left too early, with the best vote that it overheard.
+    pub fn resume(&mut self, now: Tick, view: View<'_>) -> Option<Decision> {
+        let round = self.round;
+        self.received.retain(|_, ballot| ballot.round == round);
+        let looking = self.received.values().filter(|ballot| ballot.state == PeerState::Looking);
+        let best = looking.map(|ballot| ballot.vote).filter(|vote| self.better(*vote, self.proposal, view));
+        let best = best.max().unwrap_or(self.proposal);
+        self.resend_ms = self.timing.resend_ms_min;
+        self.resend_at = now.plus_ms(self.resend_ms);
+        self.update_proposal(best, view);
+        self.decide(now, view)
     }
 
     /// `receivedFollowingNotification`: joins a leader that a quorum follows and that says itself
@@ -402,6 +435,27 @@ mod tests {
         let mut third = Case::new();
         third.hears(1, 3, says(Leading, 9, vote(5, 1, 3)));
         assert_eq!(third.hears(1, 2, says(Following, 9, vote(4, 1, 3))), None, "another epoch");
+    }
+
+    #[test]
+    fn a_round_that_was_left_too_early_goes_on_with_the_best_vote_that_was_overheard() {
+        let mut case = Case::new();
+        case.down.insert(ServerId(3));
+        assert_eq!(case.hears(1, 2, says(Looking, 1, vote(1, 10, 2))), Some(2));
+        let view = View { verifier: &case.verifier, down: &case.down };
+        let better = says(Looking, 1, vote(1, 10, 3));
+        for other in [
+            says(Looking, 1, vote(1, 9, 3)),
+            says(Looking, 2, vote(9, 9, 3)),
+            says(Following, 1, better.vote),
+        ] {
+            assert!(!case.election.is_overtaken(&other, view), "{other:?}");
+        }
+        assert!(case.election.is_overtaken(&better, view));
+        case.election.overhear(ServerId(3), &better);
+        let decision = case.election.resume(Tick(2), view).map(|decision| decision.leader);
+        assert_eq!(decision, Some(ServerId(3)), "both make a quorum");
+        assert_eq!((case.election.round(), case.election.proposal()), (Round(1), better.vote));
     }
 
     /// A follower that hears of an election before its own connection to the leader breaks forgets what it

@@ -402,16 +402,8 @@ impl Zab {
 
     /// Leaves a role, and looks for a leader.
     fn zab_timeout(&mut self, quit: Quit, out: &mut Vec<Effect>) {
-        match &self.phase {
-            Phase::Looking => {}
-            Phase::Learning(learning) => learning.follower_shutdown(out),
-            Phase::Leading(leading) => leading.leader_shutdown(out),
-        }
-        if self.core.serving != Serving::No {
-            self.core.serve(Serving::No, out);
-        }
+        self.leave(out);
         out.push(Effect::Notice(format!("looking for a leader: {}", quit.0)));
-        self.phase = Phase::Looking;
         let decision = self.core.look();
         if let Some(leader) = self.core.designated.take() {
             // All that follow the last leader know whom it named: no election is held.
@@ -421,6 +413,18 @@ impl Zab {
         }
         self.core.tell_all(out);
         self.decided(decision, out);
+    }
+
+    fn leave(&mut self, out: &mut Vec<Effect>) {
+        match &self.phase {
+            Phase::Looking => {}
+            Phase::Learning(learning) => learning.follower_shutdown(out),
+            Phase::Leading(leading) => leading.leader_shutdown(out),
+        }
+        if self.core.serving != Serving::No {
+            self.core.serve(Serving::No, out);
+        }
+        self.phase = Phase::Looking;
     }
 
     fn look_on(&mut self, out: &mut Vec<Effect>) {
@@ -454,22 +458,37 @@ impl Zab {
                 Tell::All => core.tell_all(out),
             }
             self.decided(decision, out);
-        } else if notification.state == PeerState::Looking {
-            core.tell(from, self.phase.state(core), out);
-            if let Phase::Leading(leading) = &mut self.phase {
-                return leading.report_looking_sid(core, from, notification.round);
+            return Ok(());
+        }
+        core.overhear(from, notification);
+        let stands = match &mut self.phase {
+            Phase::Looking => Ok(()),
+            Phase::Learning(learning) => learning.hear(core, from, notification),
+            Phase::Leading(leading) => leading.hear(core, from, notification),
+        };
+        match stands {
+            Err(_) if core.is_overtaken(notification) => self.resume(out),
+            Err(quit) => return Err(quit),
+            Ok(()) if notification.state == PeerState::Looking => {
+                core.tell(from, self.phase.state(core), out);
             }
+            Ok(()) => {}
         }
         Ok(())
     }
 
+    /// Goes back into the election that this server left for a leader that does not come to lead.
+    fn resume(&mut self, out: &mut Vec<Effect>) {
+        self.leave(out);
+        out.push(Effect::Notice("looking for a leader: the others stand for a better one".to_owned()));
+        let decision = self.core.resume();
+        self.core.tell_all(out);
+        self.decided(decision, out);
+    }
+
     fn on_election_link(&mut self, peer: ServerId, up: bool, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let core = &mut self.core;
-        if up {
-            core.down.remove(&peer);
-        } else {
-            core.down.insert(peer);
-        }
+        core.note_link(peer, up);
         match &self.phase {
             Phase::Looking if up => core.tell(peer, PeerState::Looking, out),
             Phase::Looking => {

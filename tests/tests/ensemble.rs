@@ -166,6 +166,41 @@ fn longest_gaps_after_a_killed_leader() {
     }
 }
 
+/// How long it takes from the start of the processes until all serve: `START_ROUNDS` (10) starts of each of the
+/// line-ups of `START_LINE_UPS` (`rrr`), in turn. Of one that takes longer than `START_SLOW_MS` (none) the
+/// outputs are printed; `RUST_LOG=ringkeeper_net=debug` has our servers tell of the election.
+#[test]
+#[ignore = "a measurement"]
+fn times_until_all_serve() {
+    let text = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let number = |name: &str, default: &str| text(name, default).parse().expect("it is a number");
+    let line_ups = text("START_LINE_UPS", "rrr");
+    let (rounds, slow_ms): (u64, u64) = (number("START_ROUNDS", "10"), number("START_SLOW_MS", "600000"));
+    let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for round in 0..rounds {
+        for line_up in line_ups.split(',') {
+            let from = Instant::now();
+            let ensemble = Ensemble::start(&Plan::of(line_up));
+            let taken = from.elapsed().as_millis() as u64;
+            times.entry(line_up).or_default().push(taken);
+            println!(
+                "round {round}: {line_up} serves after {taken} ms, server {:?} leads",
+                ensemble.leader()
+            );
+            if taken > slow_ms {
+                ensemble
+                    .ids()
+                    .into_iter()
+                    .for_each(|id| println!("server {id}\n{}", ensemble.node(id).output()));
+            }
+        }
+    }
+    for (line_up, mut times) in times {
+        times.sort_unstable();
+        println!("{line_up}: median {} ms of {times:?}", times[times.len() / 2]);
+    }
+}
+
 fn report(law: &str, line_up: &str, summary: Summary) {
     let Summary { acked, reconnects, longest_gap } = summary;
     println!(

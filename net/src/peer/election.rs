@@ -89,6 +89,7 @@ impl Election {
         notification.encode(&mut message);
         let length = (message.len() - LENGTH_BYTES) as u32;
         message[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        debug!("to server {} for the election: {notification:?}", to.0);
         let peer = self.peers.entry(to).or_default();
         peer.newest = Some(message.clone());
         match &peer.connected {
@@ -330,6 +331,7 @@ fn take_notifications(
         })?;
         let Some((message, behind)) = message.split_at_checked(length) else { break };
         let notification = Notification::decode(message)?;
+        debug!("from server {} for the election: {notification:?}", from.0);
         context.ready.push_back(Input::Notification { from, notification });
         rest = behind;
     }

@@ -28,7 +28,10 @@ pub(super) struct Core {
     pub(super) serving: Serving,
     /// The vote that made the present leader.
     pub(super) vote: Vote,
-    pub(super) down: BTreeSet<ServerId>,
+    /// Servers that said something since this one started, or could be reached.
+    known: BTreeSet<ServerId>,
+    /// Those of them that cannot be reached any more.
+    down: BTreeSet<ServerId>,
     pub(super) attempts: u64,
     pub(super) role: Role,
     /// The newest configuration that was proposed; `config.members` is the one in force.
@@ -62,6 +65,7 @@ impl Core {
             delivered: recovered.applied,
             serving: Serving::No,
             vote: Vote::default(),
+            known: BTreeSet::new(),
             down: BTreeSet::new(),
             attempts: 0,
             role: listed.map_or(Role::Participant, |member| member.role),
@@ -208,8 +212,34 @@ impl Core {
         notification: &Notification,
     ) -> (Option<Decision>, Tell) {
         let mut tell = Tell::Nobody;
+        self.known.insert(from);
         let view = View { verifier: &self.verifier, down: &self.down };
         (self.election.receive(self.now, from, notification, view, &mut tell), tell)
+    }
+
+    /// Takes in what a voter says when this server looks for no leader.
+    pub(super) fn overhear(&mut self, from: ServerId, notification: &Notification) {
+        self.known.insert(from);
+        self.election.overhear(from, notification);
+    }
+
+    /// Whether a voter stands for somebody better than this server's leader, in the same election.
+    pub(super) fn is_overtaken(&self, notification: &Notification) -> bool {
+        self.election.is_overtaken(notification, View { verifier: &self.verifier, down: &self.down })
+    }
+
+    pub(super) fn resume(&mut self) -> Option<Decision> {
+        self.election.resume(self.now, View { verifier: &self.verifier, down: &self.down })
+    }
+
+    /// A server's election port was reached, or cannot be any more.
+    pub(super) fn note_link(&mut self, peer: ServerId, up: bool) {
+        if up {
+            self.known.insert(peer);
+            self.down.remove(&peer);
+        } else if self.known.contains(&peer) {
+            self.down.insert(peer);
+        }
     }
 
     pub(super) fn on_down(&mut self) -> Option<Decision> {

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;
-use crate::message::{LearnerInfo, Round, ToLeader, ToLearner, Transaction};
+use crate::message::{LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
 use crate::reconfig::designated_leader;
 use crate::sync::{Plan, plan};
 use bytes::Bytes;
@@ -84,7 +84,7 @@ pub(super) struct Leading {
     electing: BTreeSet<ServerId>,
     /// Voters that promised this epoch to another leader.
     refused: BTreeSet<ServerId>,
-    /// Voters that look for a leader again.
+    /// Voters that look for a leader again, or stand for another.
     disloyal: BTreeSet<ServerId>,
     synced: BTreeSet<ServerId>,
     /// Where the history ends that the epoch begins with.
@@ -302,11 +302,11 @@ impl Leading {
             turning: false,
         };
         self.learners.insert(link, learner);
+        self.disloyal.remove(&server);
         if self.stage == Stage::Discovery {
             self.accepted = self.accepted.max(accepted);
             if !observer && core.verifier.is_voter(server) {
                 self.connecting.insert(server);
-                self.disloyal.remove(&server);
             }
         } else if accepted > self.epoch && core.config.members.servers().contains_key(&server) {
             // It can never follow in this epoch, but in one that begins now.
@@ -822,18 +822,30 @@ impl Leading {
         Ok(())
     }
 
-    /// A voter looks for a leader. If too many do in a later round, this leader waits in vain.
-    pub(super) fn report_looking_sid(
+    /// A voter said whom it stands for. If too many look for a leader in a later round, or have gone over to
+    /// another one, this leader waits in vain.
+    pub(super) fn hear(
         &mut self,
         core: &Core,
         server: ServerId,
-        round: Round,
+        notification: &Notification,
     ) -> Result<(), Quit> {
-        if !self.serves() && round > core.round() {
+        if self.serves() || notification.round < core.round() {
+            return Ok(());
+        }
+        let leaves = match notification.state {
+            // What is worse than its leader it said before it heard of that.
+            PeerState::Looking => notification.round > core.round() || core.is_overtaken(notification),
+            PeerState::Following | PeerState::Leading => notification.vote.leader != Some(core.config.me),
+            PeerState::Observing => return Ok(()),
+        };
+        if leaves {
             self.disloyal.insert(server);
-            if !Self::can_win(core, &self.disloyal) {
-                return Err(Quit("too many look for another leader"));
-            }
+        } else {
+            self.disloyal.remove(&server);
+        }
+        if !Self::can_win(core, &self.disloyal) {
+            return Err(Quit("too many look for another leader"));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::{Attempt, Effect, MembersBy, Quit, Serving};
 use crate::members::Members;
-use crate::message::{LearnerInfo, ToLeader, ToLearner, Transaction};
+use crate::message::{LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 
 /// Attempts to connect to a leader before another is looked for.
@@ -162,6 +162,25 @@ impl Learning {
             return Err(Quit("the leader is gone"));
         }
         Ok(())
+    }
+
+    /// A voter said whom it stands for. If that is the leader, and it does not stand for itself, it does not
+    /// lead: waiting for it would last as long as a leader may take to begin.
+    pub(super) fn hear(
+        &self,
+        core: &Core,
+        server: ServerId,
+        notification: &Notification,
+    ) -> Result<(), Quit> {
+        if server != self.leader || self.stage > Stage::Discovery {
+            return Ok(());
+        }
+        let still_looks = notification.state == PeerState::Looking && notification.round == core.round();
+        let stands = still_looks || notification.state == PeerState::Leading;
+        if stands && notification.vote.leader == Some(self.leader) {
+            return Ok(());
+        }
+        Err(Quit("the leader stands for another"))
     }
 
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
