@@ -1,9 +1,9 @@
 //! Plain counters, one set a core, and the report that an operator gets of them.
 
-use crate::id::{SessionId, Tick, Zxid};
+use crate::id::{ServerId, SessionId, Tick, Zxid};
 use std::net::SocketAddr;
 
-/// Latencies of requests, in milliseconds, as ZooKeeper counts them.
+/// Latencies of requests, or other times, in milliseconds, as ZooKeeper counts them (`AvgMinMaxCounter`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// The shortest; zero before the first.
@@ -165,6 +165,87 @@ pub struct ReplicaReport {
     pub outstanding: usize,
     /// The moment of the report.
     pub at: Tick,
+    /// What it knows of its ensemble, if it belongs to one.
+    pub ensemble: Option<EnsembleReport>,
+}
+
+/// What a server knows of its ensemble.
+#[derive(Clone, Debug, Default)]
+pub struct EnsembleReport {
+    /// Servers with a vote.
+    pub quorum_size: usize,
+    /// What it does in the protocol, in ZooKeeper's words: `leading - broadcast`.
+    pub peer_state: &'static str,
+    /// Whom an observer observes.
+    pub observed: Option<ServerId>,
+    /// What a leader that serves knows of its learners.
+    pub leader: Option<LeaderReport>,
+    /// What happened since the start.
+    pub counters: EnsembleCounters,
+}
+
+/// What a leader knows of its learners.
+#[derive(Clone, Debug, Default)]
+pub struct LeaderReport {
+    /// Those that are connected.
+    pub learners: usize,
+    /// Those of them that get proposals.
+    pub synced_followers: usize,
+    /// Those of these that have no vote.
+    pub synced_non_voting_followers: usize,
+    /// Those that get what is committed.
+    pub synced_observers: usize,
+    /// Positions in the order of proposals that a sync waits for.
+    pub pending_syncs: usize,
+    /// Since when it leads, in milliseconds.
+    pub uptime_ms: u64,
+    /// Of what it proposed.
+    pub proposal_bytes: Option<ProposalBytes>,
+}
+
+/// Sizes of proposals, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposalBytes {
+    /// Of the last.
+    pub last: usize,
+    /// Of the smallest.
+    pub min: usize,
+    /// Of the largest.
+    pub max: usize,
+}
+
+/// What happened to a server of an ensemble, under the names of ZooKeeper's `ServerMetrics`. Times are in
+/// milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EnsembleCounters {
+    /// From looking for a leader to having one.
+    pub election_time: Latency,
+    /// From looking for a leader to serving clients.
+    pub unavailable_time: Latency,
+    /// Those that ended with this server as the leader.
+    pub leader_unavailable_time: Latency,
+    /// From knowing the leader's epoch to serving, as a follower.
+    pub follower_sync_time: Latency,
+    /// The same as an observer.
+    pub observer_sync_time: Latency,
+    /// How often it began to look for a leader.
+    pub looking_count: u64,
+    /// Learners that were sent what they missed.
+    pub diff_count: u64,
+    /// Learners that were sent a whole tree.
+    pub snap_count: u64,
+    /// Transactions proposed as the leader.
+    pub proposal_count: u64,
+    /// Transactions committed as the leader.
+    pub commit_count: u64,
+    /// How often it gave up to lead because its voters had gone.
+    pub quit_leading_due_to_disloyal_voter: u64,
+    /// Sessions that learners asked the leader about.
+    pub revalidate_count: u64,
+    /// Transactions that a leader proposed to this server.
+    pub learner_proposal_received_count: u64,
+    /// Transactions that a leader committed.
+    pub learner_commit_received_count: u64,
 }
 
 /// Everything.

@@ -6,6 +6,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `core` | what outlives a role: epochs, log, what is committed and applied |
+//! | `counters` | what an operator is told |
 //! | `leader` | discovery, synchronisation and broadcast as the leader sees them |
 //! | `learner` | the same as followers and observers see it |
 //!
@@ -30,16 +31,19 @@
 //! - A write that an earlier log, since cut, has under way is told by its generation (4712).
 
 mod core;
+mod counters;
 mod leader;
 mod learner;
 
 use self::core::Core;
+use self::counters::Counters;
 use crate::election::{Decision, ElectionTiming, Tell};
 use crate::members::Members;
 use crate::message::{Notification, PeerState, ToLeader, ToLearner, Transaction, Vote};
 use leader::Leading;
 use learner::Learning;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+use ringkeeper_engine::stats::{EnsembleReport, LeaderReport};
 use std::collections::BTreeMap;
 
 /// A connection of a learner to this server, numbered by the driver; a number is never used again.
@@ -276,12 +280,18 @@ pub struct Zab {
     phase: Phase,
     /// Learners that introduced themselves before this server knew that it leads.
     early: BTreeMap<Link, ToLeader>,
+    counters: Counters,
 }
 
 impl Zab {
     /// A server as its disk has it; it starts with [`Zab::start`].
     pub fn new(config: Config, recovered: Recovered) -> Self {
-        Zab { core: Core::new(config, recovered), phase: Phase::Looking, early: BTreeMap::new() }
+        Zab {
+            core: Core::new(config, recovered),
+            phase: Phase::Looking,
+            early: BTreeMap::new(),
+            counters: Counters::default(),
+        }
     }
 
     /// A standalone server: a quorum of one that leads from the start. It goes on in the epoch of its
@@ -305,17 +315,21 @@ impl Zab {
     /// Starts to look for a leader.
     pub fn start(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.core.now = now;
+        let from = out.len();
         self.zab_timeout(Quit("started"), out);
         self.settle(out);
+        self.counters.on_effects(now, &out[from..]);
     }
 
     /// Takes in what happened.
     pub fn step(&mut self, now: Tick, input: Input, out: &mut Vec<Effect>) {
         self.core.now = now;
+        let from = out.len();
         if let Err(quit) = self.take(input, out) {
             self.zab_timeout(quit, out);
         }
         self.settle(out);
+        self.counters.on_effects(now, &out[from..]);
     }
 
     /// Lets follow what follows without more input.
@@ -425,6 +439,7 @@ impl Zab {
             self.core.serve(Serving::No, out);
         }
         self.phase = Phase::Looking;
+        self.counters.on_look(self.core.now);
     }
 
     fn look_on(&mut self, out: &mut Vec<Effect>) {
@@ -464,7 +479,11 @@ impl Zab {
         let stands = match &mut self.phase {
             Phase::Looking => Ok(()),
             Phase::Learning(learning) => learning.hear(core, from, notification),
-            Phase::Leading(leading) => leading.hear(core, from, notification),
+            Phase::Leading(leading) => {
+                let heard = leading.hear(core, from, notification);
+                self.counters.totals.quit_leading_due_to_disloyal_voter += u64::from(heard.is_err());
+                heard
+            }
         };
         match stands {
             Err(_) if core.is_overtaken(notification) => self.resume(out),
@@ -506,6 +525,7 @@ impl Zab {
         let Some(Decision { vote, leader }) = decision else { return };
         let core = &mut self.core;
         core.vote = vote;
+        self.counters.on_decision(core.now, core.is_observer());
         let early = std::mem::take(&mut self.early);
         if leader == core.config.me {
             let mut leading = Box::new(Leading::new(core));
@@ -572,6 +592,35 @@ impl Zab {
         match &self.phase {
             Phase::Learning(learning) => Some(learning.attempt()),
             Phase::Looking | Phase::Leading(_) => None,
+        }
+    }
+
+    /// What an operator is told; syncs are the replica's to count.
+    pub fn report(&self) -> EnsembleReport {
+        let Core { config, serving, now, .. } = &self.core;
+        let observed = match serving {
+            Serving::Learner { leader, observer: true, .. } => Some(*leader),
+            _ => None,
+        };
+        let counters = &self.counters;
+        let leader = match (&self.phase, counters.leading_since) {
+            (Phase::Leading(leading), Some(since)) => {
+                let (uptime_ms, proposal_bytes) = (now.since(since), counters.proposal_bytes);
+                Some(LeaderReport { uptime_ms, proposal_bytes, ..leading.report(&self.core) })
+            }
+            _ => None,
+        };
+        EnsembleReport {
+            quorum_size: config.members.verifier().voters().count(),
+            peer_state: match serving {
+                Serving::No => "looking",
+                Serving::Leader(_) => "leading - broadcast",
+                Serving::Learner { observer: false, .. } => "following - broadcast",
+                Serving::Learner { observer: true, .. } => "observing - broadcast",
+            },
+            observed,
+            leader,
+            counters: counters.totals,
         }
     }
 

@@ -3,6 +3,9 @@
 //! line-up is the fault of our server: any line-up is run by `LINE_UP=jjj`, those of CI stand below. The last server of an even start leads: of equal votes the highest
 //! number wins.
 
+#[path = "ensemble/monitor.rs"]
+mod monitor;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};

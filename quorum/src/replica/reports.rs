@@ -3,7 +3,7 @@
 use super::Replica;
 use crate::step::{ConnectionId, Reply};
 use ringkeeper_engine::id::Now;
-use ringkeeper_engine::stats::{CoreReport, Inquiry, ReplicaReport, Report};
+use ringkeeper_engine::stats::{CoreReport, EnsembleReport, Inquiry, ReplicaReport, Report};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reports whose parts are being collected.
@@ -46,12 +46,21 @@ impl Replica {
             session_count: self.sessions.len(),
             outstanding: self.pending.len() + self.learner.outstanding(),
             at: now.tick,
+            ensemble: (!self.standalone).then(|| self.ensemble_report()),
         };
         if inquiry == Inquiry::Sessions {
             report.ephemerals =
                 tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect();
             report.expiry =
                 self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect();
+        }
+        report
+    }
+
+    fn ensemble_report(&self) -> EnsembleReport {
+        let mut report = self.zab.report();
+        if let Some(leader) = &mut report.leader {
+            leader.pending_syncs = self.syncs.iter().map(|(after, _)| after).collect::<BTreeSet<_>>().len();
         }
         report
     }

@@ -1,5 +1,7 @@
 //! A leader: LEADING.
 
+mod report;
+
 use super::core::Core;
 use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;

@@ -6,7 +6,7 @@ use super::machine::{DirectorySizes, FileDescriptors};
 use crate::client::core::HANDSHAKE_MS_MAX;
 use jiff::Timestamp;
 use ringkeeper_engine::id::{Now, SessionId, Tick};
-use ringkeeper_engine::stats::{ConnectionReport, Latency, Report};
+use ringkeeper_engine::stats::{ConnectionReport, EnsembleReport, Latency, LeaderReport, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -57,7 +57,17 @@ fn write_server(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "Outstanding: {}", report.sum(|core| core.outstanding))?;
     writeln!(out, "Zxid: {}", report.replica.zxid)?;
     writeln!(out, "Mode: {}", report.replica.state)?;
-    writeln!(out, "Node count: {}", node_count(report))
+    writeln!(out, "Node count: {}", node_count(report))?;
+    if let Some(leader) = report.replica.ensemble.as_ref().and_then(|ensemble| ensemble.leader.as_ref()) {
+        let [last, min, max] = proposal_bytes(leader);
+        writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")?;
+    }
+    Ok(())
+}
+
+/// Last, smallest and largest; -1 before the first.
+fn proposal_bytes(leader: &LeaderReport) -> [i64; 3] {
+    leader.proposal_bytes.map_or([-1; 3], |bytes| [bytes.last, bytes.min, bytes.max].map(|n| n as i64))
 }
 
 /// ZooKeeper's tree knows its root by two names, and counts both.
@@ -94,6 +104,13 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
         let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
         line("version", &version)?;
         line("server_state", &report.replica.state)?;
+        let ensemble = report.replica.ensemble.as_ref();
+        if let Some(ensemble) = ensemble {
+            line("peer_state", &ensemble.peer_state)?;
+            if let Some(observed) = ensemble.observed {
+                line("observer_master_id", &observed.0)?;
+            }
+        }
         line("avg_latency", &average(traffic.latency))?;
         line("max_latency", &max)?;
         line("min_latency", &min)?;
@@ -114,7 +131,56 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
         line("outstanding_tls_handshake", &0)?;
         line("connection_rejected", &rejected)?;
         line("open_file_descriptor_count", &files.open)?;
-        line("max_file_descriptor_count", &files.max)
+        line("max_file_descriptor_count", &files.max)?;
+        ensemble.map_or(Ok(()), |ensemble| write_ensemble(out, ensemble))
+    })
+}
+
+/// The lines of `mntr` that servers of an ensemble have. ZooKeeper's followers and observers serve no
+/// observers of their own here, as without `observerMasterPort` there.
+fn write_ensemble(out: &mut String, ensemble: &EnsembleReport) -> fmt::Result {
+    let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
+    line("quorum_size", &ensemble.quorum_size)?;
+    if let Some(leader) = &ensemble.leader {
+        line("learners", &leader.learners)?;
+        line("synced_followers", &leader.synced_followers)?;
+        line("synced_non_voting_followers", &leader.synced_non_voting_followers)?;
+        line("synced_observers", &leader.synced_observers)?;
+        line("pending_syncs", &leader.pending_syncs)?;
+        line("leader_uptime", &leader.uptime_ms)?;
+        let [last, min, max] = proposal_bytes(leader);
+        line("last_proposal_size", &last)?;
+        line("max_proposal_size", &max)?;
+        line("min_proposal_size", &min)?;
+    } else if ensemble.observed.is_none() {
+        line("synced_observers", &0)?;
+    }
+    let counters = &ensemble.counters;
+    let counts = [
+        ("looking_count", counters.looking_count),
+        ("diff_count", counters.diff_count),
+        ("snap_count", counters.snap_count),
+        ("proposal_count", counters.proposal_count),
+        ("commit_count", counters.commit_count),
+        ("quit_leading_due_to_disloyal_voter", counters.quit_leading_due_to_disloyal_voter),
+        ("revalidate_count", counters.revalidate_count),
+        ("learner_proposal_received_count", counters.learner_proposal_received_count),
+        ("learner_commit_received_count", counters.learner_commit_received_count),
+    ];
+    counts.iter().try_for_each(|(key, value)| line(key, value))?;
+    let times = [
+        ("election_time", counters.election_time),
+        ("unavailable_time", counters.unavailable_time),
+        ("leader_unavailable_time", counters.leader_unavailable_time),
+        ("follower_sync_time", counters.follower_sync_time),
+        ("observer_sync_time", counters.observer_sync_time),
+    ];
+    times.iter().try_for_each(|(key, time)| {
+        writeln!(out, "zk_avg_{key}\t{}", average(*time))?;
+        writeln!(out, "zk_min_{key}\t{}", time.min)?;
+        writeln!(out, "zk_max_{key}\t{}", time.max)?;
+        writeln!(out, "zk_cnt_{key}\t{}", time.count)?;
+        writeln!(out, "zk_sum_{key}\t{}", time.total)
     })
 }
 
@@ -347,6 +413,7 @@ mod tests {
             session_count: 2,
             outstanding: 1,
             at: NOW.tick,
+            ensemble: None,
         };
         Report { replica, cores: reports.into() }
     }
