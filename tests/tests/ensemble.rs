@@ -74,6 +74,7 @@ line_up! { rrr:
     an_observer_serves_and_does_not_vote,
     a_session_is_everywhere,
     sync_shows_what_was_acknowledged_elsewhere,
+    without_a_quorum_nobody_serves_but_readers,
     a_server_without_data_takes_the_whole_tree,
 }
 // Ours leads Java's servers.
