@@ -61,9 +61,10 @@ impl Replica {
         given: &[u8; PASSWORD_BYTES],
         timeout_ms: u32,
     ) {
-        if self.database.sessions.contains_key(&session) || !self.has_local_sessions() {
+        let is_wrong = *given != password(session);
+        if self.database.sessions.contains_key(&session) || !(is_wrong || self.has_local_sessions()) {
             self.close(connection, CloseReason::NeedsQuorum);
-        } else if *given != password(session) || !self.is_local(session) {
+        } else if is_wrong || !self.is_local(session) {
             self.answer_after(self.applied(), connection, PendingKind::Refused);
         } else {
             self.take_back(now, connection, session, timeout_ms);
