@@ -32,7 +32,15 @@ fn path(number: usize) -> String {
 
 /// A request's transaction, and the request's place in the log.
 fn propose(prep: &mut Prep, database: &Database, zxid: Zxid, op: OpCode, body: &[u8]) -> Vec<u8> {
-    let request = WriteRequest { session: SessionId(1), xid: 1, op, body, auth: &[], internal: false };
+    let request = WriteRequest {
+        session: SessionId(1),
+        xid: 1,
+        op,
+        body,
+        auth: &[],
+        internal: false,
+        no_ephemerals: None,
+    };
     let mut transaction = Vec::new();
     let stamp = Stamp { zxid, time: 1_700_000_000_000 };
     prep.prepare(&database.tree, &request, stamp, &mut transaction).expect("a sound request");

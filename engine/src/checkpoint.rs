@@ -323,7 +323,15 @@ mod tests {
 
         /// Proposes; nothing is applied before [`Self::apply`].
         fn run(&mut self, op: OpCode, body: &[u8]) -> Result<(), ErrorCode> {
-            let request = WriteRequest { session: SESSION, xid: 1, op, body, auth: &[], internal: true };
+            let request = WriteRequest {
+                session: SESSION,
+                xid: 1,
+                op,
+                body,
+                auth: &[],
+                internal: true,
+                no_ephemerals: None,
+            };
             let zxid = Zxid(self.log.len() as u64 + 2);
             let mut txn = Vec::new();
             let stamp = Stamp { zxid, time: zxid.0 as i64 };

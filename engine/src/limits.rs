@@ -29,6 +29,13 @@ pub struct Settings {
     pub enforce_quota: bool,
     /// Whether `reconfig` is answered at all.
     pub reconfig_enabled: bool,
+    /// Whether a server of an ensemble keeps new sessions to itself (`localSessionsEnabled`).
+    pub local_sessions_enabled: bool,
+    /// Whether such a session becomes one of the ensemble when it makes an ephemeral node
+    /// (`localSessionsUpgradingEnabled`).
+    pub local_sessions_upgrading_enabled: bool,
+    /// Whether a server of an ensemble serves readers while there is no quorum (`readonlymode.enabled`).
+    pub read_only_mode_enabled: bool,
     /// `user:base64(sha1(user:password))` of the super user.
     pub super_digest: Option<String>,
     /// Whether the digest scheme is offered.
@@ -63,6 +70,9 @@ impl Default for Settings {
             skip_acl: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            local_sessions_enabled: false,
+            local_sessions_upgrading_enabled: false,
+            read_only_mode_enabled: false,
             super_digest: None,
             digest_auth_enabled: true,
             container_check_interval_ms: 60_000,

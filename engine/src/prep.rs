@@ -39,6 +39,8 @@ pub struct WriteRequest<'a> {
     pub auth: &'a [AuthId],
     /// Whether the server itself asks, which may delete containers.
     pub internal: bool,
+    /// What the creation of an ephemeral node fails with, for a session that can have none.
+    pub no_ephemerals: Option<ErrorCode>,
 }
 
 /// What a transaction gets besides its request.
@@ -182,6 +184,7 @@ impl Prep {
             session: request.session,
             auth: request.auth,
             internal: request.internal,
+            no_ephemerals: request.no_ephemerals,
             stamp,
             end_max: start + self.transaction_bytes_max,
         };
@@ -190,6 +193,22 @@ impl Prep {
             out.truncate(start);
         }
         prepared
+    }
+}
+
+/// Whether a request is to make an ephemeral node (`QuorumZooKeeperServer.checkUpgradeSession`): what cannot
+/// be decoded is not.
+pub fn creates_ephemeral(op: OpCode, body: &[u8]) -> bool {
+    match op {
+        OpCode::Create | OpCode::Create2 => {
+            let flags = jute::from_bytes::<CreateRequest<'_>>(body).map(|create| create.flags);
+            flags.is_ok_and(|flags| CreateMode::from_flags(flags).is_ok_and(|mode| mode.ephemeral))
+        }
+        OpCode::Multi => {
+            let creates = |(op, body): &(OpCode, &[u8])| *op != OpCode::Multi && creates_ephemeral(*op, body);
+            multi_operations(body).is_ok_and(|operations| operations.iter().any(creates))
+        }
+        _ => false,
     }
 }
 
@@ -204,6 +223,7 @@ struct Work<'w> {
     session: SessionId,
     auth: &'w [AuthId],
     internal: bool,
+    no_ephemerals: Option<ErrorCode>,
     stamp: Stamp,
     /// Where in the output the transaction must end.
     end_max: usize,
@@ -310,6 +330,11 @@ impl Work<'_> {
         // ZooKeeper lets createTTL with a plain flag through, and stops when it applies it.
         if !ttl_fits || (op == OpCode::CreateTtl && !mode.ttl) {
             return Err(ErrorCode::BadArguments);
+        }
+        if mode.ephemeral
+            && let Some(error) = self.no_ephemerals
+        {
+            return Err(error);
         }
         let (parent_path, _) = split_for_change(&request.path)?;
         let acl = self.fix_up(&request.acl)?;
@@ -673,7 +698,15 @@ mod tests {
 
     /// Prepares and applies one request; returns the length of its transaction.
     fn run(prep: &mut Prep, database: &mut Database, op: OpCode, body: &[u8]) -> Result<usize, ErrorCode> {
-        let request = WriteRequest { session: SESSION, xid: 1, op, body, auth: &[], internal: false };
+        let request = WriteRequest {
+            session: SESSION,
+            xid: 1,
+            op,
+            body,
+            auth: &[],
+            internal: false,
+            no_ephemerals: None,
+        };
         let (zxid, mut txn) = (database.last.next(), Vec::new());
         prep.prepare(&database.tree, &request, Stamp { zxid, time: 0 }, &mut txn)?;
         database.replay(&txn).unwrap();
@@ -714,8 +747,15 @@ mod tests {
         }
         MultiHeader { op: -1, done: true, err: -1 }.write(&mut body);
         let (session, stamp) = (SESSION, Stamp { zxid: Zxid(1), time: 0 });
-        let request =
-            WriteRequest { session, xid: 1, op: OpCode::Multi, body: &body, auth: &auth, internal: false };
+        let request = WriteRequest {
+            session,
+            xid: 1,
+            op: OpCode::Multi,
+            body: &body,
+            auth: &auth,
+            internal: false,
+            no_ephemerals: None,
+        };
         let mut txn = Vec::new();
         prep.prepare(&database.tree, &request, stamp, &mut txn).unwrap();
         assert!(txn.len() <= 4000, "{} bytes", txn.len());

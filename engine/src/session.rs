@@ -123,6 +123,11 @@ impl<O> Sessions<O> {
         }
     }
 
+    /// No connection speaks for any of them any more.
+    pub fn disown_all(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.owner = None);
+    }
+
     /// Every session.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session<O>)> {
         self.sessions.iter().map(|(id, session)| (*id, session))

@@ -145,7 +145,7 @@ pub struct CoreReport {
 /// What the replica knows.
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaReport {
-    /// ZooKeeper's word for what the server is: `standalone`.
+    /// ZooKeeper's word for what the server is: `standalone`, `leader`, `read-only` and so on.
     pub state: &'static str,
     /// The newest transaction in the tree.
     pub zxid: Zxid,
@@ -157,10 +157,18 @@ pub struct ReplicaReport {
     pub ephemeral_count: usize,
     /// The ephemeral nodes of each session, if they were asked for.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
-    /// Sessions by the moment at which they expire, if they were asked for.
+    /// Sessions of the ensemble by the moment at which they expire, if they were asked for. A learner has
+    /// those of its connections.
     pub expiry: Vec<(Tick, Vec<SessionId>)>,
-    /// Sessions.
+    /// The same of local sessions; `None` where there can be none.
+    pub local_expiry: Option<Vec<(Tick, Vec<SessionId>)>>,
+    /// Sessions of the ensemble with their timeouts in milliseconds, of a server that does not decide when
+    /// they expire.
+    pub timeouts: Option<Vec<(SessionId, u32)>>,
+    /// Sessions of the ensemble.
     pub session_count: usize,
+    /// Sessions of this server alone.
+    pub local_session_count: usize,
     /// Requests that wait for the log.
     pub outstanding: usize,
     /// The moment of the report.

@@ -50,7 +50,7 @@ fn greet(frame: &[u8], settings: &Settings) {
     assert!(granted.contains(&greeting.timeout_ms));
     let mut answer = Vec::new();
     let session = greeting.renews.map(|(session, _)| (session, greeting.timeout_ms));
-    write_response(session, greeting.read_only_byte, &mut answer);
+    write_response(session, greeting.read_only, &mut answer);
     assert!(
         matches!(first_frame(&answer, 64), Ok(Some(frame)) if frame.len() + LENGTH_BYTES == answer.len())
     );

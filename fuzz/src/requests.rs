@@ -149,8 +149,15 @@ impl Run {
         let (ids, zxid) = (ids(session), self.next);
         let time = zxid.0 as i64 * 10;
         let internal = session == 1;
-        let request =
-            WriteRequest { session: SessionId(session), xid: 1, op, body: &body, auth: &ids, internal };
+        let request = WriteRequest {
+            session: SessionId(session),
+            xid: 1,
+            op,
+            body: &body,
+            auth: &ids,
+            internal,
+            no_ephemerals: None,
+        };
         let mut transaction = b"before".to_vec();
         let prepared =
             self.prep.prepare(&self.database.tree, &request, Stamp { zxid, time }, &mut transaction);

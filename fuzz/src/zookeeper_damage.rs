@@ -110,7 +110,15 @@ impl Life {
     fn transact(&mut self, op: OpCode, body: &[u8]) {
         let zxid = self.replay.database.last.next();
         let none: &[AuthId] = &[];
-        let request = WriteRequest { session: SessionId(1), xid: 1, op, body, auth: none, internal: false };
+        let request = WriteRequest {
+            session: SessionId(1),
+            xid: 1,
+            op,
+            body,
+            auth: none,
+            internal: false,
+            no_ephemerals: None,
+        };
         let stamp = Stamp { zxid, time: zxid.0 as i64 };
         let mut transaction = Vec::new();
         if self.prep.prepare(&self.replay.database.tree, &request, stamp, &mut transaction).is_err() {

@@ -429,7 +429,7 @@ fn prepare_cores(
             commands: Arc::clone(&commands),
             tree: replica.reader(),
             horizon: replica.applied(),
-            serving: replica.serves(),
+            service: replica.service(),
             watches: Watches::new(RandomState::new().hash_one(number)),
             outgoing: RequestBatch::default(),
             flush,

@@ -9,7 +9,8 @@
 //! | `order` | its [`Zab`]: what it is told, and what of its effects is done where |
 //! | `requests`, `prepared` | requests of clients of a leader; transactions before they are proposed |
 //! | `forwarded`, `learner` | a leader's part for its learners' clients; a learner's part |
-//! | `roles` | what starts and stops serving |
+//! | `local` | sessions of this server alone |
+//! | `roles`, `read_only` | what starts and stops serving; readers without a quorum |
 //! | `log_queue`, `marking` | what is done to the log, in order; its mark |
 //! | `apply`, `answers` | what is committed, and who is told |
 //! | `checkpoints`, `containers`, `reports` | when a checkpoint is due; nodes that are over; questions |
@@ -20,11 +21,13 @@ mod checkpoints;
 mod containers;
 mod forwarded;
 mod learner;
+mod local;
 mod log_queue;
 mod marking;
 mod members;
 mod order;
 mod prepared;
+mod read_only;
 mod reads;
 mod reports;
 mod requests;
@@ -35,7 +38,7 @@ pub use reads::is_read;
 use crate::members::Members;
 use crate::message::{ToLeader, Transaction};
 use crate::reconfig::Rules;
-use crate::step::{ConnectionId, Effect, Input, RequestBatch, StagedTree};
+use crate::step::{ConnectionId, Effect, Input, RequestBatch, Service, StagedTree};
 use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
 use checkpoints::Checkpoints;
@@ -106,11 +109,16 @@ pub struct Replica {
     /// Whether this server is, and always will be, a quorum of its own.
     standalone: bool,
     serving: Serving,
-    /// Whether the cores know that clients are served.
-    announced: bool,
+    /// What the cores know to be done for clients.
+    service: Service,
+    /// Since when there is no leader, where readers are served then.
+    looking_since: Option<Tick>,
     database: Database,
     prep: Prep,
+    /// Of the ensemble: all of them as a leader, those of its connections as a learner.
     sessions: Sessions<Owner>,
+    /// Of this server alone.
+    local: Sessions<Owner>,
     next_session: SessionId,
     moves: BTreeMap<SessionId, Move>,
     zab: Zab,
@@ -173,7 +181,7 @@ impl Replica {
         let zab = Zab::standalone(zab_config, recovered, &mut asked);
         let mut replica = Replica::with(config, zab, database, log, now);
         replica.standalone = true;
-        replica.announced = true;
+        replica.service = Service::Full;
         replica.asked = asked;
         let begun = replica.ask(now, zab::Input::Tick, &mut Vec::new());
         begun.expect("nothing is appended before the first request");
@@ -212,7 +220,8 @@ impl Replica {
             rules,
             standalone: false,
             serving: Serving::No,
-            announced: false,
+            service: Service::Nothing,
+            looking_since: None,
             window_bytes: zab.undelivered_bytes(),
             zab,
             asked: Vec::new(),
@@ -230,6 +239,7 @@ impl Replica {
             containers: Containers::new(&settings, now),
             delivered: database.last,
             sessions: Sessions::new(settings.tick_ms),
+            local: Sessions::new(settings.tick_ms),
             settings,
             database,
             next_session: first_session,
@@ -317,6 +327,7 @@ impl Replica {
             Input::Tick { heard_all } => self.on_tick(now, heard_all, out),
         };
         self.note(result, out);
+        self.mind_quorum(now);
     }
 
     /// Hands out what the inputs since the last flush call for.
@@ -335,7 +346,7 @@ impl Replica {
             zab::Effect::Notice(text) => Effect::Notice(text),
             message => Effect::Peer(message),
         }));
-        self.announce();
+        self.announce(now.tick);
         self.deliver(out);
         if let Some(line) = self.prep.take_soft_quota()
             && now.tick >= self.next_quota_notice
@@ -403,6 +414,7 @@ impl Replica {
         if !heard_all {
             self.deaf_at = now.tick;
         }
+        self.end_local_sessions(now.tick);
         if matches!(self.serving, Serving::Leader(_)) {
             self.end_what_is_over(now);
         }
@@ -414,9 +426,7 @@ impl Replica {
 
     /// Proposes to close the sessions, and to delete the containers, whose time is over.
     fn end_what_is_over(&mut self, now: Now) {
-        // Signs of life wait behind requests that cannot be taken while the disk is slow or full.
-        if now.tick.since(self.deaf_at) > TOUCH_LAG_MS {
-            let heard_until = Tick(now.tick.0.saturating_sub(TOUCH_LAG_MS));
+        if let Some(heard_until) = self.heard_until(now.tick) {
             self.to_close.extend(self.sessions.expired(heard_until));
         }
         while self.next_zxid().is_some()
@@ -427,6 +437,12 @@ impl Replica {
         for path in self.containers.due(now, &self.database.tree) {
             self.prepare_delete_container(now, &path);
         }
+    }
+
+    /// The moment up to which every sign of life was heard. `None`: they wait behind requests that cannot be
+    /// taken while the disk is slow or full.
+    fn heard_until(&self, now: Tick) -> Option<Tick> {
+        (now.since(self.deaf_at) > TOUCH_LAG_MS).then(|| Tick(now.0.saturating_sub(TOUCH_LAG_MS)))
     }
 
     /// What must hold between two steps.

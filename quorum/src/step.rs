@@ -178,8 +178,8 @@ pub enum Reply {
         /// Why.
         reason: CloseReason,
     },
-    /// From here on clients are served, or not: then every connection is closed, and none is opened.
-    Serving(bool),
+    /// What is done for clients from here on.
+    Serving(Service),
     /// The tree that is read from here on. Nobody is served meanwhile.
     Tree(TreeReader),
     /// The core is to send its part of a report.
@@ -198,6 +198,17 @@ pub enum Reply {
     },
 }
 
+/// What a server does for its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Nothing: every connection is closed, and none is opened. Other services follow this one alone.
+    Nothing,
+    /// It answers reads of clients that asked for no more, from its tree as it was when the quorum was lost.
+    ReadOnly,
+    /// Everything.
+    Full,
+}
+
 /// Why a connection is closed by the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -209,6 +220,8 @@ pub enum CloseReason {
     Behind,
     /// The server serves nobody.
     NotServing,
+    /// There is no quorum, and the session needs one.
+    NeedsQuorum,
 }
 
 /// What a replica is told.

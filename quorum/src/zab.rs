@@ -551,6 +551,11 @@ impl Zab {
         self.core.serving
     }
 
+    /// Whether it has no leader and is none.
+    pub fn is_looking(&self) -> bool {
+        matches!(self.phase, Phase::Looking)
+    }
+
     /// The zxid of the next proposal; `None` unless this server leads, and while it moves to a later
     /// epoch.
     pub fn next_zxid(&self) -> Option<Zxid> {

@@ -408,6 +408,8 @@ impl Builder<'_> {
             reconfig_enabled: values.switch("reconfigEnabled", false),
             multi_address: values.switch("multiAddress.enabled", false),
             read_only_mode: values.switch("readonlymode.enabled", false),
+            local_sessions: values.switch("localSessionsEnabled", false),
+            local_sessions_upgraded: values.switch("localSessionsUpgradingEnabled", false),
             role,
             init_ticks_max,
             sync_ticks_max: values.u32("syncLimit", 0),
@@ -535,6 +537,11 @@ impl Builder<'_> {
                 if ticks == 0 {
                     self.missing(place, &format!("{name} is not set, and an ensemble needs it"));
                 }
+            }
+            if ensemble.read_only_mode && !ensemble.local_sessions {
+                let key = "readonlymode.enabled";
+                let text = "readers get local sessions: without localSessionsEnabled=true none is served";
+                self.report.warn(self.values.origin(key), key, text.to_owned());
             }
             if ensemble.my_id.is_none() {
                 self.missing(place, "the file myid of dataDir is missing, and an ensemble needs it");

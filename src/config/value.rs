@@ -255,6 +255,10 @@ pub struct Ensemble {
     pub multi_address: bool,
     /// `readonlymode.enabled`.
     pub read_only_mode: bool,
+    /// `localSessionsEnabled`.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`.
+    pub local_sessions_upgraded: bool,
     /// `peerType`, or what the list of servers says.
     pub role: Role,
     /// `initLimit`, in ticks; 0 where it is not given.

@@ -65,7 +65,7 @@ pub mod op {
 }
 
 /// Error codes with their names, as in ZooKeeper's `KeeperException.Code`.
-pub const ERRORS: [(i32, &str); 27] = [
+pub const ERRORS: [(i32, &str); 28] = [
     (0, "ok"),
     (-1, "SystemError"),
     (-2, "RuntimeInconsistency"),
@@ -88,6 +88,7 @@ pub const ERRORS: [(i32, &str); 27] = [
     (-115, "AuthFailed"),
     (-118, "SessionMoved"),
     (-119, "NotReadOnly"),
+    (-120, "EphemeralOnLocalSession"),
     (-121, "NoWatcher"),
     (-123, "ReconfigDisabled"),
     (-124, "SessionClosedRequireSaslAuth"),

@@ -46,6 +46,7 @@ const THREE: &[(&str, Law)] = table![
     a_session_is_everywhere,
     sync_shows_what_was_acknowledged_elsewhere,
     without_a_quorum_nobody_serves_but_readers,
+    a_local_session_is_its_servers_until_it_has_an_ephemeral_node,
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
@@ -78,6 +79,8 @@ line_up! { rrr:
     an_observer_serves_and_does_not_vote,
     a_session_is_everywhere,
     sync_shows_what_was_acknowledged_elsewhere,
+    without_a_quorum_nobody_serves_but_readers,
+    a_local_session_is_its_servers_until_it_has_an_ephemeral_node,
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
 }
@@ -445,6 +448,58 @@ fn without_a_quorum_nobody_serves_but_readers(line_up: &str) {
     // The session is older than the outage and outlived it.
     let mut session = Session::connect(ensemble.addresses()[0], &session.renewal()).expect("it is renewed");
     session.ask(op::SET_DATA, &body::set_data("/kept", b"3"));
+    equal(&ensemble, &trees(&ensemble));
+    digests(&ensemble);
+}
+
+/// With `localSessionsEnabled` a session costs no transaction and is known to one server, until it makes an
+/// ephemeral node: from then on it is the ensemble's, and its node ends with it.
+fn a_local_session_is_its_servers_until_it_has_an_ephemeral_node(line_up: &str) {
+    let options = Options {
+        config: ["localSessionsEnabled=true", "localSessionsUpgradingEnabled=true"].map(str::to_owned).into(),
+        ..Options::default()
+    };
+    let mut ensemble = Ensemble::start(&Plan { options, ..Plan::of(line_up) });
+    let (ids, addresses) = (ensemble.ids(), ensemble.addresses());
+    let zxids = |ensemble: &Ensemble| ids.iter().map(|id| ensemble.node(*id).zxid()).collect::<Vec<_>>();
+    let before = zxids(&ensemble);
+    let begin = |timeout_ms| addresses.iter().map(|a| Session::begin(*a, timeout_ms)).collect::<Vec<_>>();
+    let (mut sessions, mut brief) = (begin(TIMEOUT_MS), begin(1_000));
+    for (session, elsewhere) in sessions.iter_mut().zip(addresses.iter().cycle().skip(1)) {
+        let error = Session::connect(*elsewhere, &session.renewal()).expect_err("it is known to one server");
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+    }
+    for (session, here) in sessions.iter_mut().zip(&addresses) {
+        *session = Session::connect(*here, &session.renewal()).expect("it is known here");
+    }
+    let counts = |ensemble: &Ensemble, id: u8| {
+        ["zk_local_sessions", "zk_global_sessions"].map(|name| ensemble.node(id).measure(name))
+    };
+    let everywhere = |ensemble: &Ensemble, expected: [&str; 2]| {
+        ids.iter().all(|id| counts(ensemble, *id) == expected.map(|count| Some(count.to_owned())))
+    };
+    let one_is_left = |ensemble: &Ensemble| everywhere(ensemble, ["1", "0"]);
+    ensemble.await_that("the brief sessions are over", PATIENCE, one_is_left);
+    for session in &mut brief {
+        assert_eq!(session.client.receive(PATIENCE), Received::Closed);
+    }
+    assert_eq!(zxids(&ensemble), before, "sessions of one server are no transactions");
+    for (id, session) in ids.iter().zip(&mut sessions) {
+        session.ask(op::CREATE, &body::create(&format!("/plain{id}"), b"", 0));
+        session.ask(op::CREATE, &body::create(&format!("/ephemeral{id}"), b"", 1));
+    }
+    let all_are_global = |ensemble: &Ensemble| everywhere(ensemble, ["0", "3"]);
+    ensemble.await_that("the sessions are the ensemble's", PATIENCE, all_are_global);
+    for (session, elsewhere) in sessions.iter_mut().zip(addresses.iter().cycle().skip(1)) {
+        *session = Session::connect(*elsewhere, &session.renewal()).expect("it is known everywhere");
+        session.ask(op::CLOSE_SESSION, &[]);
+    }
+    let mut reader = Session::begin(addresses[0], TIMEOUT_MS);
+    reader.ask(op::SYNC, &body::path("/"));
+    for id in &ids {
+        assert!(matches!(tree::look(&mut reader, &format!("/ephemeral{id}")), Ok(None)));
+        assert!(matches!(tree::look(&mut reader, &format!("/plain{id}")), Ok(Some(_))));
+    }
     equal(&ensemble, &trees(&ensemble));
     digests(&ensemble);
 }

@@ -20,8 +20,8 @@ pub enum Stage {
     Command(Word),
     /// The replica is asked for a session; nothing else is read.
     Opening {
-        /// Whether the client's handshake had the read-only byte, so the answer has it too.
-        read_only_byte: bool,
+        /// Whether the client's handshake had the read-only byte, so that the answer has it too.
+        knows_read_only: bool,
         /// When a new session was asked for; coming back to one is no operation.
         creating_since: Option<Tick>,
     },

@@ -19,7 +19,7 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Inquiry, Traffic};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::watch::Watches;
-use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch};
+use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub struct CoreState {
     pub tree: TreeReader,
     /// The newest transaction whose events it has delivered.
     pub horizon: Zxid,
-    /// Whether clients are served: else only operators are.
-    pub serving: bool,
+    /// What is done for clients; operators are always served.
+    pub service: Service,
     /// Its connections' watches.
     pub watches: Watches<u64>,
     /// What the replica is asked next.
@@ -240,10 +240,10 @@ impl Core {
         self.connections.values_mut().for_each(Connection::abort);
     }
 
-    /// From here on clients are served, or not: then their connections end, and only operators stay.
-    pub fn set_serving(&mut self, serving: bool) {
-        self.state.serving = serving;
-        if !serving {
+    /// What is done for clients from here on. If it is nothing their connections end, and only operators stay.
+    pub fn set_service(&mut self, service: Service) {
+        self.state.service = service;
+        if service == Service::Nothing {
             let clients =
                 self.connections.values_mut().filter(|connection| !connection.is_answering_command());
             clients.for_each(Connection::abort);
@@ -405,7 +405,7 @@ impl CoreState {
     }
 
     fn shake_hands(&mut self, connection: &mut Connection, frame: &[u8]) {
-        if !self.serving {
+        if self.service == Service::Nothing {
             debug!(peer = %connection.peer, "closed: no client is served now");
             connection.abort();
             return;
@@ -418,8 +418,13 @@ impl CoreState {
                 return;
             }
         };
+        if self.service == Service::ReadOnly && shake.read_only != Some(true) {
+            info!(peer = %connection.peer, "closed: only reads are served, and the client wants more");
+            connection.abort();
+            return;
+        }
         let creating_since = shake.renews.is_none().then_some(self.now.tick);
-        connection.stage = Stage::Opening { read_only_byte: shake.read_only_byte, creating_since };
+        connection.stage = Stage::Opening { knows_read_only: shake.read_only.is_some(), creating_since };
         let (id, timeout_ms, last_seen) = (connection.id, shake.timeout_ms, shake.last_seen);
         self.ask(match shake.renews {
             None => Request::Open { connection: id, timeout_ms, last_seen },
@@ -434,7 +439,7 @@ impl CoreState {
         connection.traffic.received += 1;
         self.traffic.received += 1;
         info!(peer = %connection.peer, "{word}");
-        match self.commands.begin(word) {
+        match self.commands.begin(word, self.service) {
             Step::Say(text) => self.say(connection, &text),
             Step::Inquire(inquiry) => self.inquire(Request::Report { connection: connection.id, inquiry }),
         }
@@ -453,8 +458,9 @@ impl CoreState {
     /// The replica gave the connection its session, or none. What the client sent meanwhile is
     /// served when the whole batch is delivered.
     pub fn opened(&mut self, connection: &mut Connection, session: Option<(SessionId, u32)>, zxid: Zxid) {
-        let Stage::Opening { read_only_byte, creating_since } = connection.stage else { return };
-        handshake::write_response(session, read_only_byte, &mut connection.output);
+        let Stage::Opening { knows_read_only, creating_since } = connection.stage else { return };
+        let read_only = knows_read_only.then_some(self.service == Service::ReadOnly);
+        handshake::write_response(session, read_only, &mut connection.output);
         if let (Some(at), Some(_)) = (creating_since, session) {
             self.answered(connection, OpCode::CreateSession, 0, zxid, at);
         } else {
@@ -505,7 +511,7 @@ mod tests {
             commands: Arc::new(Commands::new(Facts::default())),
             tree: Database::new(1).tree.reader(),
             horizon: Zxid::ZERO,
-            serving: true,
+            service: Service::Full,
             watches: Watches::new(1),
             outgoing: RequestBatch::default(),
             flush: Wake::new(),

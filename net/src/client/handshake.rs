@@ -15,8 +15,8 @@ pub struct Handshake {
     pub timeout_ms: u32,
     /// The session that it comes back to.
     pub renews: Option<(SessionId, [u8; PASSWORD_BYTES])>,
-    /// Whether the frame had the read-only byte: clients before 3.4 have none.
-    pub read_only_byte: bool,
+    /// Whether reads are enough for it; `None`: the frame had no such byte, as that of clients before 3.4.
+    pub read_only: Option<bool>,
 }
 
 impl Handshake {
@@ -36,13 +36,13 @@ impl Handshake {
             last_seen: Zxid::from_jute(request.last_zxid_seen.max(0)),
             timeout_ms,
             renews,
-            read_only_byte: !reader.rest().is_empty(),
+            read_only: reader.rest().first().map(|byte| *byte != 0),
         })
     }
 }
 
-/// Appends the answer: the session, or none.
-pub fn write_response(session: Option<(SessionId, u32)>, read_only_byte: bool, out: &mut Vec<u8>) {
+/// Appends the answer: the session, or none; and to who knows of it whether only reads are served.
+pub fn write_response(session: Option<(SessionId, u32)>, read_only: Option<bool>, out: &mut Vec<u8>) {
     let start = out.len();
     0i32.write(out);
     let secret = session.map_or([0; PASSWORD_BYTES], |(session, _)| password(session));
@@ -53,8 +53,8 @@ pub fn write_response(session: Option<(SessionId, u32)>, read_only_byte: bool, o
         passwd: Some(&secret),
     }
     .write(out);
-    if read_only_byte {
-        false.write(out);
+    if let Some(read_only) = read_only {
+        read_only.write(out);
     }
     let length = (out.len() - start - 4) as i32;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn the_read_only_byte_is_optional() {
         let settings = Settings::default();
-        assert!(!Handshake::decode(&frame(0, &[]), &settings).unwrap().read_only_byte);
-        assert!(Handshake::decode(&frame(0, &[1]), &settings).unwrap().read_only_byte);
+        for (bytes, read_only) in [(&[][..], None), (&[0], Some(false)), (&[1], Some(true))] {
+            assert_eq!(Handshake::decode(&frame(0, bytes), &settings).unwrap().read_only, read_only);
+        }
         for cut in 0..frame(0, &[]).len() {
             assert!(Handshake::decode(&frame(0, &[])[..cut], &settings).is_err());
         }
@@ -99,7 +100,7 @@ mod tests {
     #[test]
     fn a_refusal_has_no_session_and_no_password() {
         let mut out = Vec::new();
-        write_response(None, true, &mut out);
+        write_response(None, Some(false), &mut out);
         assert_eq!(out.len(), 4 + 4 + 4 + 8 + 4 + 16 + 1);
         assert!(out[4..20].iter().all(|byte| *byte == 0));
     }

@@ -7,7 +7,7 @@ use super::requests::write_event;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::tree::Changes;
 use ringkeeper_quorum::replica::is_read;
-use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request};
+use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request, Service};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use tracing::{debug, info, warn};
@@ -58,7 +58,7 @@ impl Core {
                     }
                 }
                 Reply::Close { connection, reason } => self.close(connection, reason),
-                Reply::Serving(serving) => self.set_serving(serving),
+                Reply::Serving(service) => self.set_service(service),
                 Reply::Tree(tree) => self.state.tree = tree,
                 Reply::Collect { ticket, inquiry } => {
                     let report = Box::new(self.report(inquiry));
@@ -67,9 +67,11 @@ impl Core {
                 Reply::Report { connection, report } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
                     let Stage::Command(word) = connection.stage else { continue };
-                    let text = match self.state.serving {
-                        true => self.state.commands.answer(word, &report, self.state.now),
-                        false => NOT_SERVING.to_owned(),
+                    let text = match self.state.service {
+                        Service::Nothing => NOT_SERVING.to_owned(),
+                        Service::ReadOnly | Service::Full => {
+                            self.state.commands.answer(word, &report, self.state.now)
+                        }
                     };
                     self.state.say(connection, &text);
                 }
@@ -119,10 +121,13 @@ impl Core {
             }
             CloseReason::Behind => info!(%peer, "closed: the client has seen newer transactions than ours"),
             CloseReason::NotServing => debug!(%peer, "closed: no client is served now"),
+            CloseReason::NeedsQuorum => {
+                info!(%peer, "closed: such a session needs a quorum, and there is none")
+            }
         }
         match reason {
             // What is not sent yet is not: the session answers over another connection by now.
-            CloseReason::Behind | CloseReason::Moved | CloseReason::NotServing => {
+            CloseReason::Behind | CloseReason::Moved | CloseReason::NotServing | CloseReason::NeedsQuorum => {
                 Connection::abort(connection)
             }
             CloseReason::Expired => connection.close_after_output(),

@@ -39,6 +39,8 @@ pub(super) enum PendingKind {
     Opened { session: SessionId, timeout_ms: u32 },
     /// A session cannot be renewed.
     Refused,
+    /// The client ended a session that no transaction ends.
+    Closed { xid: i32 },
 }
 
 impl Pending {
@@ -76,6 +78,7 @@ impl Pending {
             PendingKind::Opened { session, timeout_ms } => {
                 outbox.push(Reply::Opened { connection, session, timeout_ms });
             }
+            PendingKind::Closed { xid } => outbox.frame(connection, xid, zxid, 0, true, |_| {}),
             PendingKind::Refused => outbox.push(Reply::Refused { connection }),
         }
     }

@@ -15,6 +15,9 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::password;
 use ringkeeper_engine::tree::acl::AclList;
 
+mod local;
+mod readers;
+
 const SESSION: SessionId = SessionId(0x0300_0000_0000_0007);
 const LINK: Link = Link(5);
 const CONNECTION: ConnectionId = ConnectionId { core: 0, number: 1 };
@@ -30,17 +33,23 @@ struct Bench {
     messages: Vec<zab::Effect>,
     replies: Vec<String>,
     changes: Vec<String>,
+    /// Elections so far.
+    rounds: u64,
 }
 
 impl Bench {
     /// Server 2 of three, which knows one session, with an empty log.
     fn new() -> Bench {
+        Bench::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Bench {
         let mut database = Database::new(1);
         database.sessions.insert(SESSION, 5000);
         let log =
             LogWriter::new(log::Settings::default(), DatabaseId(1), Tail::origin(Zxid::ZERO, Sequence(1)));
         let config = ReplicaConfig {
-            settings: Arc::new(Settings::default()),
+            settings: Arc::new(settings),
             server: ServerId(2),
             cores: 1,
             first_session: SessionId(0x0200_0000_0000_0001),
@@ -61,42 +70,58 @@ impl Bench {
         let mut out = Vec::new();
         replica.start(at(0), &mut out);
         let (messages, replies, changes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Bench { replica, now_ms: 1, messages, replies, changes };
+        let mut bench = Bench { replica, now_ms: 1, messages, replies, changes, rounds: 0 };
         bench.take(out);
         bench.settle();
         bench
     }
 
     fn leading() -> Bench {
-        let mut bench = Bench::new();
+        Bench::new().leads()
+    }
+
+    fn following() -> Bench {
+        Bench::new().follows()
+    }
+
+    fn leads(mut self) -> Bench {
+        let bench = &mut self;
         bench.elected(2);
         let info = LearnerInfo { server: ServerId(1), config_version: 0, extended: true };
         bench.learner(ToLeader::FollowerInfo { accepted: Epoch(0), info });
         bench.learner(ToLeader::AckEpoch { current: Some(Epoch(0)), last: Zxid::ZERO });
         bench.learner(ToLeader::Ack(Zxid(1 << 32)));
-        assert_eq!(bench.take_replies(), ["serving true"]);
+        assert_eq!(bench.take_replies(), ["serving Full"]);
         bench.messages.clear();
-        bench
+        self
     }
 
-    fn following() -> Bench {
-        let mut bench = Bench::new();
-        bench.elected(3);
-        bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
-        bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: true });
+    fn follows(mut self) -> Bench {
+        self.elected(3);
+        self.synchronised()
+    }
+
+    /// It has found its leader, and follows it in the next epoch.
+    fn synchronised(mut self) -> Bench {
+        let epoch = Epoch(self.replica.zab.epochs().accepted.0 + 1);
+        let bench = &mut self;
+        let attempt = bench.replica.zab.attempt().expect("it follows");
+        bench.input(Input::Peer(zab::Input::Connected(attempt)));
+        bench.leader(ToLearner::LeaderInfo { epoch, extended: true });
         bench.leader(ToLearner::Diff(Zxid::ZERO));
-        bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+        bench.leader(ToLearner::NewLeader { epoch, members: None });
         assert!(!bench.replica.serves(), "the epoch is not established");
         bench.leader(ToLearner::UpToDate);
-        assert_eq!(bench.take_replies(), ["serving true"]);
+        assert_eq!(bench.take_replies(), ["serving Full"]);
         bench.messages.clear();
-        bench
+        self
     }
 
     fn elected(&mut self, leader: u8) {
         let vote = Vote { epoch: Epoch(9), zxid: Zxid::ZERO, leader: Some(ServerId(leader)) };
+        self.rounds += 1;
         for from in [1, 3].map(ServerId) {
-            let (round, state) = (Round(1), PeerState::Looking);
+            let (round, state) = (Round(self.rounds), PeerState::Looking);
             let notification = Notification { vote, round, state, version: 2, members: None };
             self.input(Input::Peer(zab::Input::Notification { from, notification }));
         }
@@ -172,8 +197,16 @@ impl Bench {
         self.input(Input::Requests(batch));
     }
 
+    fn open(&mut self, connection: ConnectionId) {
+        self.client(Request::Open { connection, timeout_ms: 5000, last_seen: Zxid::ZERO });
+    }
+
     fn reopen(&mut self, connection: ConnectionId) {
-        let (session, timeout_ms, last_seen) = (SESSION, 5000, Zxid::ZERO);
+        self.come_back(connection, SESSION);
+    }
+
+    fn come_back(&mut self, connection: ConnectionId, session: SessionId) {
+        let (timeout_ms, last_seen) = (5000, Zxid::ZERO);
         let password = password(session);
         self.client(Request::Reopen { connection, session, password, timeout_ms, last_seen });
     }
@@ -226,18 +259,22 @@ fn show(item: &Reply, bytes: &[u8]) -> Option<String> {
         Reply::Opened { session, .. } => format!("opened {session}"),
         Reply::Refused { .. } => "refused".to_owned(),
         Reply::Close { connection, reason } => format!("close {} {reason:?}", connection.number),
-        Reply::Serving(serving) => format!("serving {serving}"),
+        Reply::Serving(serving) => format!("serving {serving:?}"),
         Reply::Tree(_) => "tree".to_owned(),
         _ => return None,
     })
 }
 
 fn create(path: &str) -> Vec<u8> {
+    create_with(path, 0)
+}
+
+fn create_with(path: &str, flags: i32) -> Vec<u8> {
     let mut body = Vec::new();
     path.write(&mut body);
     Some(&b""[..]).write(&mut body);
     body.extend_from_slice(&AclList::open().bytes);
-    0i32.write(&mut body);
+    flags.write(&mut body);
     body
 }
 
@@ -404,7 +441,7 @@ fn who_loses_its_leader_or_its_quorum_serves_nobody_and_answers_nothing() {
     bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
     bench.take_replies();
     bench.input(Input::Peer(zab::Input::LeaderLost(Attempt(1))));
-    assert_eq!(bench.take_replies(), ["serving false"]);
+    assert_eq!(bench.take_replies(), ["serving Nothing"]);
     bench.ask(SESSION, 2, OpCode::Create, &create("/b"));
     bench.client(Request::Open { connection: CONNECTION, timeout_ms: 5000, last_seen: Zxid::ZERO });
     assert_eq!(bench.take_replies(), ["close 1 NotServing", "close 1 NotServing"]);
@@ -414,7 +451,7 @@ fn who_loses_its_leader_or_its_quorum_serves_nobody_and_answers_nothing() {
     bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
     bench.take_replies();
     bench.input(Input::Peer(zab::Input::LearnerLost(LINK)));
-    assert_eq!(bench.take_replies(), ["serving false"], "it may be committed, or not");
+    assert_eq!(bench.take_replies(), ["serving Nothing"], "it may be committed, or not");
     assert_eq!(bench.replica.applied(), Zxid::ZERO);
 }
 
@@ -438,7 +475,7 @@ fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() 
     bench.leader(ToLearner::UpToDate);
     assert_eq!(bench.take_replies(), [""; 0], "what shows of 10 is not all of it");
     bench.leader(ToLearner::Commit(Zxid(10)));
-    assert_eq!(bench.take_replies(), ["serving true"]);
+    assert_eq!(bench.take_replies(), ["serving Full"]);
 }
 
 #[test]

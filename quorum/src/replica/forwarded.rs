@@ -33,8 +33,15 @@ impl Replica {
             }
             ToLeader::Request { session, xid, op, body, auth } => {
                 let auth = auth.unwrap_or_default();
-                let request =
-                    |op| WriteRequest { session, xid, op, body: &body, auth: &auth, internal: false };
+                let request = |op| WriteRequest {
+                    session,
+                    xid,
+                    op,
+                    body: &body,
+                    auth: &auth,
+                    internal: false,
+                    no_ephemerals: None,
+                };
                 match OpCode::from_code(op) {
                     // Answered behind all that was proposed before it, whoever asks.
                     Some(OpCode::Sync) => self.syncs.push_back((self.proposed(), link)),
@@ -60,11 +67,12 @@ impl Replica {
     fn on_forwarded(&mut self, now: Now, link: Link, request: &WriteRequest<'_>) {
         let (session, xid) = (request.session, request.xid);
         let result = match request.op {
-            OpCode::CreateSession => self.on_forwarded_session(now, link, request),
-            OpCode::CloseSession => Ok(()),
+            OpCode::CreateSession => self.on_forwarded_session(now, link, request).map(|()| None),
+            OpCode::CloseSession => Ok(None),
             _ => self.check_owner(session, Owner::Learner(link)),
         };
-        let prepared = result.and_then(|()| self.prepare(now, request));
+        let prepared =
+            result.and_then(|no_ephemerals| self.prepare(now, &WriteRequest { no_ephemerals, ..*request }));
         if let Err(error) = prepared {
             self.prepare_error(now, session, xid, error);
         }
@@ -82,12 +90,16 @@ impl Replica {
         Ok(())
     }
 
-    /// `SessionTrackerImpl.checkSession`: whoever asks first after an election is the owner.
-    fn check_owner(&mut self, session: SessionId, asks: Owner) -> Result<(), ErrorCode> {
+    /// `SessionTrackerImpl.checkSession`: whoever asks first after an election is the owner. Returns what the
+    /// creation of an ephemeral node fails with: a session that is local to its learner can have none.
+    fn check_owner(&mut self, session: SessionId, asks: Owner) -> Result<Option<ErrorCode>, ErrorCode> {
+        if self.sessions.get(session).is_none() && self.may_be_local_elsewhere(session) {
+            return Ok(Some(ErrorCode::SessionExpired));
+        }
         let known = self.sessions.get_mut(session).filter(|known| !known.closing);
         let known = known.ok_or(ErrorCode::SessionExpired)?;
         match *known.owner.get_or_insert(asks) {
-            owner if owner == asks => Ok(()),
+            owner if owner == asks => Ok(None),
             _ => Err(ErrorCode::SessionMoved),
         }
     }

@@ -8,14 +8,14 @@
 use super::answers::{Outbox, Pending, PendingKind};
 use super::{Owner, Replica};
 use crate::message::{ToLeader, ToLearner, Transaction};
-use crate::step::{CloseReason, ConnectionId};
+use crate::step::{CloseReason, ConnectionId, Service};
 use crate::zab;
 use bytes::Bytes;
 use ringkeeper_engine::apply::{Applied, Outcome};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
-use ringkeeper_engine::jute::records::{CreateSessionTxn, TxnHeader};
-use ringkeeper_engine::jute::{self, Reader};
+use ringkeeper_engine::jute::Reader;
+use ringkeeper_engine::jute::records::TxnHeader;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::WriteRequest;
 use ringkeeper_engine::tree::TreeWriter;
@@ -142,13 +142,22 @@ impl Learner {
 
 impl Replica {
     /// A request of a client of this server.
-    pub(super) fn forward(&mut self, connection: ConnectionId, request: &WriteRequest<'_>) {
+    pub(super) fn forward(&mut self, now: Now, connection: ConnectionId, request: &WriteRequest<'_>) {
         let WriteRequest { session, xid, op, body, .. } = *request;
-        if self.sessions.get(session).and_then(|session| session.owner) != Some(Owner::Here(connection)) {
+        if self.owner(session) != Some(Owner::Here(connection)) {
             return self.close(connection, CloseReason::Moved);
         }
         self.on_sign_of_life(session);
+        let reads_only = self.service() == Service::ReadOnly;
+        let upgraded = match self.needs_ensemble(request) && !reads_only {
+            true => self.upgrade_at_leader(now, session),
+            false => Ok(()),
+        };
         let (after, kind) = match op {
+            OpCode::CloseSession if self.is_local(session) => (Zxid::ZERO, self.close_local(session, xid)),
+            _ if reads_only && op != OpCode::GetEphemerals => {
+                (Zxid::ZERO, PendingKind::Failed { xid, error: ErrorCode::NotReadOnly })
+            }
             OpCode::Sync => match super::requests::sync(body, xid) {
                 Ok(kind) => (NOT_YET, kind),
                 Err(error) => (Zxid::ZERO, PendingKind::Failed { xid, error }),
@@ -157,7 +166,11 @@ impl Replica {
                 Ok(kind) => (Zxid::ZERO, kind),
                 Err(error) => (Zxid::ZERO, PendingKind::Failed { xid, error }),
             },
-            _ => (NOT_YET, PendingKind::Transaction { xid, op }),
+            _ => match upgraded {
+                // The leader says which part of a multi failed.
+                Err(error) if op != OpCode::Multi => (Zxid::ZERO, PendingKind::Failed { xid, error }),
+                _ => (NOT_YET, PendingKind::Transaction { xid, op }),
+            },
         };
         if matches!(kind, PendingKind::Sync { .. }) {
             self.learner.syncs.push_back((session, connection));
@@ -175,9 +188,7 @@ impl Replica {
         let session = self.new_session(now, connection, timeout_ms);
         let kind = PendingKind::Opened { session, timeout_ms };
         self.learner.wait(session, Pending { after: NOT_YET, connection, kind });
-        let body = Bytes::from(jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 }));
-        let op = OpCode::CreateSession.code();
-        self.tell_leader(ToLeader::Request { session, xid: 0, op, body, auth: Some(Vec::new()) });
+        self.ask_for_session(session, timeout_ms);
     }
 
     /// A client comes back to this server with a session, which the leader knows of.
@@ -240,7 +251,7 @@ impl Replica {
         }
     }
 
-    fn tell_leader(&mut self, message: ToLeader) {
+    pub(super) fn tell_leader(&mut self, message: ToLeader) {
         if let Some(attempt) = self.zab.attempt() {
             self.messages.push(zab::Effect::ToLeader(attempt, message));
         }

@@ -70,13 +70,13 @@ impl Replica {
         body: &[u8],
         auth: &AuthInfo,
     ) {
-        if self.sessions.get(session).and_then(|session| session.owner) != Some(Owner::Here(connection)) {
+        if self.owner(session) != Some(Owner::Here(connection)) {
             return self.close(connection, CloseReason::Moved);
         }
         let (auth, settings) = (Arc::clone(auth), Arc::clone(&self.settings));
         let kind = PendingKind::Read { xid, read: Read { op, body: body.into(), auth, settings } };
         if matches!(self.serving, Serving::Leader(_)) {
-            self.sessions.touch(session, now.tick);
+            self.touch(session, now.tick);
             self.answer_after(self.proposed(), connection, kind);
         } else {
             self.on_sign_of_life(session);

@@ -1,8 +1,10 @@
 //! What operators ask of every part of the server at once.
 
-use super::Replica;
+use super::{Owner, Replica};
 use crate::step::{ConnectionId, Reply};
+use crate::zab::Serving;
 use ringkeeper_engine::id::Now;
+use ringkeeper_engine::session::Sessions;
 use ringkeeper_engine::stats::{CoreReport, EnsembleReport, Inquiry, ReplicaReport, Report};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +45,10 @@ impl Replica {
             ephemeral_count: tree.ephemerals().count(),
             ephemerals: Vec::new(),
             expiry: Vec::new(),
-            session_count: self.sessions.len(),
+            local_expiry: None,
+            timeouts: None,
+            session_count: self.database.sessions.len(),
+            local_session_count: self.local.len(),
             outstanding: self.pending.len() + self.learner.outstanding(),
             at: now.tick,
             ensemble: (!self.standalone).then(|| self.ensemble_report()),
@@ -51,8 +56,13 @@ impl Replica {
         if inquiry == Inquiry::Sessions {
             report.ephemerals =
                 tree.ephemerals().iter().map(|(session, paths)| (session, owned(paths))).collect();
-            report.expiry =
-                self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect();
+            let expiry = |sessions: &Sessions<Owner>| {
+                sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect()
+            };
+            report.expiry = expiry(&self.sessions);
+            report.local_expiry = self.has_local_sessions().then(|| expiry(&self.local));
+            let decides = matches!(self.serving, Serving::Leader(_));
+            report.timeouts = (!decides).then(|| self.sessions_on_disk());
         }
         report
     }

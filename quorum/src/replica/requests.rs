@@ -3,7 +3,7 @@
 use super::answers::{Pending, PendingKind};
 use super::reads::is_read;
 use super::{Move, Owner, Replica};
-use crate::step::{CloseReason, ConnectionId, Request, RequestBatch};
+use crate::step::{CloseReason, ConnectionId, Request, RequestBatch, Service};
 use crate::zab::Serving;
 use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::error::ErrorCode;
@@ -27,11 +27,16 @@ impl Replica {
         }
     }
 
-    /// Whether the request needs a proposal, and none can be made while the leader moves to a later epoch.
+    /// Whether the request needs proposals, and they cannot be made while the leader moves to a later epoch.
     fn must_wait(&self, request: &Request) -> bool {
-        matches!(self.serving, Serving::Leader(_))
-            && self.next_zxid().is_none()
-            && matches!(request, Request::Ordered { .. } | Request::Open { .. })
+        let proposals = match request {
+            // Its session may become one of the ensemble first.
+            Request::Ordered { session, .. } if self.is_local(*session) => 2,
+            Request::Ordered { .. } => 1,
+            Request::Open { .. } if !self.has_local_sessions() => 1,
+            _ => 0,
+        };
+        matches!(self.serving, Serving::Leader(_)) && !self.can_propose(proposals)
     }
 
     /// Takes requests that waited until proposals could be made again.
@@ -53,13 +58,13 @@ impl Replica {
                 batch.items = iter::once(item).chain(items).collect();
                 return Some(batch);
             }
-            if !self.serves() {
+            if self.service() == Service::Nothing {
                 self.turn_away(&item);
             }
             let leads = matches!(self.serving, Serving::Leader(_));
             match item {
-                Request::Ordered { .. } | Request::Open { .. } | Request::Reopen { .. } if !self.serves() => {
-                }
+                Request::Ordered { .. } | Request::Open { .. } | Request::Reopen { .. }
+                    if self.service() == Service::Nothing => {}
                 Request::Ordered { connection, session, xid, op, body, auth } if is_read(op) => {
                     let (body, auth) = (&batch.bytes[body], batch.proved(auth));
                     self.on_read(now, (connection, session), xid, op, body, auth);
@@ -72,18 +77,23 @@ impl Replica {
                         body: &batch.bytes[body],
                         auth: batch.proved(auth),
                         internal: false,
+                        no_ephemerals: None,
                     };
                     if leads {
                         self.on_ordered(now, connection, &request);
                     } else {
-                        self.forward(connection, &request);
+                        self.forward(now, connection, &request);
                     }
                 }
                 Request::Open { connection, timeout_ms, last_seen } => {
                     if self.is_behind(connection, last_seen) {
                         continue;
                     }
-                    if leads {
+                    if !self.serves() {
+                        self.open_reader(now, connection, timeout_ms);
+                    } else if self.has_local_sessions() {
+                        self.open_local(now, connection, timeout_ms);
+                    } else if leads {
                         self.open_session(now, connection, timeout_ms);
                     } else {
                         self.forward_open(now, connection, timeout_ms);
@@ -95,8 +105,7 @@ impl Replica {
                     }
                     self.reopen_session(now, connection, session, &password, timeout_ms);
                 }
-                Request::Touch { session, at } if leads => self.sessions.touch(session, at),
-                Request::Touch { session, .. } => self.on_sign_of_life(session),
+                Request::Touch { session, at } => self.touch(session, at),
                 Request::Gone { connection, session } => self.on_gone(connection, session),
                 Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
@@ -115,9 +124,14 @@ impl Replica {
     }
 
     pub(super) fn new_session(&mut self, now: Now, connection: ConnectionId, timeout_ms: u32) -> SessionId {
+        let session = self.new_session_id();
+        self.sessions.track(session, timeout_ms, now.tick).owner = Some(Owner::Here(connection));
+        session
+    }
+
+    pub(super) fn new_session_id(&mut self) -> SessionId {
         let session = self.next_session;
         self.next_session = SessionId(session.0 + 1);
-        self.sessions.track(session, timeout_ms, now.tick).owner = Some(Owner::Here(connection));
         session
     }
 
@@ -137,11 +151,14 @@ impl Replica {
         given: &[u8; PASSWORD_BYTES],
         timeout_ms: u32,
     ) {
+        if !self.serves() {
+            return self.reopen_reader(now, connection, session, given, timeout_ms);
+        }
         let leads = matches!(self.serving, Serving::Leader(_));
-        let known = self.sessions.get(session).is_some_and(|session| !session.closing);
+        let known = self.known(session).is_some_and(|session| !session.closing);
         if *given != password(session) || (leads && !known) {
             self.answer_after(self.proposed(), connection, PendingKind::Refused);
-        } else if leads {
+        } else if leads || self.is_local(session) {
             self.take_back(now, connection, session, timeout_ms);
         } else {
             self.revalidate(connection, session, timeout_ms);
@@ -156,7 +173,7 @@ impl Replica {
         session: SessionId,
         timeout_ms: u32,
     ) {
-        let tracked = self.sessions.track(session, timeout_ms, now.tick);
+        let tracked = self.sessions_with(session).track(session, timeout_ms, now.tick);
         let before = match tracked.owner.replace(Owner::Here(connection)) {
             Some(Owner::Here(before)) => Some(before),
             Some(Owner::Learner(_)) | None => None,
@@ -177,7 +194,7 @@ impl Replica {
 
     /// The answer to a connection that comes back to its session.
     fn answer_opened(&mut self, connection: ConnectionId, session: SessionId) {
-        let alive = self.sessions.get(session).filter(|session| !session.closing);
+        let alive = self.known(session).filter(|session| !session.closing);
         let kind = alive.map_or(PendingKind::Refused, |alive| PendingKind::Opened {
             session,
             timeout_ms: alive.timeout_ms,
@@ -191,15 +208,14 @@ impl Replica {
 
     /// A connection is gone: nothing more is answered over it.
     fn on_gone(&mut self, connection: ConnectionId, session: SessionId) {
-        let id = session;
         self.forget_waiting(session, connection);
-        if let Some(session) = self.sessions.get_mut(session)
-            && session.owner == Some(Owner::Here(connection))
+        if let Some(known) = self.sessions_with(session).get_mut(session)
+            && known.owner == Some(Owner::Here(connection))
         {
-            session.owner = None;
-            if !matches!(self.serving, Serving::Leader(_)) {
+            known.owner = None;
+            if !self.is_local(session) && !matches!(self.serving, Serving::Leader(_)) {
                 // A learner knows the sessions of its connections alone.
-                self.sessions.remove(id);
+                self.sessions.remove(session);
             }
         }
         if let Entry::Occupied(waiting) = self.moves.entry(session)
@@ -212,7 +228,7 @@ impl Replica {
 
     fn on_ordered(&mut self, now: Now, connection: ConnectionId, request: &WriteRequest<'_>) {
         let (session, xid, op) = (request.session, request.xid, request.op);
-        let state = self.sessions.get(session).map(|session| (session.owner, session.closing));
+        let state = self.known(session).map(|session| (session.owner, session.closing));
         let refused = match state {
             None => Some(ErrorCode::UnknownSession),
             Some((owner, _)) if owner != Some(Owner::Here(connection)) => {
@@ -221,18 +237,30 @@ impl Replica {
             Some((_, true)) if op != OpCode::CloseSession => Some(ErrorCode::SessionExpired),
             Some(_) => None,
         };
-        self.sessions.touch(session, now.tick);
+        self.touch(session, now.tick);
+        let mut request = *request;
+        if self.needs_ensemble(&request) {
+            request.no_ephemerals = self.upgrade_here(now, session).err();
+        }
         let last = self.proposed();
         let result = match (refused, op) {
             (Some(error), _) => Err(error),
+            (None, OpCode::CloseSession) if self.is_local(session) => {
+                Ok((last, self.close_local(session, xid)))
+            }
             (None, OpCode::Sync) => sync(request.body, xid).map(|kind| (last, kind)),
             (None, OpCode::GetEphemerals) => ephemerals(request.body, xid, session).map(|kind| (last, kind)),
-            (None, _) => self.prepare(now, request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
+            (None, _) => self.prepare(now, &request).map(|zxid| (zxid, PendingKind::Transaction { xid, op })),
         };
         match result {
             Ok((after, kind)) => self.answer_after(after, connection, kind),
             Err(error) => self.answer_after(last, connection, PendingKind::Failed { xid, error }),
         }
+    }
+
+    /// Whether so many transactions can be prepared now.
+    fn can_propose(&self, count: usize) -> bool {
+        count == 0 || self.zab.zxid_behind(self.prepared.len() + count - 1).is_some()
     }
 
     pub(super) fn answer_after(&mut self, after: Zxid, connection: ConnectionId, kind: PendingKind) {
@@ -276,7 +304,7 @@ impl Replica {
 /// A request that the server itself makes.
 pub(super) fn internal(session: SessionId, op: OpCode, body: &[u8]) -> WriteRequest<'_> {
     const NOBODY: &[AuthId] = &[];
-    WriteRequest { session, xid: 0, op, body, auth: NOBODY, internal: true }
+    WriteRequest { session, xid: 0, op, body, auth: NOBODY, internal: true, no_ephemerals: None }
 }
 
 pub(super) fn sync(body: &[u8], xid: i32) -> Result<PendingKind, ErrorCode> {

@@ -7,7 +7,7 @@
 
 use super::learner::Learner;
 use super::{Owner, Replica};
-use crate::step::{CloseReason, ConnectionId, Reply, Request};
+use crate::step::{CloseReason, ConnectionId, Reply, Service};
 use crate::zab::Serving;
 use ringkeeper_engine::id::{Now, Tick};
 use ringkeeper_engine::session::Sessions;
@@ -27,14 +27,37 @@ impl Replica {
 
     /// Whether requests of clients are taken.
     pub fn serves(&self) -> bool {
-        self.announced
+        self.service == Service::Full
+    }
+
+    /// What is done for clients.
+    pub fn service(&self) -> Service {
+        self.service
     }
 
     /// Lets clients in, once the tree is as it was at one moment.
-    pub(super) fn announce(&mut self) {
-        if !self.announced && self.serving != Serving::No && self.applied() >= self.fuzzy_until {
-            self.announced = true;
-            self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Serving(true)));
+    pub(super) fn announce(&mut self, now: Tick) {
+        let is_whole = self.applied() >= self.fuzzy_until;
+        if self.service == Service::Nothing && self.serving != Serving::No && is_whole {
+            self.begin_service(Service::Full, now);
+        }
+    }
+
+    pub(super) fn begin_service(&mut self, service: Service, now: Tick) {
+        // Nobody could give a sign of life.
+        self.local.restart_clocks(now);
+        self.service = service;
+        self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Serving(service)));
+    }
+
+    /// Every connection ends; no answer is given any more.
+    pub(super) fn end_service(&mut self) {
+        self.pending.clear();
+        self.learner = Learner::default();
+        self.moves.clear();
+        self.local.disown_all();
+        if std::mem::replace(&mut self.service, Service::Nothing) != Service::Nothing {
+            self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Serving(Service::Nothing)));
         }
     }
 
@@ -52,26 +75,11 @@ impl Replica {
         self.members_prepared = None;
         self.sessions = Sessions::new(self.settings.tick_ms);
         self.to_close.clear();
-        self.moves.clear();
-        self.pending.clear();
         self.syncs.clear();
         self.held_forwarded.clear();
-        self.learner = Learner::default();
-        if std::mem::take(&mut self.announced) {
-            self.outboxes.iter_mut().for_each(|outbox| outbox.push(Reply::Serving(false)));
-        }
+        self.end_service();
         for batch in std::mem::take(&mut self.held) {
             self.on_requests(now, batch);
-        }
-    }
-
-    /// A request that came when nobody was served any more.
-    pub(super) fn turn_away(&mut self, item: &Request) {
-        if let Request::Ordered { connection, .. }
-        | Request::Open { connection, .. }
-        | Request::Reopen { connection, .. } = item
-        {
-            self.close(*connection, CloseReason::NotServing);
         }
     }
 
@@ -90,7 +98,8 @@ impl Replica {
     pub(super) fn state_name(&self) -> &'static str {
         match self.serving {
             _ if self.standalone => "standalone",
-            _ if !self.announced => "looking",
+            _ if self.service == Service::ReadOnly => "read-only",
+            _ if self.service == Service::Nothing => "looking",
             Serving::No => "looking",
             Serving::Leader(_) => "leader",
             Serving::Learner { observer: false, .. } => "follower",

@@ -6,7 +6,9 @@ use super::machine::{DirectorySizes, FileDescriptors};
 use crate::client::core::HANDSHAKE_MS_MAX;
 use jiff::Timestamp;
 use ringkeeper_engine::id::{Now, SessionId, Tick};
-use ringkeeper_engine::stats::{ConnectionReport, EnsembleReport, Latency, LeaderReport, Report};
+use ringkeeper_engine::stats::{
+    ConnectionReport, EnsembleReport, Latency, LeaderReport, ReplicaReport, Report,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -21,14 +23,14 @@ fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
 
 pub fn srvr(version: &str, report: &Report) -> String {
     text(|out| {
-        writeln!(out, "Zookeeper version: {version}")?;
+        write_head(out, version, report)?;
         write_server(out, report)
     })
 }
 
 pub fn stat(version: &str, report: &Report) -> String {
     text(|out| {
-        writeln!(out, "Zookeeper version: {version}")?;
+        write_head(out, version, report)?;
         writeln!(out, "Clients:")?;
         for connection in report.connections() {
             write_connection(out, connection, true)?;
@@ -45,6 +47,14 @@ pub fn cons(report: &Report) -> String {
         }
         writeln!(out)
     })
+}
+
+fn write_head(out: &mut String, version: &str, report: &Report) -> fmt::Result {
+    writeln!(out, "Zookeeper version: {version}")?;
+    if report.replica.state == "read-only" {
+        writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
+    }
+    Ok(())
 }
 
 fn write_server(out: &mut String, report: &Report) -> fmt::Result {
@@ -125,8 +135,8 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
         line("ephemerals_count", &report.replica.ephemeral_count)?;
         line("approximate_data_size", &report.replica.data_bytes)?;
         line("global_sessions", &report.replica.session_count)?;
-        // There are no local sessions, no throttle that drops connections, and no TLS.
-        line("local_sessions", &0)?;
+        line("local_sessions", &report.replica.local_session_count)?;
+        // There is no throttle that drops connections, and no TLS.
         line("connection_drop_probability", &"0.0")?;
         line("outstanding_tls_handshake", &0)?;
         line("connection_rejected", &rejected)?;
@@ -189,13 +199,7 @@ pub fn dump(report: &Report, now: Now) -> String {
     let moment = |tick: Tick| now.wall_ms + tick.0 as i64 - now.tick.0 as i64;
     text(|out| {
         writeln!(out, "SessionTracker dump:")?;
-        writeln!(out, "Session Sets ({})/({}):", replica.expiry.len(), replica.session_count)?;
-        for (at, sessions) in &replica.expiry {
-            writeln!(out, "{} expire at {}:", sessions.len(), date(moment(*at)))?;
-            for session in sessions {
-                writeln!(out, "\t{session}")?;
-            }
-        }
+        write_sessions(out, replica, moment)?;
         writeln!(out, "ephemeral nodes dump:")?;
         writeln!(out, "Sessions with Ephemerals ({}):", replica.ephemerals.len())?;
         for (session, paths) in &replica.ephemerals {
@@ -209,6 +213,38 @@ pub fn dump(report: &Report, now: Now) -> String {
     })
 }
 
+/// Sessions by the moment at which they expire; a learner knows that of its local ones alone.
+fn write_sessions(
+    out: &mut String,
+    replica: &ReplicaReport,
+    moment: impl Fn(Tick) -> i64 + Copy,
+) -> fmt::Result {
+    let write_sets = |out: &mut String, name: &str, sets: &[(Tick, Vec<SessionId>)]| {
+        let all: usize = sets.iter().map(|(_, sessions)| sessions.len()).sum();
+        writeln!(out, "{name}Session Sets ({})/({all}):", sets.len())?;
+        for (at, sessions) in sets {
+            writeln!(out, "{} expire at {}:", sessions.len(), date(moment(*at)))?;
+            for session in sessions {
+                writeln!(out, "\t{session}")?;
+            }
+        }
+        Ok(())
+    };
+    if let Some(local) = &replica.local_expiry {
+        write_sets(out, "Local ", local)?;
+    }
+    match &replica.timeouts {
+        None => {
+            let name = if replica.local_expiry.is_some() { "Global " } else { "" };
+            write_sets(out, name, &replica.expiry)
+        }
+        Some(timeouts) => {
+            writeln!(out, "Global Sessions({}):", timeouts.len())?;
+            timeouts.iter().try_for_each(|(session, ms)| writeln!(out, "{session}\t{ms}ms"))
+        }
+    }
+}
+
 /// Connections by the moment at which they are closed: with their session, or if they have none when
 /// the time for a handshake is over.
 fn write_connection_sets(
@@ -218,7 +254,8 @@ fn write_connection_sets(
     now: Now,
 ) -> fmt::Result {
     let mut deadlines = BTreeMap::new();
-    for (at, sessions) in &report.replica.expiry {
+    let replica = &report.replica;
+    for (at, sessions) in replica.expiry.iter().chain(replica.local_expiry.iter().flatten()) {
         deadlines.extend(sessions.iter().map(|session| (*session, moment(*at))));
     }
     let mut sets: BTreeMap<i64, Vec<&ConnectionReport>> = BTreeMap::new();
@@ -353,7 +390,7 @@ mod tests {
     use super::*;
     use ringkeeper_engine::id::{ServerId, Zxid};
     use ringkeeper_engine::limits::Settings;
-    use ringkeeper_engine::stats::{CoreReport, LastOperation, ReplicaReport, Traffic};
+    use ringkeeper_engine::stats::{CoreReport, LastOperation, Traffic};
     use std::sync::Arc;
 
     const VERSION: &str = "3.9.5-test, built on 2026-02-11 20:18 UTC";
@@ -410,7 +447,10 @@ mod tests {
             ephemeral_count: 3,
             ephemerals: vec![(B, vec!["/e3".into()]), (A, vec!["/e1".into(), "/e2".into()])],
             expiry: vec![(Tick(12_000), vec![B]), (Tick(20_000), vec![A])],
+            local_expiry: None,
+            timeouts: None,
             session_count: 2,
+            local_session_count: 0,
             outstanding: 1,
             at: NOW.tick,
             ensemble: None,
@@ -468,6 +508,36 @@ mod tests {
                         1 expire at Sat Nov 21 22:51:03 UTC 2026:\n\
                         \tip: /127.0.0.1:1 sessionId: 0x100002cb2140000\n";
         assert_eq!(dump(&report(), NOW), expected);
+    }
+
+    #[test]
+    fn dump_says_of_each_session_who_decides_when_it_expires() {
+        let sessions = |report: &Report| {
+            let dump = dump(report, NOW);
+            let (sessions, _) = dump.split_once("ephemeral nodes dump:").expect("what follows them");
+            sessions.replace("SessionTracker dump:\n", "")
+        };
+        let mut report = report();
+        report.replica.local_expiry = Some(vec![(Tick(12_000), vec![SessionId(7)])]);
+        let local =
+            "Local Session Sets (1)/(1):\n1 expire at Sat Nov 21 22:50:55 UTC 2026:\n\t0x7\n".to_owned();
+        let leaders = sessions(&report);
+        assert!(leaders.starts_with(&format!("{local}Global Session Sets (2)/(2):\n")), "{leaders}");
+        report.replica.timeouts = Some(vec![(B, 4000), (A, 10_000)]);
+        let global = "Global Sessions(2):\n0xfffffffffffffff0\t4000ms\n0x100002cb2140000\t10000ms\n";
+        assert_eq!(sessions(&report), local + global);
+        report.replica.local_expiry = None;
+        assert_eq!(sessions(&report), global);
+    }
+
+    #[test]
+    fn who_serves_readers_alone_says_so() {
+        let mut report = report();
+        report.replica.state = "read-only";
+        let says = srvr(VERSION, &report);
+        let second = says.lines().nth(1);
+        assert_eq!(second, Some("READ-ONLY mode; serving only read-only clients"), "{says}");
+        assert!(says.contains("\nMode: read-only\n"), "{says}");
     }
 
     #[test]

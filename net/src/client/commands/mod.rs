@@ -17,6 +17,7 @@ use machine::{DirectorySizes, FileDescriptors};
 use ringkeeper_engine::id::{Now, ServerId};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::stats::{Inquiry, Report};
+use ringkeeper_quorum::step::Service;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -248,13 +249,18 @@ impl Commands {
     }
 
     /// The answer, or what must be known for it.
-    pub fn begin(&self, word: Word) -> Step {
+    pub fn begin(&self, word: Word, service: Service) -> Step {
         if !self.facts.whitelist.allows(word) {
             return Step::Say(format!("{word} is not executed because it is not in the whitelist.\n"));
         }
         Step::Say(match word {
             Word::Ruok => "imok".to_owned(),
-            Word::Isro => "rw".to_owned(),
+            Word::Isro => match service {
+                Service::Nothing => "null",
+                Service::ReadOnly => "ro",
+                Service::Full => "rw",
+            }
+            .to_owned(),
             Word::Conf => answers::conf(&self.facts, self.sizes()),
             Word::Dirs => answers::dirs(self.sizes()),
             Word::Envi => answers::envi(&machine::environment(&self.facts.version)),
@@ -338,7 +344,7 @@ mod tests {
     fn a_word_outside_the_whitelist_is_refused_by_name_and_srvr_is_always_inside() {
         let commands = commands(Whitelist::Only(["ruok".to_owned()].into()));
         for name in NAMES {
-            let step = commands.begin(word(&commands, name.as_bytes()));
+            let step = commands.begin(word(&commands, name.as_bytes()), Service::Full);
             let expected = match name {
                 "ruok" => Step::Say("imok".to_owned()),
                 "srvr" => Step::Inquire(Inquiry::Counters),
@@ -346,9 +352,18 @@ mod tests {
             };
             assert_eq!(step, expected);
         }
-        let telnet = commands.begin(word(&commands, b"\xff\xf4\xff\xfd"));
+        let telnet = commands.begin(word(&commands, b"\xff\xf4\xff\xfd"), Service::Full);
         let refused = "telnet close is not executed because it is not in the whitelist.\n";
         assert_eq!(telnet, Step::Say(refused.to_owned()));
+    }
+
+    #[test]
+    fn isro_says_what_is_done_for_clients() {
+        let commands = commands(Whitelist::All);
+        for (service, says) in [(Service::Nothing, "null"), (Service::ReadOnly, "ro"), (Service::Full, "rw")]
+        {
+            assert_eq!(commands.begin(Word::Isro, service), Step::Say(says.to_owned()));
+        }
     }
 
     #[test]
@@ -357,7 +372,7 @@ mod tests {
         for name in NAMES {
             let word = word(&commands, format!("{name}01234567").as_bytes());
             let answer = commands.answer(word, &Report::default(), Now::default());
-            let inquires = matches!(commands.begin(word), Step::Inquire(_));
+            let inquires = matches!(commands.begin(word, Service::Full), Step::Inquire(_));
             assert_eq!(!answer.is_empty(), inquires, "{name}");
         }
     }
@@ -365,7 +380,7 @@ mod tests {
     #[test]
     fn the_trace_mask_is_what_was_set_last() {
         let commands = commands(Whitelist::All);
-        let say = |word| match commands.begin(word) {
+        let say = |word| match commands.begin(word, Service::Full) {
             Step::Say(text) => text,
             Step::Inquire(_) => panic!("needs no report"),
         };

@@ -7,7 +7,7 @@ use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::{Staged, stage};
 use ringkeeper_quorum::message::{Notification, QuorumPacket, ToLeader, ToLearner};
-use ringkeeper_quorum::step::{Effect, Input, Reply, ReplyBatch, StagedTree};
+use ringkeeper_quorum::step::{Effect, Input, Reply, ReplyBatch, Service, StagedTree};
 use ringkeeper_quorum::zab::{self, Attempt, Link};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -131,8 +131,9 @@ impl Ensemble {
                         self.leave(client);
                     }
                 }
-                Reply::Serving(serving) => {
-                    self.servers[index].serving = *serving;
+                Reply::Serving(service) => {
+                    let serving = *service == Service::Full;
+                    self.servers[index].serving = serving;
                     let clients: Vec<usize> = self.servers[index].connections.values().copied().collect();
                     clients.into_iter().filter(|_| !serving).for_each(|client| self.leave(client));
                 }
