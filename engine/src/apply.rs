@@ -208,13 +208,23 @@ impl Work<'_, '_> {
         Ok(())
     }
 
+    /// A part that failed fails them all, also where ZooKeeper's leader left the others as they would have
+    /// been: those before it say that all was well, those behind it that they were not tried.
     fn multi<'a>(&mut self, reader: &mut Reader<'a>) -> jute::Result<Outcome<'a>> {
         let MultiTxn { txns } = reader.read()?;
+        let failed = txns.iter().position(|txn| txn.op == OpCode::Error.code());
         let mut outcomes = Vec::with_capacity(txns.len());
-        for txn in txns {
+        for (position, txn) in txns.into_iter().enumerate() {
             let unknown = jute::DecodeError::Unknown { at: reader.position(), value: txn.op };
             let op = OpCode::from_code(txn.op).ok_or(unknown)?;
-            outcomes.push((op, self.single(op, &mut Reader::new(txn.data.unwrap_or_default()))?));
+            let outcome = match failed {
+                Some(failed) if op != OpCode::Error => Outcome::Failed(match position < failed {
+                    true => error::OK,
+                    false => ErrorCode::RuntimeInconsistency.code(),
+                }),
+                _ => self.single(op, &mut Reader::new(txn.data.unwrap_or_default()))?,
+            };
+            outcomes.push((op, outcome));
         }
         Ok(Outcome::Multi(outcomes))
     }
@@ -270,5 +280,49 @@ impl Outcome<'_> {
         };
         MultiHeader { op: shown.code(), done: false, err: error::OK }.write(out);
         self.write_reply(shown, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Database;
+    use crate::jute::Write;
+    use crate::tree::acl::AclList;
+
+    /// As ZooKeeper's leader makes it of a create, a delete that fails, and another operation.
+    fn failed_multi() -> Vec<u8> {
+        let header = TxnHeader { client_id: 1, cxid: 1, zxid: 1, time: 1, op: OpCode::Multi.code() };
+        let mut create = Vec::new();
+        "/part".write(&mut create);
+        Some(&b""[..]).write(&mut create);
+        create.extend_from_slice(&AclList::open().bytes);
+        false.write(&mut create);
+        1i32.write(&mut create);
+        let mut bytes = jute::to_bytes(&header);
+        3i32.write(&mut bytes);
+        for (op, record) in [
+            (OpCode::Create, create.clone()),
+            (OpCode::Error, ErrorCode::NoNode.code().to_be_bytes().to_vec()),
+            (OpCode::Create, create),
+        ] {
+            op.code().write(&mut bytes);
+            Some(&record[..]).write(&mut bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_multi_of_which_a_part_failed_changes_nothing() {
+        let mut database = Database::new(1);
+        let (before, bytes, mut changes) = (database.tree.node_count(), failed_multi(), Changes::default());
+        let mut batch = database.begin();
+        let applied = batch.apply(&bytes, &mut changes).expect("a transaction");
+        let Outcome::Multi(outcomes) = applied.outcome else { panic!("{:?}", applied.outcome) };
+        let codes: Vec<i32> = outcomes.iter().map(|(_, outcome)| outcome.code()).collect();
+        assert_eq!(codes, [0, ErrorCode::NoNode.code(), ErrorCode::RuntimeInconsistency.code()]);
+        assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{outcomes:?}");
+        batch.publish();
+        assert_eq!((database.tree.node_count(), changes.len()), (before, 0));
     }
 }

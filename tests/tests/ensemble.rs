@@ -317,6 +317,10 @@ fn an_observer_serves_and_does_not_vote(line_up: &str) {
     let mut ensemble = Ensemble::start(&Plan { observers, ..Plan::of(line_up) });
     let (observer, leader) = (4, ensemble.await_leader());
     ensemble.await_mode(observer, &[Mode::Observer]);
+    // In its transaction stands what the first part would have done.
+    let parts = [(op::CREATE, body::create("/part", b"", 0)), (op::DELETE, body::delete("/none"))];
+    let multi = body::multi(parts.iter().map(|(op, record)| (*op, &record[..])));
+    Session::begin(ensemble.node(observer).address(), TIMEOUT_MS).ask(op::MULTI, &multi);
     let load = Load::start(&[ensemble.node(observer).address()], Rate::default());
     load.await_more(200);
     check(&mut ensemble, load, Instant::now());

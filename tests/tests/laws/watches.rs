@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
+use ringkeeper_tests::ensemble::{Ensemble, Plan};
 use ringkeeper_tests::wire::{Reply, error_name, op};
 
 use crate::client::{
@@ -443,7 +444,19 @@ impl Ordered {
 /// behind it, and a watch that it sets is told of the next one.
 pub fn reads_between_writes_stand_where_they_were_sent(cores: usize) {
     let server = start(cores);
-    let mut client = Client::connect(server.address());
+    read_between_writes(server.address());
+}
+
+/// The same through a follower: its clients' writes are decided elsewhere, their reads are answered here.
+#[test]
+fn reads_between_writes_of_a_follower_stand_where_they_were_sent() {
+    let ensemble = Ensemble::start(&Plan::of("rrr"));
+    let follower = ensemble.followers()[0];
+    read_between_writes(ensemble.node(follower).address());
+}
+
+fn read_between_writes(address: SocketAddr) {
+    let mut client = Client::connect(address);
     client.must(create("/p", ""));
     for round in 0..times(200) {
         let (name, late) = (format!("/p/n{round}"), format!("/p/late{round}"));
