@@ -76,7 +76,7 @@ impl Replica {
                     if leads {
                         self.on_ordered(now, connection, &request);
                     } else {
-                        self.forward(connection, &request);
+                        self.forward(connection, &request, batch.proved(auth));
                     }
                 }
                 Request::Open { connection, timeout_ms, last_seen } => {
