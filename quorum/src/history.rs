@@ -90,14 +90,25 @@ impl History {
         *self = History::new(zxid, []);
     }
 
-    /// Forgets the oldest transactions while there are more than `bytes_max`, but none after `kept`. What
-    /// came together goes together.
+    /// Forgets the oldest transactions while there are more than `bytes_max`, but none after `kept`.
     pub fn trim(&mut self, kept: Zxid, bytes_max: usize) {
         while self.bytes > bytes_max
-            && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.last() <= kept)
+            && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.first() <= kept)
         {
-            self.bytes -= oldest.transaction_bytes();
-            self.floor = oldest.last();
+            let mut left = self.bytes;
+            let needed = oldest.iter().take_while(|(zxid, bytes)| {
+                let goes = left > bytes_max && *zxid <= kept;
+                left -= if goes { bytes.len() } else { 0 };
+                goes
+            });
+            let cut = needed.last().map_or(self.floor, |(zxid, _)| zxid);
+            let (_, rest) = oldest.split_after(cut);
+            self.bytes = left;
+            self.floor = cut;
+            if let Some(rest) = rest {
+                self.batches.push_front(rest);
+                return;
+            }
         }
     }
 }
@@ -181,12 +192,15 @@ mod tests {
     fn what_is_not_applied_is_not_forgotten() {
         for mut history in divided(3, &[4, 5, 6]) {
             let before = history.clone();
-            history.trim(Zxid(4), 5);
-            assert!(history.floor() <= Zxid(4), "what came with another waits for it");
-            assert_eq!((zxids(&history, 4, 6), history.last()), (vec![5, 6], Zxid(6)));
             history.trim(Zxid(6), 30);
+            assert_eq!(history.floor(), Zxid(3), "there is room for all");
+            history.trim(Zxid(4), 5);
+            assert_eq!((history.floor(), history.last()), (Zxid(4), Zxid(6)));
             check(&history);
-            assert_eq!(zxids(&before, 3, 6), [4, 5, 6]);
+            assert_eq!((zxids(&history, 3, 6), zxids(&before, 3, 6)), (vec![5, 6], vec![4, 5, 6]));
+            history.trim(Zxid(6), 15);
+            assert_eq!(zxids(&history, 3, 6), [6]);
+            check(&history);
             history.trim(Zxid(6), 0);
             assert_eq!((history.floor(), history.last(), history.bytes), (Zxid(6), Zxid(6), 0));
         }
