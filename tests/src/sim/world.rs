@@ -33,7 +33,7 @@ pub struct Settings {
     /// Whether voters are in groups of different weights.
     pub hierarchical: bool,
     /// Whether servers take each other for Java's, which know no batches, cumulative acks and commits.
-    pub plain: bool,
+    pub plain: u8,
     /// Bytes of applied transactions that a server keeps for learners.
     pub window_bytes: usize,
     /// Whether a learner that missed more than that gets a whole tree, though the log is on disk.
@@ -67,7 +67,7 @@ impl Settings {
             voters,
             observers: *rng.choice(&[0, 0, 1, 2]).expect("choices"),
             hierarchical: voters >= 3 && rng.u8(0..8) == 0,
-            plain: rng.u8(0..3) == 0,
+            plain: *rng.choice(&[0, 0, 0, u8::MAX, 0b0101_0101, 0b1010]).expect("choices"),
             window_bytes: *rng.choice(&[0, 100, 400, 1 << 20]).expect("choices"),
             whole_trees: rng.bool(),
             epoch_transactions_max: *rng.choice(&[u32::MAX, u32::MAX, 20, 150]).expect("choices"),

@@ -1,7 +1,7 @@
 //! What replicas ask for, done: on the simulated disks and network, and at the clients.
 
 use super::{Connection, Ensemble, Event, Frame, Life, Work};
-use crate::sim::world::effects::log_messages;
+use crate::sim::world::effects::{log_messages, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::tree::TreeReader;
@@ -160,7 +160,10 @@ impl Ensemble {
                 let (to, delay) = (usize::from(leader.0) - 1, self.latency_us());
                 self.after_us(delay, Event::Connects { from: life, attempt, to });
             }
-            zab::Effect::ToLeader(attempt, message) => {
+            zab::Effect::ToLeader(attempt, mut message) => {
+                if self.plan.plain >> index & 1 == 1 {
+                    say_nothing_of_extensions(&mut message);
+                }
                 let mut bytes = Vec::new();
                 message.encode(&mut bytes);
                 if let Some(link) = self.link_of(life, attempt) {

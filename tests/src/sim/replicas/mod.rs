@@ -56,6 +56,9 @@ pub struct Plan {
     pub rage_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// Servers, by bits, that introduce themselves to their leader as Java's do: requests and proposals go
+    /// one by one between the two.
+    pub plain: u8,
 }
 
 impl Plan {
@@ -71,6 +74,7 @@ impl Plan {
             snap_count: *rng.choice(&[20, 100, 100_000]).expect("choices"),
             rage_ms: 8000,
             fault_ms: *rng.choice(&[150, 500, 1500]).expect("choices"),
+            plain: *rng.choice(&[0, 0, 0b0101, 0b10, u8::MAX]).expect("choices"),
         }
     }
 

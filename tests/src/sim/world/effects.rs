@@ -9,6 +9,13 @@ use ringkeeper_engine::id::{ServerId, Tick, Zxid};
 use ringkeeper_quorum::message::{Batch, Notification, ToLeader, ToLearner, Transaction};
 use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link, Serving};
 
+/// A learner introduces itself as a Java server does.
+pub(crate) fn say_nothing_of_extensions(message: &mut ToLeader) {
+    if let ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } = message {
+        info.extended = false;
+    }
+}
+
 /// What a learner is sent of a log: a Ringkeeper in batches of at most so many.
 pub(crate) fn log_messages(log: &[Transaction], extended: bool, size: usize) -> Vec<ToLearner> {
     if extended {
@@ -179,10 +186,8 @@ impl World {
     }
 
     fn send_to_leader(&mut self, life: Life, attempt: Attempt, mut message: ToLeader) {
-        if self.settings.plain
-            && let ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } = &mut message
-        {
-            info.extended = false;
+        if self.settings.plain >> life.server & 1 == 1 {
+            say_nothing_of_extensions(&mut message);
         }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
