@@ -52,15 +52,10 @@ impl Broadcast {
         self.acked.get(&server).copied().unwrap_or_default()
     }
 
-    /// The zxid of the next proposal.
-    pub fn next_zxid(&self) -> Zxid {
-        self.proposed.next()
-    }
-
-    /// Proposes the transaction of `zxid`, which is the next.
-    pub fn propose(&mut self, zxid: Zxid) {
-        assert_eq!(zxid, self.next_zxid(), "proposals have no gap");
-        self.proposed = zxid;
+    /// Proposes the next transactions, up to this one.
+    pub fn propose(&mut self, upto: Zxid) {
+        assert!(upto > self.proposed, "{upto} proposed after {}", self.proposed);
+        self.proposed = upto;
     }
 
     /// `server` has everything up to `upto` on disk. Returns the newest committed transaction.
@@ -90,6 +85,11 @@ impl Broadcast {
     /// The newest proposal.
     pub fn proposed(&self) -> Zxid {
         self.proposed
+    }
+
+    /// Whether everything that is not committed needs the same quorum.
+    pub fn is_calm(&self) -> bool {
+        self.judges.len() == 1
     }
 
     /// The newest committed transaction.

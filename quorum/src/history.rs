@@ -1,7 +1,8 @@
 //! The end of a server's log, in memory: what is not applied yet, and behind it as much as a learner
 //! may have missed.
 
-use crate::message::Transaction;
+use crate::message::batch::follows;
+use crate::message::{Batch, BatchBuilder, Transaction};
 use ringkeeper_engine::id::Zxid;
 use std::collections::VecDeque;
 
@@ -10,15 +11,26 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug)]
 pub struct History {
     floor: Zxid,
-    entries: VecDeque<Transaction>,
+    batches: VecDeque<Batch>,
+    /// Of the transactions.
     bytes: usize,
 }
+
+/// Bytes of a batch of what was one by one.
+const GATHERED_BYTES: usize = 64 << 10;
 
 impl History {
     /// Of the transactions after `floor`.
     pub fn new(floor: Zxid, entries: impl IntoIterator<Item = Transaction>) -> Self {
-        let mut history = History { floor, entries: VecDeque::new(), bytes: 0 };
-        entries.into_iter().for_each(|entry| history.push(entry));
+        let mut history = History { floor, batches: VecDeque::new(), bytes: 0 };
+        let mut gathered = BatchBuilder::default();
+        for entry in entries {
+            gathered.push(entry.zxid, &entry.bytes);
+            if gathered.bytes() >= GATHERED_BYTES {
+                gathered.take().into_iter().for_each(|batch| history.push(batch));
+            }
+        }
+        gathered.take().into_iter().for_each(|batch| history.push(batch));
         history
     }
 
@@ -29,44 +41,47 @@ impl History {
 
     /// The newest transaction.
     pub fn last(&self) -> Zxid {
-        self.entries.back().map_or(self.floor, |last| last.zxid)
+        self.batches.back().map_or(self.floor, Batch::last)
     }
 
     /// Whether the log goes on with `zxid`: the next in its epoch, or one of a later epoch.
     pub fn continues_with(&self, zxid: Zxid) -> bool {
-        let last = self.last();
-        if zxid.epoch() == last.epoch() { zxid == last.next() } else { zxid > last }
+        follows(self.last(), zxid)
     }
 
-    /// Adds the transaction that follows.
-    pub fn push(&mut self, transaction: Transaction) {
-        assert!(self.continues_with(transaction.zxid), "{} after {}", transaction.zxid, self.last());
-        self.bytes += transaction.bytes.len();
-        self.entries.push_back(transaction);
-    }
-
-    fn index_after(&self, zxid: Zxid) -> usize {
-        self.entries.partition_point(|entry| entry.zxid <= zxid)
+    /// Adds the transactions that follow.
+    pub fn push(&mut self, batch: Batch) {
+        assert!(self.continues_with(batch.first()), "{} after {}", batch.first(), self.last());
+        self.bytes += batch.transaction_bytes();
+        self.batches.push_back(batch);
     }
 
     /// The transactions after `after`, up to `upto`. What is below the floor is left out.
-    pub fn range(&self, after: Zxid, upto: Zxid) -> impl ExactSizeIterator<Item = &Transaction> {
-        let (start, end) = (self.index_after(after), self.index_after(upto));
-        self.entries.range(start..end.max(start))
+    pub fn range(&self, after: Zxid, upto: Zxid) -> impl Iterator<Item = Batch> {
+        let start = self.batches.partition_point(|batch| batch.last() <= after);
+        let end = self.batches.partition_point(|batch| batch.first() <= upto).max(start);
+        self.batches.range(start..end).filter_map(move |batch| batch.after(after)?.upto(upto))
+    }
+
+    /// The same, one by one.
+    pub fn transactions(&self, after: Zxid, upto: Zxid) -> impl Iterator<Item = Transaction> {
+        self.range(after, upto).flat_map(Batch::into_transactions)
     }
 
     /// The newest transaction that is not newer than `zxid`; `None` below the floor.
     pub fn newest_upto(&self, zxid: Zxid) -> Option<Zxid> {
-        match self.index_after(zxid).checked_sub(1) {
-            Some(index) => Some(self.entries[index].zxid),
+        match self.batches.partition_point(|batch| batch.first() <= zxid).checked_sub(1) {
+            Some(index) => self.batches[index].newest_upto(zxid),
             None => (self.floor <= zxid).then_some(self.floor),
         }
     }
 
     /// Forgets everything after `last_kept`.
     pub fn truncate_after(&mut self, last_kept: Zxid) {
-        let gone = self.entries.drain(self.index_after(last_kept)..);
-        self.bytes -= gone.map(|entry| entry.bytes.len()).sum::<usize>();
+        while let Some(newest) = self.batches.pop_back_if(|newest| newest.last() > last_kept) {
+            self.bytes -= newest.transaction_bytes();
+            newest.upto(last_kept).into_iter().for_each(|kept| self.push(kept));
+        }
         self.floor = self.floor.min(last_kept);
     }
 
@@ -75,25 +90,25 @@ impl History {
         *self = History::new(zxid, []);
     }
 
-    /// The transactions after `after`, up to `upto`, which are applied now. They are handed over if none is
-    /// to be kept for others.
-    pub fn deliver(&mut self, after: Zxid, upto: Zxid, bytes_max: usize) -> Vec<Transaction> {
-        if bytes_max == 0 && self.floor == after {
-            let entries: Vec<Transaction> = self.entries.drain(..self.index_after(upto)).collect();
-            self.bytes -= entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
-            self.floor = entries.last().map_or(after, |last| last.zxid);
-            return entries;
-        }
-        self.range(after, upto).cloned().collect()
-    }
-
     /// Forgets the oldest transactions while there are more than `bytes_max`, but none after `kept`.
     pub fn trim(&mut self, kept: Zxid, bytes_max: usize) {
         while self.bytes > bytes_max
-            && let Some(oldest) = self.entries.pop_front_if(|oldest| oldest.zxid <= kept)
+            && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.first() <= kept)
         {
-            self.bytes -= oldest.bytes.len();
-            self.floor = oldest.zxid;
+            let mut left = self.bytes;
+            let needed = oldest.iter().take_while(|(zxid, bytes)| {
+                let goes = left > bytes_max && *zxid <= kept;
+                left -= if goes { bytes.len() } else { 0 };
+                goes
+            });
+            let cut = needed.last().map_or(self.floor, |(zxid, _)| zxid);
+            let (_, rest) = oldest.split_after(cut);
+            self.bytes = left;
+            self.floor = cut;
+            if let Some(rest) = rest {
+                self.batches.push_front(rest);
+                return;
+            }
         }
     }
 }
@@ -113,6 +128,41 @@ mod tests {
 
     const E: u64 = 1 << 32;
 
+    /// The same transactions, in batches of every division.
+    fn divided(floor: u64, zxids: &[u64]) -> impl Iterator<Item = History> {
+        let divisions = 0..1u32 << zxids.len().saturating_sub(1);
+        divisions.map(move |division| {
+            let mut divided = History::new(Zxid(floor), []);
+            let mut batch = BatchBuilder::default();
+            for (at, zxid) in zxids.iter().enumerate() {
+                batch.push(Zxid(*zxid), b"0123456789");
+                if division >> at & 1 == 0 {
+                    divided.push(batch.take().expect("just pushed"));
+                }
+            }
+            batch.take().into_iter().for_each(|batch| divided.push(batch));
+            divided
+        })
+    }
+
+    fn zxids(history: &History, after: u64, upto: u64) -> Vec<u64> {
+        let apart: Vec<u64> =
+            history.transactions(Zxid(after), Zxid(upto)).map(|entry| entry.zxid.0).collect();
+        let batches = history.range(Zxid(after), Zxid(upto));
+        assert_eq!(
+            batches
+                .flat_map(|batch| batch.iter().map(|(zxid, _)| zxid.0).collect::<Vec<_>>())
+                .collect::<Vec<_>>(),
+            apart
+        );
+        apart
+    }
+
+    fn check(history: &History) {
+        let all = history.batches.iter().map(Batch::transaction_bytes).sum::<usize>();
+        assert_eq!(history.bytes, all);
+    }
+
     #[test]
     fn a_log_goes_on_without_a_gap() {
         let history = history(E + 3, &[E + 4, 2 * E + 1]);
@@ -125,44 +175,51 @@ mod tests {
 
     #[test]
     fn ranges_and_positions() {
-        let history = history(3, &[4, 5, E + 1]);
-        let range = |after, upto| {
-            history.range(Zxid(after), Zxid(upto)).map(|entry| entry.zxid.0).collect::<Vec<_>>()
-        };
-        assert_eq!(range(3, 5), [4, 5]);
-        assert_eq!(range(5, 9 * E), [E + 1]);
-        assert_eq!(range(5, 4), [0; 0]);
-        for (zxid, newest) in [(2, None), (3, Some(3)), (4, Some(4)), (E, Some(5)), (3 * E, Some(E + 1))] {
-            assert_eq!(history.newest_upto(Zxid(zxid)), newest.map(Zxid), "{zxid:x}");
-        }
-    }
-
-    #[test]
-    fn what_is_delivered_is_the_same_whatever_is_kept_of_it() {
-        for (bytes_max, floor) in [(0, 5), (10, 4), (1000, 3)] {
-            let mut history = history(3, &[4, 5, 6]);
-            if bytes_max == 10 {
-                history.truncate_after(Zxid(5));
+        for history in divided(3, &[4, 5, E + 1]) {
+            assert_eq!(zxids(&history, 3, 5), [4, 5]);
+            assert_eq!(zxids(&history, 0, 4), [4]);
+            assert_eq!(zxids(&history, 5, 9 * E), [E + 1]);
+            assert_eq!(zxids(&history, 5, 4), [0; 0]);
+            assert_eq!(zxids(&history, E + 1, 2 * E), [0; 0]);
+            for (zxid, newest) in [(2, None), (3, Some(3)), (4, Some(4)), (E, Some(5)), (3 * E, Some(E + 1))]
+            {
+                assert_eq!(history.newest_upto(Zxid(zxid)), newest.map(Zxid), "{zxid:x}");
             }
-            let delivered = history.deliver(Zxid(3), Zxid(5), bytes_max);
-            assert_eq!(delivered.iter().map(|entry| entry.zxid.0).collect::<Vec<_>>(), [4, 5]);
-            history.trim(Zxid(5), bytes_max);
-            assert_eq!(history.floor(), Zxid(floor), "{bytes_max}");
-            let kept = history.entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
-            assert_eq!(history.bytes, kept);
         }
     }
 
     #[test]
     fn what_is_not_applied_is_not_forgotten() {
-        let mut history = history(3, &[4, 5, 6]);
-        history.trim(Zxid(4), 5);
-        assert_eq!((history.floor(), history.last()), (Zxid(4), Zxid(6)));
-        history.truncate_after(Zxid(5));
-        assert_eq!((history.floor(), history.last()), (Zxid(4), Zxid(5)));
-        history.truncate_after(Zxid(2));
-        assert_eq!((history.floor(), history.last()), (Zxid(2), Zxid(2)));
-        history.reset(Zxid(9));
-        assert_eq!((history.floor(), history.last()), (Zxid(9), Zxid(9)));
+        for mut history in divided(3, &[4, 5, 6]) {
+            let before = history.clone();
+            history.trim(Zxid(6), 30);
+            assert_eq!(history.floor(), Zxid(3), "there is room for all");
+            history.trim(Zxid(4), 5);
+            assert_eq!((history.floor(), history.last()), (Zxid(4), Zxid(6)));
+            check(&history);
+            assert_eq!((zxids(&history, 3, 6), zxids(&before, 3, 6)), (vec![5, 6], vec![4, 5, 6]));
+            history.trim(Zxid(6), 15);
+            assert_eq!(zxids(&history, 3, 6), [6]);
+            check(&history);
+            history.trim(Zxid(6), 0);
+            assert_eq!((history.floor(), history.last(), history.bytes), (Zxid(6), Zxid(6), 0));
+        }
+    }
+
+    #[test]
+    fn a_log_is_cut_where_it_is_to_be_also_within_what_came_together() {
+        for mut history in divided(3, &[4, 5, 6]) {
+            history.truncate_after(Zxid(5));
+            assert_eq!((zxids(&history, 3, 9), history.last()), (vec![4, 5], Zxid(5)));
+            check(&history);
+            history.push(Batch::one(Zxid(6), b"another"));
+            history.truncate_after(Zxid(4));
+            assert_eq!((history.floor(), history.last()), (Zxid(3), Zxid(4)));
+            check(&history);
+            history.truncate_after(Zxid(2));
+            assert_eq!((history.floor(), history.last()), (Zxid(2), Zxid(2)));
+            history.reset(Zxid(9));
+            assert_eq!((history.floor(), history.last()), (Zxid(9), Zxid(9)));
+        }
     }
 }

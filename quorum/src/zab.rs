@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `core` | what outlives a role: epochs, log, what is committed and applied |
 //! | `counters` | what an operator is told |
-//! | `leader` | discovery, synchronisation and broadcast as the leader sees them |
+//! | `leader` | discovery, synchronisation and broadcast as the leader sees them, and its move to a later epoch |
 //! | `learner` | the same as followers and observers see it |
 //!
 //! What is around it owes it this. The log's operations are done in the order in which they were asked
@@ -39,7 +39,7 @@ use self::core::Core;
 use self::counters::Counters;
 use crate::election::{Decision, ElectionTiming, Tell};
 use crate::members::Members;
-use crate::message::{Notification, PeerState, ToLeader, ToLearner, Transaction, Vote};
+use crate::message::{Batch, Notification, PeerState, ToLeader, ToLearner, Transaction, Vote};
 use leader::Leading;
 use learner::Learning;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
@@ -169,7 +169,7 @@ pub enum Input {
     /// The epochs are on disk.
     EpochsPersisted(Epochs),
     /// The leader's replica prepared these, one after the other from [`Zab::next_zxid`] on, of one epoch.
-    Propose(Vec<Transaction>),
+    Propose(Batch),
 }
 
 /// What a server does for its clients.
@@ -211,8 +211,7 @@ pub enum Effect {
     /// answer is [`Input::LogSought`]. ZooKeeper takes a tree instead when the log would be longer than
     /// a third of it (`snapshotSizeFactor`); how much is read to find out is for the driver to bound.
     SeekLog(Link, Zxid),
-    /// Send the learner what the log on disk has after the first of these zxids, up to the second: each
-    /// transaction in PROPOSAL, and if `commits`, COMMIT behind it.
+    /// Send the learner what the log on disk has after the first of these zxids, up to the second.
     SendLog {
         /// To whom.
         link: Link,
@@ -220,8 +219,9 @@ pub enum Effect {
         after: Zxid,
         /// The last one to send.
         upto: Zxid,
-        /// Whether each is followed by COMMIT.
-        commits: bool,
+        /// Whether the learner is a Ringkeeper, which takes PROPOSALS. To another each transaction goes in
+        /// PROPOSAL, and COMMIT behind it.
+        extended: bool,
     },
     /// End a learner's connection.
     CloseLearner(Link),
@@ -233,14 +233,14 @@ pub enum Effect {
     /// Write the epochs to disk.
     PersistEpochs(Epochs),
     /// Write transactions to the log.
-    Append(Generation, Vec<Transaction>),
+    Append(Generation, Batch),
     /// Cut the log after this transaction. If the tree has more, make it anew from disk.
     Rewind(Generation, Zxid),
     /// The staged tree replaces tree and log, which both end at this transaction: at once or, if the
     /// server ends before, not at all.
     Install(Generation, Zxid),
     /// Apply these.
-    Deliver(Vec<Transaction>),
+    Deliver(Vec<Batch>),
     /// What the server does for its clients from here on.
     Serve(Serving),
     /// Another configuration of the ensemble was proposed: its servers are reached from here on, too, and
@@ -395,8 +395,8 @@ impl Zab {
             (Input::LearnerLost(link), _) => drop(self.early.remove(&link)),
             (Input::Durable(generation, upto), _) => core.on_durable(generation, upto),
             (Input::EpochsPersisted(epochs), _) => core.persisted = epochs,
-            (Input::Propose(transactions), Phase::Leading(leading)) => {
-                leading.leader_process_requests(core, transactions, out);
+            (Input::Propose(batch), Phase::Leading(leading)) => {
+                leading.leader_process_requests(core, batch, out);
             }
             (Input::Propose(_), _) => panic!("proposed by no leader"),
             // Of a role that is over.
@@ -592,6 +592,11 @@ impl Zab {
             || matches!(&self.phase, Phase::Leading(leading) if leading.is_synced(server))
     }
 
+    /// Whether this server is a learner of a Ringkeeper.
+    pub fn has_extended_leader(&self) -> bool {
+        matches!(&self.phase, Phase::Learning(learning) if learning.is_extended())
+    }
+
     /// The connection to the leader, if this server is a learner.
     pub fn attempt(&self) -> Option<Attempt> {
         match &self.phase {
@@ -632,7 +637,7 @@ impl Zab {
     /// Bytes of the transactions that were not delivered.
     pub fn undelivered_bytes(&self) -> usize {
         let history = &self.core.history;
-        history.range(self.core.delivered, history.last()).map(|entry| entry.bytes.len()).sum()
+        history.range(self.core.delivered, history.last()).map(|batch| batch.transaction_bytes()).sum()
     }
 
     /// The newest transaction of the log.
@@ -705,7 +710,9 @@ mod tests {
         let mut zab = Zab::standalone(config, recovered, &mut out);
         let delivered = |out: &[Effect]| {
             let delivers = out.iter().filter_map(|effect| match effect {
-                Effect::Deliver(transactions) => Some(transactions.iter().map(|entry| entry.zxid.0)),
+                Effect::Deliver(batches) => {
+                    Some(batches.iter().flat_map(|batch| batch.iter()).map(|(zxid, _)| zxid.0))
+                }
                 _ => None,
             });
             delivers.flatten().collect::<Vec<_>>()
@@ -713,7 +720,11 @@ mod tests {
         assert!(matches!(out[0], Effect::Serve(Serving::Leader(Epoch(0)))));
         assert_eq!(delivered(&out), [2], "what its log has is committed");
         out.clear();
-        zab.step(Tick(1), Input::Propose(vec![transaction(3), transaction(4)]), &mut out);
+        zab.step(
+            Tick(1),
+            Input::Propose(Batch::of(&[transaction(3), transaction(4)]).expect("two")),
+            &mut out,
+        );
         assert_eq!(delivered(&out), [0; 0]);
         // There is nobody who could lead instead while the disk is slow.
         zab.step(Tick(60_000), Input::Tick, &mut out);

@@ -43,7 +43,7 @@ fn calm() -> Settings {
         voters: 3,
         observers: 1,
         hierarchical: false,
-        plain: false,
+        plain: 0,
         window_bytes: 400,
         whole_trees: false,
         epoch_transactions_max: u32::MAX,

@@ -92,6 +92,17 @@ impl Batch {
         self.last = zxid;
     }
 
+    /// Adds transactions that lie as entries already. The caller answers for them.
+    pub fn push_entries(&mut self, first: Zxid, last: Zxid, count: u32, entries: &[u8]) {
+        self.reserve(entries.len() + ADDRESS_ALIGNMENT);
+        self.bytes.extend_from_slice(entries);
+        if self.entries == 0 {
+            self.first = first;
+        }
+        self.entries += count;
+        self.last = last;
+    }
+
     /// Pads, and fills the batch's header in.
     pub fn seal(&mut self, place: Place) -> Checksum {
         let bytes = self.bytes();

@@ -272,6 +272,33 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Adds `count` transactions that lie as entries of a batch do, if they are few enough for one batch;
+    /// returns whether they are, else they are for `append`. The caller answers for the entries.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn append_entries(
+        &mut self,
+        first: Zxid,
+        last: Zxid,
+        count: u32,
+        entries: &[u8],
+        now_us: u64,
+    ) -> Result<bool, LogError> {
+        self.alive()?;
+        let limit = (self.settings.max_batch_bytes as usize).saturating_sub(BATCH_HEADER_BYTES);
+        if entries.len() > limit || first <= self.appended {
+            return Ok(false);
+        }
+        let bytes = entries.len() as u64;
+        if self.pending_bytes > 0 && self.pending_bytes + bytes > self.settings.max_pending_bytes {
+            return Err(LogError::Full);
+        }
+        self.pending_bytes += bytes;
+        self.gather(entries.len(), now_us, last, |batch| batch.push_entries(first, last, count, entries));
+        Ok(true)
+    }
+
     /// Adds a batch without entries behind the last one, unless there is one or nothing was written:
     /// it shows recovery that all before it was durable, so that later damage to that is not taken for
     /// a crash's. For an orderly stop.
@@ -502,15 +529,20 @@ impl LogWriter {
     }
 
     fn push(&mut self, zxid: Zxid, transaction: &[u8], now_us: u64) {
+        let bytes = ENTRY_HEADER_BYTES + transaction.len();
+        self.gather(bytes, now_us, zxid, |batch| batch.push(zxid, transaction));
+    }
+
+    /// Puts so many bytes of entries into the batch that gathers, or into another if they do not fit.
+    fn gather(&mut self, bytes: usize, now_us: u64, last: Zxid, push: impl FnOnce(&mut Batch)) {
         let mut batch = self.batch(now_us);
         let limit = self.settings.max_batch_bytes as usize;
-        let bytes = batch.bytes() + ENTRY_HEADER_BYTES + transaction.len();
-        if bytes > limit && batch.bytes() > BATCH_HEADER_BYTES {
+        if batch.bytes() + bytes > limit && batch.bytes() > BATCH_HEADER_BYTES {
             self.full.push_back(batch);
             batch = self.batch(now_us);
         }
-        batch.push(zxid, transaction);
-        self.appended = zxid;
+        push(&mut batch);
+        self.appended = last;
         if batch.bytes() >= limit {
             self.full.push_back(batch);
         } else {

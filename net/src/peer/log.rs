@@ -14,8 +14,8 @@ use ringkeeper_engine::log::format::{
     BATCH_HEADER_BYTES, Link as LogLink, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use ringkeeper_engine::log::reader::{Position, entries, next_header};
-use ringkeeper_quorum::message::QuorumPacket;
 use ringkeeper_quorum::message::packet::PacketType;
+use ringkeeper_quorum::message::{BatchBuilder, QuorumPacket, ToLearner};
 use ringkeeper_quorum::zab::Link;
 use std::io;
 use std::ops::ControlFlow;
@@ -48,8 +48,8 @@ pub struct Part {
     pub after: Zxid,
     /// The last one to send.
     pub upto: Zxid,
-    /// Whether each is followed by COMMIT.
-    pub commits: bool,
+    /// Whether it takes many in one packet, and no COMMIT behind each.
+    pub extended: bool,
 }
 
 /// Searches the log on a thread of its own, for `Done::Sought`.
@@ -77,26 +77,37 @@ pub fn send(log: Arc<dyn LearnerLog>, part: Part, chunks: ChunkSender) -> io::Re
 
 fn send_part(log: &dyn LearnerLog, part: Part, chunks: &ChunkSender) {
     let (mut packets, mut last, mut gone) = (Vec::new(), part.after, false);
+    let mut batch = BatchBuilder::default();
     let read = log.read(part.after, &mut |zxid, bytes| {
         if zxid > part.upto {
             return ControlFlow::Break(());
         }
-        QuorumPacket::new(PacketType::Proposal, zxid.to_jute(), Some(bytes)).encode(&mut packets);
-        if part.commits {
+        if part.extended {
+            batch.push(zxid, bytes);
+        } else {
+            QuorumPacket::new(PacketType::Proposal, zxid.to_jute(), Some(bytes)).encode(&mut packets);
             QuorumPacket::new(PacketType::Commit, zxid.to_jute(), None).encode(&mut packets);
         }
         last = zxid;
-        if packets.len() >= CHUNK_BYTES {
+        if packets.len() + batch.bytes() >= CHUNK_BYTES {
+            put_batch(&mut batch, &mut packets);
             gone = chunks.send(Ok(std::mem::take(&mut packets))).is_err();
         }
         if gone || zxid == part.upto { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    put_batch(&mut batch, &mut packets);
     let whole = read.and_then(|()| match last == part.upto {
         true => Ok(packets),
         false => Err(format!("the log ends at {last} where {} was expected", part.upto)),
     });
     // It fails when the connection is gone: then nobody needs it.
     let _ = chunks.send(whole.map_err(|error| format!("the log was not sent: {error}")));
+}
+
+fn put_batch(batch: &mut BatchBuilder, packets: &mut Vec<u8>) {
+    if let Some(batch) = batch.take() {
+        ToLearner::Proposals(batch).encode(packets);
+    }
 }
 
 /// The log of a data directory.

@@ -198,8 +198,8 @@ impl Peers {
             Effect::ToLearner(link, message) => self.quorum.tell_learner(context, link, &message),
             Effect::CloseLearner(link) => self.quorum.close_learner(link),
             Effect::SeekLog(link, last) => self.quorum.seek_log(context, link, last),
-            Effect::SendLog { link, after, upto, commits } => {
-                self.quorum.send_log(context, link, Part { after, upto, commits });
+            Effect::SendLog { link, after, upto, extended } => {
+                self.quorum.send_log(context, link, Part { after, upto, extended });
             }
             other => return Some(other),
         }

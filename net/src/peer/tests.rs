@@ -13,7 +13,8 @@ use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_quorum::members::PeerAddress;
 use ringkeeper_quorum::message::{
-    InitialMessage, LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
+    Batch, InitialMessage, LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction,
+    Vote,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -432,7 +433,7 @@ fn a_part_of_the_log_arrives_as_packets() {
             let link = pair.connect().await;
             pair.does(1, Effect::SeekLog(link, Zxid(3)));
             assert!(matches!(pair.next(1).await, Input::LogSought(found, Some(Zxid(3))) if found == link));
-            pair.does(1, Effect::SendLog { link, after: Zxid(3), upto: Zxid(40), commits: true });
+            pair.does(1, Effect::SendLog { link, after: Zxid(3), upto: Zxid(40), extended: false });
             pair.does(1, Effect::ToLearner(link, ToLearner::UpToDate));
             let told = async |pair: &mut Pair| match pair.next(2).await {
                 Input::FromLeader(_, message) => message,
@@ -445,8 +446,13 @@ fn a_part_of_the_log_arrives_as_packets() {
                 assert_eq!(told(pair).await, ToLearner::Commit(Zxid(zxid)));
             }
             assert_eq!(told(pair).await, ToLearner::UpToDate);
+            pair.does(1, Effect::SendLog { link, after: Zxid(3), upto: Zxid(40), extended: true });
+            let all = (4..=40).map(|zxid| Transaction { zxid: Zxid(zxid), bytes: transaction(zxid).into() });
+            let batch = Batch::of(&all.collect::<Vec<_>>()).expect("transactions");
+            assert_eq!(told(pair).await, ToLearner::Proposals(batch));
             // What the log has not ends the connection.
-            pair.does(1, Effect::SendLog { link, after: Zxid(40), upto: Zxid(99), commits: false });
+            pair.does(1, Effect::SendLog { link, after: Zxid(40), upto: Zxid(99), extended: true });
+            assert!(matches!(pair.next(2).await, Input::FromLeader(_, ToLearner::Proposals(_))));
             assert!(matches!(pair.next(2).await, Input::LeaderLost(_)));
         },
     );

@@ -3,9 +3,13 @@
 //!
 //! Between two Ringkeepers both sides add [`EXTENSION`] behind their version, which Java's servers
 //! skip: `LearnerHandler.run` and `Learner.registerWithLeader` read only the fields that they know.
-//! Where both did, an ack or a commit stands for all transactions up to its zxid.
+//! Where both did, an ack or a commit stands for all transactions up to its zxid, the leader proposes
+//! many transactions in one packet (PROPOSALS), and the learner forwards many requests in one (REQUESTS). A
+//! Ringkeeper that says another version is spoken to as a Java server is.
 
+use super::batch::Batch;
 use super::packet::{PacketType, QuorumPacket};
+use super::requests::Requests;
 use super::{MessageError, Result, server_id};
 use bytes::Bytes;
 use ringkeeper_engine::auth::AuthId;
@@ -17,7 +21,7 @@ use ringkeeper_engine::jute::{DecodeError, Reader, Write};
 pub const PROTOCOL_VERSION: i32 = 0x10000;
 
 /// Says that the sender is a Ringkeeper, and the version of what we agree on among ourselves.
-pub const EXTENSION: [u8; 8] = *b"RKPEER\0\x01";
+pub const EXTENSION: [u8; 8] = *b"RKPEER\0\x02";
 
 /// Where a packet has no transaction to name.
 const NO_ZXID: i64 = -1;
@@ -97,6 +101,8 @@ pub enum ToLeader {
         /// What the client has proved; Java may send none.
         auth: Option<Vec<AuthId>>,
     },
+    /// REQUESTS: the same, of several clients, between two Ringkeepers.
+    Requests(Requests),
 }
 
 /// What a leader tells a learner.
@@ -126,7 +132,10 @@ pub enum ToLearner {
     UpToDate,
     /// PROPOSAL: log this.
     Proposal(Transaction),
-    /// COMMIT: apply this.
+    /// PROPOSALS: log these, between two Ringkeepers. Observers are sent what is committed alone.
+    Proposals(Batch),
+    /// COMMIT: apply this. A Ringkeeper that hears it from another applies what its own disk has, and the
+    /// rest when its disk has that, too: then it is committed, though perhaps not before.
     Commit(Zxid),
     /// COMMITANDACTIVATE: apply this change of the configuration.
     CommitAndActivate {
@@ -219,6 +228,7 @@ impl ToLeader {
                 timeout_ms.write(&mut data);
                 (PacketType::Revalidate, NO_ZXID)
             }
+            ToLeader::Requests(requests) => return requests.encode(NO_ZXID, out),
             ToLeader::Request { session, xid, op, body, auth } => {
                 session.0.write(&mut data);
                 xid.write(&mut data);
@@ -276,6 +286,7 @@ impl ToLeader {
                 let auth = packet.auth.as_ref().map(|auth| auth.iter().map(id).collect());
                 ToLeader::Request { session, xid, op, body: stream.slice_ref(r.rest()), auth }
             }
+            PacketType::Requests => ToLeader::Requests(Requests::decode(packet.data()?, stream)?),
             other => return Err(wrong_side(other)),
         })
     }
@@ -303,6 +314,9 @@ impl ToLearner {
             ToLearner::UpToDate => plain(PacketType::UpToDate, NO_ZXID),
             ToLearner::Proposal(Transaction { zxid, bytes }) => {
                 QuorumPacket::new(PacketType::Proposal, zxid.to_jute(), Some(bytes))
+            }
+            ToLearner::Proposals(batch) => {
+                QuorumPacket::new(PacketType::Proposals, batch.last().to_jute(), Some(batch.entries()))
             }
             ToLearner::Commit(zxid) => plain(PacketType::Commit, zxid.to_jute()),
             ToLearner::CommitAndActivate { zxid, leader } => {
@@ -351,6 +365,7 @@ impl ToLearner {
             }
             PacketType::UpToDate => ToLearner::UpToDate,
             PacketType::Proposal => ToLearner::Proposal(transaction(packet.data()?)),
+            PacketType::Proposals => ToLearner::Proposals(Batch::decode(stream.slice_ref(packet.data()?))?),
             PacketType::Commit => ToLearner::Commit(zxid),
             PacketType::CommitAndActivate => {
                 ToLearner::CommitAndActivate { zxid, leader: server_id("next leader", packet.record()?)? }

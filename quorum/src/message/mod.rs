@@ -5,19 +5,24 @@
 //! | `election` | election | the handshake of a connection, and notifications of votes |
 //! | `packet` | quorum | the record `QuorumPacket`, off a stream |
 //! | `learner` | quorum | what a learner and its leader say, each as a value of its own type |
+//! | `batch`, `requests` | quorum | what two Ringkeepers say many of at a time: transactions, and clients' requests |
 //!
 //! Decoding is total: no byte can make it panic, loop, or keep more than its bound.
 
+pub mod batch;
 pub mod election;
 pub mod learner;
 pub mod packet;
+pub mod requests;
 
 use ringkeeper_engine::jute::DecodeError;
 use std::fmt;
 
+pub use batch::{Batch, BatchBuilder};
 pub use election::{InitialMessage, Notification, PeerState, Round, Vote};
 pub use learner::{LearnerInfo, ToLeader, ToLearner, Transaction};
 pub use packet::QuorumPacket;
+pub use requests::{Forwarded, Requests};
 
 /// Why bytes from a peer are not the message that they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum MessageError {
     },
     /// An election address that is none.
     Address(&'static str),
+    /// Transactions that are no batch.
+    Batch(&'static str),
 }
 
 impl fmt::Display for MessageError {
@@ -49,6 +56,7 @@ impl fmt::Display for MessageError {
             MessageError::Value { field, value } => write!(f, "{field} is {value}"),
             MessageError::TooLong { what, bytes } => write!(f, "{what} of {bytes} bytes"),
             MessageError::Address(what) => write!(f, "election address: {what}"),
+            MessageError::Batch(what) => write!(f, "batch of transactions: {what}"),
         }
     }
 }
@@ -90,19 +98,18 @@ mod tests {
         let length = prop_oneof![8 => 0i32..60, 1 => any::<i32>()];
         let identities = prop_oneof![4 => Just(-1i32), 2 => 0i32..3, 1 => any::<i32>()];
         let rest = prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..120);
-        (-1i32..22, any::<i64>(), length, identities, rest).prop_map(
-            |(kind, zxid, length, identities, rest)| {
-                let mut out = Vec::new();
-                kind.write(&mut out);
-                zxid.write(&mut out);
-                length.write(&mut out);
-                let data = rest.len().min(length.max(0) as usize);
-                out.extend_from_slice(&rest[..data]);
-                identities.write(&mut out);
-                out.extend_from_slice(&rest[data..]);
-                out
-            },
-        )
+        let kind = prop_oneof![3 => -1i32..22, 1 => 99i32..104];
+        (kind, any::<i64>(), length, identities, rest).prop_map(|(kind, zxid, length, identities, rest)| {
+            let mut out = Vec::new();
+            kind.write(&mut out);
+            zxid.write(&mut out);
+            length.write(&mut out);
+            let data = rest.len().min(length.max(0) as usize);
+            out.extend_from_slice(&rest[..data]);
+            identities.write(&mut out);
+            out.extend_from_slice(&rest[data..]);
+            out
+        })
     }
 
     /// What was read of a packet is what is read of it once it was written again.

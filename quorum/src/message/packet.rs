@@ -5,7 +5,8 @@ use super::{MessageError, Result};
 use ringkeeper_engine::jute::records::Id;
 use ringkeeper_engine::jute::{DecodeError, Read, Reader, Write};
 
-/// What a packet is about, with ZooKeeper's numbers (`Leader`).
+/// What a packet is about, with ZooKeeper's numbers (`Leader`), which end at 19. Those from 100 on are
+/// ours, and go between two Ringkeepers alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "ZooKeeper's own names, explained at ToLeader and ToLearner")]
 #[repr(i32)]
@@ -29,9 +30,12 @@ pub enum PacketType {
     LeaderInfo = 17,
     AckEpoch = 18,
     InformAndActivate = 19,
+    Proposals = 101,
+    Requests = 102,
 }
 
 impl PacketType {
+    /// ZooKeeper's.
     const ALL: [PacketType; 19] = [
         PacketType::Request,
         PacketType::Proposal,
@@ -55,8 +59,14 @@ impl PacketType {
     ];
 
     pub(super) fn of(value: i32) -> Result<Self> {
-        let index = usize::try_from(value).ok().and_then(|value| value.checked_sub(1));
-        let known = index.and_then(|index| Self::ALL.get(index)).copied();
+        let known = match value {
+            101 => Some(PacketType::Proposals),
+            102 => Some(PacketType::Requests),
+            _ => {
+                let index = usize::try_from(value).ok().and_then(|value| value.checked_sub(1));
+                index.and_then(|index| Self::ALL.get(index)).copied()
+            }
+        };
         known.ok_or(MessageError::Value { field: "packet type", value: value.into() })
     }
 }
@@ -119,6 +129,23 @@ impl<'a> QuorumPacket<'a> {
         self.auth.write(out);
     }
 
+    /// Appends a packet without identities, whose data `data` appends.
+    pub(super) fn encode_with(
+        kind: PacketType,
+        zxid: i64,
+        data: impl FnOnce(&mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
+        (kind as i32).write(out);
+        zxid.write(out);
+        0i32.write(out);
+        let start = out.len();
+        data(out);
+        let length = (out.len() - start) as i32;
+        out[start - 4..start].copy_from_slice(&length.to_be_bytes());
+        (-1i32).write(out);
+    }
+
     /// The data, which this type of packet must have.
     pub(super) fn data(&self) -> Result<&'a [u8]> {
         Ok(self.data.ok_or(DecodeError::Null { at: 12 })?)
@@ -179,6 +206,9 @@ mod tests {
     fn every_type_has_its_number() {
         for (index, kind) in PacketType::ALL.into_iter().enumerate() {
             assert_eq!((kind as i32, PacketType::of(kind as i32)), (index as i32 + 1, Ok(kind)));
+        }
+        for kind in [PacketType::Proposals, PacketType::Requests] {
+            assert_eq!(PacketType::of(kind as i32), Ok(kind));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answers::Outbox;
 use super::{Owner, Replica};
-use crate::message::Transaction;
+use crate::message::Batch;
 use crate::step::{CloseReason, Effect};
 use crate::zab::Serving;
 use ringkeeper_engine::apply::Outcome;
@@ -11,19 +11,18 @@ use std::sync::Arc;
 
 impl Replica {
     /// Applies these, and answers them.
-    pub(super) fn apply(&mut self, now: Now, transactions: &[Transaction]) {
+    pub(super) fn apply(&mut self, now: Now, batches: &[Batch]) {
         let mut applied_before = self.database.last;
         let mut batch = self.database.begin();
         let learns = matches!(self.serving, Serving::Learner { .. });
-        for transaction in transactions {
-            let Transaction { zxid, bytes } = transaction;
+        for (zxid, bytes) in batches.iter().flat_map(Batch::iter) {
             if learns {
                 if self.learner.has_reads() {
                     batch.settle();
                 }
-                self.learner.before(transaction, &mut self.outboxes, batch.tree(), applied_before);
+                self.learner.before(bytes, &mut self.outboxes, batch.tree(), applied_before);
             }
-            applied_before = *zxid;
+            applied_before = zxid;
             let before = self.changes.len() as u32;
             let applied = batch.apply(bytes, &mut self.changes).expect("its maker's server applied it");
             let changes = before..self.changes.len() as u32;
@@ -33,13 +32,13 @@ impl Replica {
             self.window_bytes -= bytes.len();
             self.checkpoints.applied(bytes.len());
             let mut answered = None;
-            while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= *zxid) {
+            while let Some(pending) = self.pending.pop_front_if(|pending| pending.after <= zxid) {
                 if pending.is_read() {
                     batch.settle();
                 }
                 let outbox = &mut self.outboxes[pending.connection.core as usize];
                 answered = Some(pending.connection).filter(|_| pending.is_transaction()).or(answered);
-                pending.answer(outbox, batch.tree(), *zxid, Some(&applied.outcome));
+                pending.answer(outbox, batch.tree(), zxid, Some(&applied.outcome));
             }
             if learns {
                 if self.learner.has_reads() {

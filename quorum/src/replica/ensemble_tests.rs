@@ -2,7 +2,7 @@
 //! it does then. The other servers are only their messages.
 
 use super::*;
-use crate::message::{LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
+use crate::message::{Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
 use crate::step::{CloseReason, Reply, Request};
 use crate::zab::Attempt;
 use bytes::Bytes;
@@ -77,17 +77,22 @@ impl Bench {
     }
 
     fn leading() -> Bench {
-        Bench::new().leads()
+        Bench::leading_a(true)
+    }
+
+    /// Leads a Ringkeeper, or a Java server.
+    fn leading_a(extended: bool) -> Bench {
+        Bench::new().leads(extended)
     }
 
     fn following() -> Bench {
         Bench::new().follows()
     }
 
-    fn leads(mut self) -> Bench {
+    fn leads(mut self, extended: bool) -> Bench {
         let bench = &mut self;
         bench.elected(2);
-        let info = LearnerInfo { server: ServerId(1), config_version: 0, extended: true };
+        let info = LearnerInfo { server: ServerId(1), config_version: 0, extended };
         bench.learner(ToLeader::FollowerInfo { accepted: Epoch(0), info });
         bench.learner(ToLeader::AckEpoch { current: Some(Epoch(0)), last: Zxid::ZERO });
         bench.learner(ToLeader::Ack(Zxid(1 << 32)));
@@ -215,22 +220,27 @@ impl Bench {
         std::mem::take(&mut self.replies)
     }
 
-    /// What the leader was told since the last time, but for acks.
+    /// What the leader was told since the last time, but for acks; requests one by one.
     fn take_to_leader(&mut self) -> Vec<ToLeader> {
         let messages = std::mem::take(&mut self.messages).into_iter();
-        let to_leader = messages.filter_map(|effect| match effect {
-            zab::Effect::ToLeader(_, ToLeader::Ack(_)) => None,
-            zab::Effect::ToLeader(_, message) => Some(message),
-            _ => None,
+        let to_leader = messages.flat_map(|effect| match effect {
+            zab::Effect::ToLeader(_, ToLeader::Ack(_)) => Vec::new(),
+            zab::Effect::ToLeader(_, ToLeader::Requests(requests)) => requests.iter().map(one).collect(),
+            zab::Effect::ToLeader(_, message) => vec![message],
+            _ => Vec::new(),
         });
         to_leader.collect()
     }
 
+    /// What the learner was told since the last time; proposals one by one.
     fn take_to_learner(&mut self) -> Vec<ToLearner> {
         let messages = std::mem::take(&mut self.messages).into_iter();
-        let to_learner = messages.filter_map(|effect| match effect {
-            zab::Effect::ToLearner(_, message) => Some(message),
-            _ => None,
+        let to_learner = messages.flat_map(|effect| match effect {
+            zab::Effect::ToLearner(_, ToLearner::Proposals(batch)) => {
+                batch.into_transactions().map(ToLearner::Proposal).collect()
+            }
+            zab::Effect::ToLearner(_, message) => vec![message],
+            _ => Vec::new(),
         });
         to_learner.collect()
     }
@@ -246,6 +256,12 @@ impl Bench {
         self.learner(ToLeader::Ack(zxid));
         (header, bytes)
     }
+}
+
+/// The request as Java's learners send it.
+fn one(request: Forwarded<'_>) -> ToLeader {
+    let Forwarded { session, xid, op, body, auth } = request;
+    ToLeader::Request { session, xid, op, body: Bytes::copy_from_slice(body), auth: Some(auth.to_vec()) }
 }
 
 fn show(item: &Reply, bytes: &[u8]) -> Option<String> {
@@ -323,17 +339,36 @@ fn what_a_learner_forwards_becomes_a_transaction_also_if_it_fails() {
 
 #[test]
 fn a_sync_is_answered_behind_what_was_proposed_before_it_and_before_what_came_later() {
-    let mut bench = Bench::leading();
-    bench.learner(request(SESSION, 1, OpCode::Sync, Vec::new()));
-    assert_eq!(bench.take_to_learner(), [ToLearner::Sync], "nothing is under way");
-    for (xid, op) in [(2, OpCode::Create), (3, OpCode::Sync), (4, OpCode::Create)] {
-        bench.learner(request(SESSION, xid, op, create(&format!("/{xid}"))));
+    for extended in [true, false] {
+        let mut bench = Bench::leading_a(extended);
+        bench.learner(request(SESSION, 1, OpCode::Sync, Vec::new()));
+        assert_eq!(bench.take_to_learner(), [ToLearner::Sync], "nothing is under way");
+        for (xid, op) in [(2, OpCode::Create), (3, OpCode::Sync), (4, OpCode::Create)] {
+            bench.learner(request(SESSION, xid, op, create(&format!("/{xid}"))));
+        }
+        bench.learner(ToLeader::Ack(zxid(1)));
+        bench.learner(ToLeader::Ack(zxid(2)));
+        let mut told = bench.take_to_learner();
+        told.retain(|message| !matches!(message, ToLearner::Proposal(_)));
+        let (first, second) = (ToLearner::Commit(zxid(1)), ToLearner::Commit(zxid(2)));
+        told.dedup();
+        assert_eq!(told, [first, ToLearner::Sync, second]);
     }
-    let proposals = bench.take_to_learner();
-    assert!(matches!(&proposals[..], [ToLearner::Proposal(_), ToLearner::Proposal(_)]), "{proposals:?}");
-    bench.learner(ToLeader::Ack(zxid(2)));
-    let told = bench.take_to_learner();
-    assert_eq!(told, [ToLearner::Commit(zxid(1)), ToLearner::Sync, ToLearner::Commit(zxid(2))]);
+}
+
+#[test]
+fn a_learner_that_is_a_quorum_with_the_leader_hears_of_a_commit_before_its_ack_unless_it_is_javas() {
+    for extended in [true, false] {
+        let mut bench = Bench::leading_a(extended);
+        bench.learner(request(SESSION, 1, OpCode::Create, create("/a")));
+        let commit = ToLearner::Commit(zxid(1));
+        let told = bench.take_to_learner();
+        assert_eq!(told.contains(&commit), extended, "the leader's disk has it");
+        assert_eq!(bench.replica.applied(), Zxid::ZERO, "no quorum has it, as far as the leader knows");
+        bench.learner(ToLeader::Ack(zxid(1)));
+        assert_eq!(bench.take_to_learner().contains(&commit), !extended, "said once");
+        assert_eq!(bench.replica.applied(), zxid(1));
+    }
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 use super::requests::internal;
 use super::{Owner, Replica};
-use crate::message::{ToLeader, ToLearner};
+use crate::message::{Forwarded, ToLeader, ToLearner};
 use crate::step::{CloseReason, Effect};
 use crate::zab::{self, Link};
+use bytes::Bytes;
+use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId};
 use ringkeeper_engine::jute;
@@ -18,12 +20,6 @@ use ringkeeper_engine::prep::WriteRequest;
 impl Replica {
     /// A learner says something to the replica.
     pub(super) fn on_from_learner(&mut self, now: Now, link: Link, message: ToLeader) {
-        let is_held = matches!(message, ToLeader::Request { .. })
-            && (self.next_zxid().is_none() || !self.held_forwarded.is_empty());
-        if is_held {
-            self.held_forwarded.push_back((link, message));
-            return;
-        }
         match message {
             ToLeader::Ping { touched, .. } => {
                 touched.into_iter().for_each(|(session, _)| self.sessions.touch(session, now.tick));
@@ -32,24 +28,29 @@ impl Replica {
                 self.on_revalidate(now, link, session, timeout_ms.max(0) as u32);
             }
             ToLeader::Request { session, xid, op, body, auth } => {
-                let auth = auth.unwrap_or_default();
-                let request = |op| WriteRequest {
-                    session,
-                    xid,
-                    op,
-                    body: &body,
-                    auth: &auth,
-                    internal: false,
-                    no_ephemerals: None,
-                };
-                match OpCode::from_code(op) {
-                    // Answered behind all that was proposed before it, whoever asks.
-                    Some(OpCode::Sync) => self.syncs.push_back((self.proposed(), link)),
-                    Some(op) if is_ordered(op) => self.on_forwarded(now, link, &request(op)),
-                    _ => self.prepare_error(now, session, xid, ErrorCode::Unimplemented),
-                }
+                let auth = AuthInfo::from(auth.unwrap_or_default());
+                self.on_request(now, link, Forwarded { session, xid, op, body: &body, auth: &auth });
+            }
+            ToLeader::Requests(requests) => {
+                requests.iter().for_each(|request| self.on_request(now, link, request));
             }
             _ => {}
+        }
+    }
+
+    fn on_request(&mut self, now: Now, link: Link, request: Forwarded<'_>) {
+        let Forwarded { session, xid, op, body, auth } = request;
+        if self.next_zxid().is_none() || !self.held_forwarded.is_empty() {
+            let (body, auth) = (Bytes::copy_from_slice(body), Some(auth.to_vec()));
+            return self.held_forwarded.push_back((link, ToLeader::Request { session, xid, op, body, auth }));
+        }
+        let request =
+            |op| WriteRequest { session, xid, op, body, auth, internal: false, no_ephemerals: None };
+        match OpCode::from_code(op) {
+            // Answered behind all that was proposed before it, whoever asks.
+            Some(OpCode::Sync) => self.syncs.push_back((self.proposed(), link)),
+            Some(op) if is_ordered(op) => self.on_forwarded(now, link, &request(op)),
+            _ => self.prepare_error(now, session, xid, ErrorCode::Unimplemented),
         }
     }
 

@@ -7,11 +7,12 @@
 
 use super::answers::{Outbox, Pending, PendingKind};
 use super::{Owner, Replica};
-use crate::message::{ToLeader, ToLearner, Transaction};
+use crate::message::{Requests, ToLeader, ToLearner};
 use crate::step::{CloseReason, ConnectionId, Service};
 use crate::zab;
 use bytes::Bytes;
 use ringkeeper_engine::apply::{Applied, Outcome};
+use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
 use ringkeeper_engine::jute::Reader;
@@ -20,6 +21,9 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::WriteRequest;
 use ringkeeper_engine::tree::TreeWriter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Bytes of records above which requests to the leader are another packet.
+const REQUESTS_BYTES: usize = 1 << 20;
 
 /// `after` of an answer that waits for something that has no zxid yet.
 const NOT_YET: Zxid = Zxid(u64::MAX);
@@ -71,17 +75,11 @@ impl Learner {
 
     /// A transaction is about to be applied: what its session asked for before it, and what waits for
     /// nothing else, is answered from the tree as it is.
-    pub fn before(
-        &mut self,
-        transaction: &Transaction,
-        outboxes: &mut [Outbox],
-        tree: &TreeWriter,
-        upto: Zxid,
-    ) {
+    pub fn before(&mut self, transaction: &[u8], outboxes: &mut [Outbox], tree: &TreeWriter, upto: Zxid) {
         if self.ready.is_empty() {
             return;
         }
-        if let Ok(TxnHeader { client_id, .. }) = Reader::new(&transaction.bytes).read()
+        if let Ok(TxnHeader { client_id, .. }) = Reader::new(transaction).read()
             && self.ready.contains(&SessionId(client_id))
         {
             self.answer_ready(SessionId(client_id), outboxes, tree, upto);
@@ -142,7 +140,13 @@ impl Learner {
 
 impl Replica {
     /// A request of a client of this server.
-    pub(super) fn forward(&mut self, now: Now, connection: ConnectionId, request: &WriteRequest<'_>) {
+    pub(super) fn forward(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        request: &WriteRequest<'_>,
+        auth: &AuthInfo,
+    ) {
         let WriteRequest { session, xid, op, body, .. } = *request;
         if self.owner(session) != Some(Owner::Here(connection)) {
             return self.close(connection, CloseReason::Moved);
@@ -177,10 +181,34 @@ impl Replica {
         }
         self.learner.wait(session, Pending { after, connection, kind });
         if after == NOT_YET {
-            let auth = Some(request.auth.to_vec());
-            let (op, body) = (op.code(), Bytes::copy_from_slice(body));
-            self.tell_leader(ToLeader::Request { session, xid, op, body, auth });
+            self.ask_leader(session, xid, op, body, auth);
         }
+    }
+
+    /// Asks the leader to order a request. A Ringkeeper is asked for many at a time.
+    pub(super) fn ask_leader(
+        &mut self,
+        session: SessionId,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        auth: &AuthInfo,
+    ) {
+        let op = op.code();
+        if !self.zab.has_extended_leader() {
+            let (body, auth) = (Bytes::copy_from_slice(body), Some(auth.to_vec()));
+            return self.tell_leader(ToLeader::Request { session, xid, op, body, auth });
+        }
+        let attempt = self.zab.attempt();
+        if let Some(zab::Effect::ToLeader(to, ToLeader::Requests(requests))) = self.messages.last_mut()
+            && Some(*to) == attempt
+            && requests.bytes() < REQUESTS_BYTES
+        {
+            return requests.push(session, xid, op, body, auth);
+        }
+        let mut requests = Requests::default();
+        requests.push(session, xid, op, body, auth);
+        self.tell_leader(ToLeader::Requests(requests));
     }
 
     /// A client of this server wants a session.

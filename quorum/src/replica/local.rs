@@ -12,10 +12,9 @@
 use super::answers::PendingKind;
 use super::requests::internal;
 use super::{Owner, Replica};
-use crate::message::ToLeader;
 use crate::step::{CloseReason, ConnectionId, Reply, Service};
 use crate::zab::Serving;
-use bytes::Bytes;
+use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Tick};
 use ringkeeper_engine::jute;
@@ -124,9 +123,8 @@ impl Replica {
 
     /// The leader is to begin a session of the ensemble.
     pub(super) fn ask_for_session(&mut self, session: SessionId, timeout_ms: u32) {
-        let body = Bytes::from(jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 }));
-        let op = OpCode::CreateSession.code();
-        self.tell_leader(ToLeader::Request { session, xid: 0, op, body, auth: Some(Vec::new()) });
+        let body = jute::to_bytes(&CreateSessionTxn { time_out: timeout_ms as i32 });
+        self.ask_leader(session, 0, OpCode::CreateSession, &body, &AuthInfo::from([]));
     }
 
     /// Whether a session that this leader does not know may be local to the learner that forwards its

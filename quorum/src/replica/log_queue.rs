@@ -3,7 +3,7 @@
 //! nothing is written to the log meanwhile.
 
 use super::Replica;
-use crate::message::Transaction;
+use crate::message::Batch;
 use crate::step::{Effect, StagedTree};
 use crate::zab::Generation;
 use ringkeeper_engine::id::{Now, Zxid};
@@ -21,7 +21,7 @@ enum Change {
 
 #[derive(Debug)]
 enum LogOp {
-    Append(Transaction),
+    Append(Batch),
     /// Generations as `zab` counts them.
     Change(Generation, Change),
 }
@@ -52,19 +52,31 @@ impl LogQueue {
 }
 
 impl Replica {
-    pub(super) fn append(&mut self, now: Now, transaction: Transaction) -> Result<(), LogError> {
-        self.window_bytes += transaction.bytes.len();
+    pub(super) fn append(&mut self, now: Now, batch: Batch) -> Result<(), LogError> {
+        self.window_bytes += batch.transaction_bytes();
         if !self.log_queue.is_empty() {
-            self.log_queue.ops.push_back(LogOp::Append(transaction));
+            self.log_queue.ops.push_back(LogOp::Append(batch));
             return Ok(());
         }
-        match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
+        match self.write_batch(now, &batch) {
             Err(LogError::Full) => {
-                self.log_queue.ops.push_back(LogOp::Append(transaction));
+                let rest = batch.after(self.log.last_appended());
+                self.log_queue.ops.extend(rest.map(LogOp::Append));
                 Ok(())
             }
             appended => appended,
         }
+    }
+
+    /// Appends what the log does not have of it.
+    fn write_batch(&mut self, now: Now, batch: &Batch) -> Result<(), LogError> {
+        let (count, last) = (batch.count() as u32, batch.last());
+        if self.log.append_entries(batch.first(), last, count, batch.entries(), now.us)? {
+            return Ok(());
+        }
+        let appended = self.log.last_appended();
+        let mut rest = batch.iter().filter(|(zxid, _)| *zxid > appended);
+        rest.try_for_each(|(zxid, transaction)| self.log.append(zxid, transaction, now.us))
     }
 
     pub(super) fn rewind(&mut self, generation: Generation, last_kept: Zxid) {
@@ -94,8 +106,9 @@ impl Replica {
             && let Some(op) = self.log_queue.ops.front()
         {
             match op {
-                LogOp::Append(transaction) => {
-                    match self.log.append(transaction.zxid, &transaction.bytes, now.us) {
+                LogOp::Append(batch) => {
+                    let batch = batch.clone();
+                    match self.write_batch(now, &batch) {
                         Ok(()) => {}
                         Err(LogError::Full) => break,
                         Err(error) => return Err(error),

@@ -19,10 +19,7 @@ impl Replica {
 
     /// Proposes what was prepared.
     pub(super) fn propose(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
-        if self.prepared.is_empty() {
-            return Ok(());
-        }
-        let proposals = self.prepared.take();
+        let Some(proposals) = self.prepared.take() else { return Ok(()) };
         self.ask(now, zab::Input::Propose(proposals), out)
     }
 
@@ -48,10 +45,8 @@ impl Replica {
                     self.sync_before(*link, message, out);
                 }
                 match effect {
-                    zab::Effect::Append(_, transactions) => {
-                        transactions.into_iter().try_for_each(|transaction| self.append(now, transaction))?;
-                    }
-                    zab::Effect::Deliver(transactions) => self.apply(now, &transactions),
+                    zab::Effect::Append(_, batch) => self.append(now, batch)?,
+                    zab::Effect::Deliver(batches) => self.apply(now, &batches),
                     zab::Effect::Rewind(generation, last_kept) => self.rewind(generation, last_kept),
                     zab::Effect::Install(generation, zxid) => self.install(now.wall_ms, generation, zxid),
                     zab::Effect::Serve(serving) => self.on_serve(now, serving),

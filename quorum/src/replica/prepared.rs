@@ -1,7 +1,7 @@
 //! Transactions that were prepared and are not proposed yet. Their bytes are made here once, in one
 //! buffer a batch; log, window and wire share it.
 
-use crate::message::Transaction;
+use crate::message::{Batch, BatchBuilder};
 use bytes::Bytes;
 use ringkeeper_engine::id::Zxid;
 use std::collections::VecDeque;
@@ -14,9 +14,7 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    bytes: Vec<u8>,
-    /// Each with where its bytes end.
-    ends: Vec<(Zxid, usize)>,
+    gathered: BatchBuilder,
     /// Batches before, oldest first.
     batches: VecDeque<Bytes>,
 }
@@ -24,58 +22,51 @@ pub(super) struct Prepared {
 impl Prepared {
     /// How many.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.gathered.count()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of all.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.gathered.bytes()
     }
 
     /// The newest.
     pub fn last(&self) -> Option<Zxid> {
-        self.ends.last().map(|(zxid, _)| *zxid)
+        self.gathered.last()
     }
 
     /// Where the next transaction's bytes go.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0
+        if self.gathered.capacity() == 0
             && let Some(mut unused) = self.batches.pop_front_if(|batch| batch.is_unique())
         {
             // Its content is not carried over.
             unused.truncate(0);
-            self.bytes = Vec::from(unused);
+            self.gathered = BatchBuilder::within(Vec::from(unused));
         }
-        &mut self.bytes
+        self.gathered.begin()
     }
 
     /// What was put into the buffer since the last one is the transaction of `zxid`.
     pub fn push(&mut self, zxid: Zxid) {
-        self.ends.push((zxid, self.bytes.len()));
+        self.gathered.end(zxid);
     }
 
     /// All of them, in their order.
-    pub fn take(&mut self) -> Vec<Transaction> {
-        let is_kept = self.bytes.capacity() <= KEPT_BYTES_MAX;
-        let all = Bytes::from(std::mem::take(&mut self.bytes));
-        let mut start = 0;
-        let slice = |(zxid, end)| {
-            let bytes = all.slice(start..end);
-            start = end;
-            Transaction { zxid, bytes }
-        };
-        let transactions = self.ends.drain(..).map(slice).collect();
+    pub fn take(&mut self) -> Option<Batch> {
+        let is_kept = self.gathered.capacity() <= KEPT_BYTES_MAX;
+        let batch = self.gathered.take()?;
         if is_kept {
             if self.batches.len() == KEPT_BATCHES {
                 self.batches.pop_front();
             }
-            self.batches.push_back(all);
+            self.batches.push_back(batch.shared());
         }
-        transactions
+        Some(batch)
     }
 }
 
@@ -92,16 +83,17 @@ mod tests {
                 prepared.buffer().extend(std::iter::repeat_n(zxid + round, usize::from(zxid - 1)));
                 prepared.push(Zxid(u64::from(zxid)));
             }
-            assert_eq!((prepared.len(), prepared.bytes(), prepared.last()), (3, 3, Some(Zxid(3))));
-            let taken = prepared.take();
-            let bytes: Vec<&[u8]> = taken.iter().map(|transaction| &transaction.bytes[..]).collect();
+            assert_eq!((prepared.len(), prepared.bytes(), prepared.last()), (3, 3 * 12 + 3, Some(Zxid(3))));
+            let taken = prepared.take().expect("three");
+            let bytes: Vec<&[u8]> = taken.iter().map(|(_, bytes)| bytes).collect();
             assert_eq!(bytes, [&[][..], &[2 + round], &[3 + round; 2]]);
             assert!(prepared.is_empty() && prepared.bytes() == 0);
             // Some are needed for long, some are not.
             alive.push(taken);
             alive.drain(..alive.len().saturating_sub(usize::from(round % 7)));
             for (age, taken) in alive.iter().rev().enumerate() {
-                assert_eq!(taken[2].bytes[..], [3 + round - age as u8; 2]);
+                let (_, newest) = taken.iter().last().expect("three");
+                assert_eq!(newest, [3 + round - age as u8; 2]);
             }
         }
     }

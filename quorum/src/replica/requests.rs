@@ -82,7 +82,7 @@ impl Replica {
                     if leads {
                         self.on_ordered(now, connection, &request);
                     } else {
-                        self.forward(now, connection, &request);
+                        self.forward(now, connection, &request, batch.proved(auth));
                     }
                 }
                 Request::Open { connection, timeout_ms, last_seen } => {

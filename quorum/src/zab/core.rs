@@ -5,7 +5,7 @@ use super::{Config, Effect, Epochs, Generation, MembersBy, Quit, Recovered, Serv
 use crate::election::{Decision, Election, Tell, View};
 use crate::history::History;
 use crate::members::{Members, Role};
-use crate::message::{Notification, PeerState, Transaction, Vote};
+use crate::message::{Batch, Notification, PeerState, Transaction, Vote};
 use crate::reconfig;
 use crate::verifier::Verifier;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
@@ -48,7 +48,7 @@ impl Core {
     pub(super) fn new(config: Config, recovered: Recovered) -> Self {
         let history = History::new(recovered.floor, recovered.log);
         let members_text = config.members.to_string().into();
-        let of_log = recovered_members(&config, history.range(history.floor(), history.last()));
+        let of_log = recovered_members(&config, history.transactions(history.floor(), history.last()));
         let listed = config.members.servers().get(&config.me);
         // A transaction may be on disk before the epoch that it belongs to: accepting that epoch goes
         // without saying.
@@ -113,15 +113,11 @@ impl Core {
     }
 
     /// What the transaction proposes to make the configuration.
-    pub(super) fn see_transaction(
-        &mut self,
-        transaction: &Transaction,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Quit> {
+    pub(super) fn see_transaction(&mut self, transaction: &[u8], out: &mut Vec<Effect>) -> Result<(), Quit> {
         if !self.config.reconfig_enabled {
             return Ok(());
         }
-        match reconfig::of_transaction(&transaction.bytes) {
+        match reconfig::of_transaction(transaction) {
             None => {}
             Some(Ok(members)) => self.see(members, out),
             Some(Err(_)) => return Err(Quit("the leader's configuration cannot be read")),
@@ -290,9 +286,9 @@ impl Core {
         }
     }
 
-    pub(super) fn append(&mut self, transactions: Vec<Transaction>, out: &mut Vec<Effect>) {
-        transactions.iter().for_each(|transaction| self.history.push(transaction.clone()));
-        out.push(Effect::Append(self.generation, transactions));
+    pub(super) fn append(&mut self, batch: Batch, out: &mut Vec<Effect>) {
+        self.history.push(batch.clone());
+        out.push(Effect::Append(self.generation, batch));
     }
 
     /// Cuts the log.
@@ -338,9 +334,9 @@ impl Core {
     pub(super) fn deliver(&mut self, out: &mut Vec<Effect>) {
         let upto = self.durable.unwrap_or_default().min(self.committed);
         if upto > self.delivered {
-            let transactions = self.history.deliver(self.delivered, upto, self.config.window_bytes);
-            self.delivered = transactions.last().map_or(self.delivered, |last| last.zxid);
-            out.push(Effect::Deliver(transactions));
+            let batches: Vec<Batch> = self.history.range(self.delivered, upto).collect();
+            self.delivered = batches.last().map_or(self.delivered, Batch::last);
+            out.push(Effect::Deliver(batches));
         }
         self.history.trim(self.delivered, self.config.window_bytes);
     }
@@ -359,7 +355,7 @@ impl Core {
 }
 
 /// The newest configuration that a log proposes.
-fn recovered_members<'t>(config: &Config, log: impl Iterator<Item = &'t Transaction>) -> Option<Members> {
+fn recovered_members(config: &Config, log: impl Iterator<Item = Transaction>) -> Option<Members> {
     if !config.reconfig_enabled {
         return None;
     }

@@ -2,9 +2,13 @@
 //! that decides depends on it.
 
 use super::{Effect, Serving};
-use crate::message::{ToLeader, ToLearner};
+use crate::message::{Batch, ToLeader, ToLearner};
 use ringkeeper_engine::id::Tick;
 use ringkeeper_engine::stats::{EnsembleCounters, ProposalBytes};
+
+fn count(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| batch.count() as u64).sum()
+}
 
 #[derive(Default)]
 pub(super) struct Counters {
@@ -45,18 +49,18 @@ impl Counters {
                 Effect::ToLearner(_, ToLearner::Diff(_) | ToLearner::Trunc(_)) => self.totals.diff_count += 1,
                 Effect::ToLearner(_, ToLearner::Snap(_)) => self.totals.snap_count += 1,
                 Effect::FromLearner(_, _, ToLeader::Revalidate { .. }) => self.totals.revalidate_count += 1,
-                Effect::Append(_, transactions) if self.leading_since.is_some() => {
-                    self.totals.proposal_count += transactions.len() as u64;
-                    transactions.iter().for_each(|transaction| self.on_proposal(transaction.bytes.len()));
+                Effect::Append(_, batch) if self.leading_since.is_some() => {
+                    self.totals.proposal_count += batch.count() as u64;
+                    batch.iter().for_each(|(_, bytes)| self.on_proposal(bytes.len()));
                 }
-                Effect::Append(_, transactions) if self.learns => {
-                    self.totals.learner_proposal_received_count += transactions.len() as u64;
+                Effect::Append(_, batch) if self.learns => {
+                    self.totals.learner_proposal_received_count += batch.count() as u64;
                 }
-                Effect::Deliver(transactions) if self.leading_since.is_some() => {
-                    self.totals.commit_count += transactions.len() as u64;
+                Effect::Deliver(batches) if self.leading_since.is_some() => {
+                    self.totals.commit_count += count(batches);
                 }
-                Effect::Deliver(transactions) if self.learns => {
-                    self.totals.learner_commit_received_count += transactions.len() as u64;
+                Effect::Deliver(batches) if self.learns => {
+                    self.totals.learner_commit_received_count += count(batches);
                 }
                 _ => {}
             }
@@ -102,9 +106,13 @@ mod tests {
     use ringkeeper_engine::id::{Epoch, ServerId, Zxid};
     use ringkeeper_engine::stats::Latency;
 
-    fn transactions(lengths: &[usize]) -> Vec<Transaction> {
-        let of = |length: &usize| Transaction { zxid: Zxid(1), bytes: Bytes::from(vec![0; *length]) };
-        lengths.iter().map(of).collect()
+    fn batch(lengths: &[usize]) -> Batch {
+        let of = |(zxid, length): (u64, &usize)| Transaction {
+            zxid: Zxid(zxid),
+            bytes: Bytes::from(vec![0; *length]),
+        };
+        let transactions: Vec<Transaction> = (1..).zip(lengths).map(of).collect();
+        Batch::of(&transactions).expect("some")
     }
 
     fn times(all: &[u64]) -> Latency {
@@ -117,14 +125,14 @@ mod tests {
     fn what_a_server_does_counts_in_the_role_in_which_it_does_it() {
         let mut counters = Counters::default();
         let mut does = |at: u64, effects: &[Effect]| counters.on_effects(Tick(at), effects);
-        let append = |lengths: &[usize]| Effect::Append(Generation(0), transactions(lengths));
+        let append = |lengths: &[usize]| Effect::Append(Generation(0), batch(lengths));
         let learner = Serving::Learner { leader: ServerId(2), epoch: Epoch(1), observer: false };
         // What comes while it is brought up to date was not proposed to it.
-        does(1, &[append(&[1]), Effect::Deliver(transactions(&[1]))]);
-        does(2, &[Effect::Serve(learner), append(&[1, 1]), Effect::Deliver(transactions(&[1]))]);
+        does(1, &[append(&[1]), Effect::Deliver(vec![batch(&[1])])]);
+        does(2, &[Effect::Serve(learner), append(&[1, 1]), Effect::Deliver(vec![batch(&[1])])]);
         does(3, &[Effect::Serve(Serving::No)]);
         does(4, &[Effect::Serve(Serving::Leader(Epoch(2))), append(&[30, 10, 20])]);
-        does(5, &[Effect::Deliver(transactions(&[30, 10])), Effect::Serve(Serving::Leader(Epoch(3)))]);
+        does(5, &[Effect::Deliver(vec![batch(&[30, 10])]), Effect::Serve(Serving::Leader(Epoch(3)))]);
         let link = Link(1);
         does(
             6,

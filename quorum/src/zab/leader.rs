@@ -1,11 +1,20 @@
 //! A leader: LEADING.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | here | discovery and synchronisation; who follows, and who is given up |
+//! | `proposals` | broadcast |
+//! | `turn` | a later epoch in place |
+
+mod proposals;
+mod turn;
 
 mod report;
 
 use super::core::Core;
 use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;
-use crate::message::{LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
+use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner};
 use crate::reconfig::designated_leader;
 use crate::sync::{Plan, plan};
 use bytes::Bytes;
@@ -57,6 +66,8 @@ struct Learner {
     heard: Tick,
     /// The newest transaction that it was sent.
     sent: Zxid,
+    /// The newest transaction that it was told is committed.
+    told: Zxid,
     acked: Zxid,
     /// Since when it owes acks and has not sent one.
     owes_since: Option<Tick>,
@@ -66,6 +77,15 @@ struct Learner {
 }
 
 impl Learner {
+    /// Proposes to it as it takes proposals.
+    fn propose(&self, batch: Batch, mut send: impl FnMut(ToLearner)) {
+        if self.extended {
+            send(ToLearner::Proposals(batch));
+        } else {
+            batch.into_transactions().for_each(|transaction| send(ToLearner::Proposal(transaction)));
+        }
+    }
+
     /// Whether it is on its way into the present epoch.
     fn joins(&self) -> bool {
         self.turning || !matches!(self.stage, LearnerStage::Waiting | LearnerStage::Active)
@@ -240,7 +260,7 @@ impl Leading {
                 Ok(())
             }
             (
-                message @ (ToLeader::Request { .. } | ToLeader::Revalidate { .. }),
+                message @ (ToLeader::Request { .. } | ToLeader::Requests(_) | ToLeader::Revalidate { .. }),
                 Some(LearnerStage::Active),
             ) => {
                 out.push(Effect::FromLearner(link, self.learners[&link].server, message));
@@ -299,6 +319,7 @@ impl Leading {
             last: Zxid::ZERO,
             heard: core.now,
             sent: Zxid::ZERO,
+            told: Zxid::ZERO,
             acked: Zxid::ZERO,
             owes_since: None,
             turning: false,
@@ -424,24 +445,28 @@ impl Leading {
             }
         };
         if after < history.floor() {
-            let (upto, commits) = (history.floor(), !learner.extended);
-            out.push(Effect::SendLog { link, after, upto, commits });
+            let (upto, extended) = (history.floor(), learner.extended);
+            out.push(Effect::SendLog { link, after, upto, extended });
         }
         let mut send = |message| out.push(Effect::ToLearner(link, message));
-        for transaction in history.range(after, committed) {
-            send(ToLearner::Proposal(transaction.clone()));
-            if !learner.extended {
-                send(ToLearner::Commit(transaction.zxid));
+        if learner.extended {
+            history.range(after, committed).for_each(|batch| send(ToLearner::Proposals(batch)));
+        } else {
+            for transaction in history.transactions(after, committed) {
+                let zxid = transaction.zxid;
+                send(ToLearner::Proposal(transaction));
+                send(ToLearner::Commit(zxid));
             }
         }
         learner.sent = committed;
         if !learner.observer {
-            for transaction in history.range(after.max(committed), history.last()) {
-                send(ToLearner::Proposal(transaction.clone()));
-                learner.sent = transaction.zxid;
+            for batch in history.range(after.max(committed), history.last()) {
+                learner.sent = batch.last();
+                learner.propose(batch, &mut send);
             }
         }
         if learner.extended {
+            learner.told = committed;
             send(ToLearner::Commit(committed));
         }
         learner.stage = LearnerStage::Syncing;
@@ -498,120 +523,6 @@ impl Leading {
         Ok(())
     }
 
-    pub(super) fn leader_process_requests(
-        &mut self,
-        core: &mut Core,
-        transactions: Vec<Transaction>,
-        out: &mut Vec<Effect>,
-    ) {
-        for transaction in &transactions {
-            assert_eq!(Some(transaction.zxid), self.zxid_behind(core, 0), "proposals have no gap");
-            self.broadcast.propose(transaction.zxid);
-            let version = core.seen.version();
-            core.see_transaction(transaction, out).expect("this server made it");
-            if core.seen.version() != version {
-                self.broadcast.begin_change(core.seen.verifier().clone());
-                self.change = Some(transaction.zxid);
-            }
-            for (link, learner) in &mut self.learners {
-                if learner.stage >= LearnerStage::Syncing && !learner.observer {
-                    learner.sent = transaction.zxid;
-                    learner.owes_since.get_or_insert(core.now);
-                    out.push(Effect::ToLearner(*link, ToLearner::Proposal(transaction.clone())));
-                }
-            }
-        }
-        self.owes_since.get_or_insert(core.now);
-        core.append(transactions, out);
-    }
-
-    /// Tells everybody what is committed.
-    fn commit(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
-        if self.retires_since.is_some() {
-            return;
-        }
-        if let Some(change) = self.change.filter(|change| *change <= self.broadcast.committed()) {
-            self.commit_upto(core, Zxid(change.0 - 1), out);
-            self.commit_change(core, change, out);
-            if self.retires_since.is_some() {
-                return;
-            }
-        }
-        self.commit_upto(core, self.broadcast.committed(), out);
-    }
-
-    fn commit_upto(&mut self, core: &mut Core, committed: Zxid, out: &mut Vec<Effect>) {
-        let before = core.committed;
-        // An epoch without a proposal commits none.
-        if committed > before && committed.counter() > 0 {
-            core.commit(committed);
-            self.send_commits(core, before, committed, LearnerStage::Syncing, out);
-        }
-    }
-
-    /// Commits another configuration, which is in force from here on.
-    fn commit_change(&mut self, core: &mut Core, change: Zxid, out: &mut Vec<Effect>) {
-        let (me, before) = (core.config.me, core.config.members.clone());
-        let transactions = core.history.range(core.committed, change).cloned();
-        let transactions: Vec<Transaction> = transactions.collect();
-        core.commit(change);
-        self.change = None;
-        let acked = |server| self.broadcast.acked(server);
-        let designated = designated_leader(me, &before, &core.seen, acked).unwrap_or(me);
-        core.activate(core.seen.clone(), Some(me), Some(designated), MembersBy::Transaction, out);
-        if designated == me {
-            self.broadcast.end_change();
-        } else {
-            self.retires_since = Some(core.now);
-        }
-        for (link, learner) in self.learners.iter_mut() {
-            if learner.stage < LearnerStage::Syncing {
-                continue;
-            }
-            let mut send = |message| out.push(Effect::ToLearner(*link, message));
-            if learner.observer {
-                for transaction in &transactions {
-                    send(ToLearner::InformAndActivate {
-                        transaction: transaction.clone(),
-                        leader: designated,
-                    });
-                }
-                learner.sent = change;
-            } else {
-                send(ToLearner::CommitAndActivate { zxid: change, leader: designated });
-            }
-        }
-    }
-
-    /// Tells learners of at least this stage what is committed since `before`.
-    fn send_commits(
-        &mut self,
-        core: &Core,
-        before: Zxid,
-        committed: Zxid,
-        stage: LearnerStage,
-        out: &mut Vec<Effect>,
-    ) {
-        for (link, learner) in &mut self.learners {
-            if learner.stage < stage {
-                continue;
-            }
-            let mut send = |message| out.push(Effect::ToLearner(*link, message));
-            if learner.observer {
-                for transaction in core.history.range(before, committed) {
-                    send(ToLearner::Inform(transaction.clone()));
-                }
-                learner.sent = committed;
-            } else if learner.extended {
-                send(ToLearner::Commit(committed));
-            } else {
-                for transaction in core.history.range(before, committed) {
-                    send(ToLearner::Commit(transaction.zxid));
-                }
-            }
-        }
-    }
-
     pub(super) fn advance(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let me = core.config.me;
         if self.stage == Stage::Discovery && Self::is_quorum(core, &self.connecting) {
@@ -666,6 +577,7 @@ impl Leading {
                 self.owes_since = None;
             }
             self.commit(core, out);
+            self.commit_with_follower(core, out);
         }
         Ok(())
     }
@@ -693,97 +605,6 @@ impl Leading {
             self.end_turn(core, out);
         }
         links.into_iter().for_each(|link| self.send_uptodate(link, out));
-    }
-
-    /// Whether the epoch's zxids run out: three quarters of them are used. A learner that is about to
-    /// join the present epoch is waited for, though not for ever.
-    fn is_epoch_used_up(&mut self, core: &Core) -> bool {
-        if self.change.is_some() || self.retires_since.is_some() {
-            return false;
-        }
-        let max = core.config.epoch_transactions_max;
-        let used = self.broadcast.proposed().counter();
-        if used < max - max / 4 {
-            self.used_up_since = None;
-            return false;
-        }
-        let since = *self.used_up_since.get_or_insert(core.now);
-        let waits = used < max || core.now.since(since) < core.sync_ms();
-        !(waits && self.learners.values().any(Learner::joins))
-    }
-
-    /// Moves to a later epoch in place: no election, and no client notices. The leader's log has
-    /// everything that it ever proposed, so no follower can know more; what remains is that a quorum
-    /// promises the epoch, and has on disk what it begins with. A Java server knows no such move,
-    /// and comes back as one that has been away.
-    fn turn(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
-        let Some(epoch) = self.epoch.max(self.accepted).0.checked_add(1) else {
-            return Err(Quit("the last epoch that there is was accepted"));
-        };
-        let joining = self.learners.extract_if(.., |_, learner| learner.joins());
-        out.extend(joining.map(|(link, _)| Effect::CloseLearner(link)));
-        self.electing.clear();
-        self.refused.clear();
-        self.disloyal.clear();
-        self.synced.clear();
-        self.epoch = Epoch(epoch);
-        self.turning = true;
-        self.started = core.now;
-        self.stage = Stage::Accepting;
-        core.accept(self.epoch, core.config.me, out);
-        Ok(())
-    }
-
-    /// The epoch is on disk: tells it to those who wait for one, and in a move to the followers.
-    fn introduce(&mut self, core: &Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
-        let java = |learner: &Learner| {
-            learner.stage == LearnerStage::Active && !learner.extended && !learner.observer
-        };
-        let gone = self.learners.extract_if(.., |_, learner| java(learner));
-        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
-        if self.turning && !self.is_supported(core) {
-            return Err(Quit("a new epoch needs an election among Java servers"));
-        }
-        let links: Vec<(Link, LearnerStage, bool)> =
-            self.learners.iter().map(|(link, learner)| (*link, learner.stage, learner.observer)).collect();
-        for (link, stage, observer) in links {
-            match stage {
-                LearnerStage::Waiting => self.send_leaderinfo(link, out),
-                LearnerStage::Active if !observer => self.send_turn(link, out),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn leader_process_turn_ack(&mut self, core: &Core, link: Link) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let acked = std::mem::take(&mut learner.turning);
-        if acked && !learner.observer && core.verifier.is_voter(learner.server) {
-            self.synced.insert(learner.server);
-        }
-    }
-
-    fn send_turn(&mut self, link: Link, out: &mut Vec<Effect>) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        learner.turning = true;
-        out.push(Effect::ToLearner(link, ToLearner::LeaderInfo { epoch: self.epoch, extended: true }));
-    }
-
-    /// The epoch is established. Observers, which know only what is committed, take it on now.
-    fn end_turn(&mut self, core: &Core, out: &mut Vec<Effect>) {
-        let java = |learner: &Learner| learner.stage == LearnerStage::Active && !learner.extended;
-        let gone = self.learners.extract_if(.., |_, learner| java(learner));
-        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
-        let active = self.learners.iter().filter(|(_, learner)| learner.stage == LearnerStage::Active);
-        let links: Vec<(Link, bool)> = active.map(|(link, learner)| (*link, learner.observer)).collect();
-        for (link, observer) in links {
-            if observer {
-                self.send_turn(link, out);
-                self.send_newleader(core, link, out);
-            }
-            self.send_uptodate(link, out);
-        }
     }
 
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
@@ -869,6 +690,8 @@ impl Leading {
         if self.serves() {
             assert!(self.turning || core.committed >= self.initial);
             assert!(core.history.last() <= self.broadcast.proposed());
+            let has = core.committed.max(core.durable.unwrap_or_default()).max(self.initial);
+            assert!(self.learners.values().all(|learner| learner.told <= has));
             assert!(core.persisted.current == self.epoch || !self.synced.contains(&core.config.me));
         } else {
             assert_eq!(core.serving, Serving::No);

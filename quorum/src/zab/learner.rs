@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::{Attempt, Effect, MembersBy, Quit, Serving};
 use crate::members::Members;
-use crate::message::{LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
+use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 
 /// Attempts to connect to a leader before another is looked for.
@@ -99,6 +99,10 @@ impl Learning {
         };
         learning.connect(core, out);
         learning
+    }
+
+    pub(super) fn is_extended(&self) -> bool {
+        self.extended
     }
 
     pub(super) fn attempt(&self) -> Attempt {
@@ -243,6 +247,9 @@ impl Learning {
             ToLearner::Proposal(_) if core.is_observer() && self.stage == Stage::Active => Ok(()),
             ToLearner::Proposal(transaction) if syncing => {
                 self.follower_process_proposal(core, transaction, out)
+            }
+            ToLearner::Proposals(batch) if syncing && self.extended => {
+                self.follower_process_proposals(core, batch, out)
             }
             ToLearner::Commit(zxid) if syncing => self.follower_process_commit(core, zxid),
             ToLearner::CommitAndActivate { zxid, leader } if syncing => {
@@ -442,19 +449,28 @@ impl Learning {
         transaction: Transaction,
         out: &mut Vec<Effect>,
     ) -> Result<(), Quit> {
+        self.follower_process_proposals(core, Batch::one(transaction.zxid, &transaction.bytes), out)
+    }
+
+    fn follower_process_proposals(
+        &mut self,
+        core: &mut Core,
+        batch: Batch,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Quit> {
         // After a SNAP that was written while transactions were applied, what it has comes again.
-        if transaction.zxid <= core.history.last() {
-            return Ok(());
-        }
-        if !core.history.continues_with(transaction.zxid) {
+        let Some(batch) = batch.after(core.history.last()) else { return Ok(()) };
+        if !core.history.continues_with(batch.first()) {
             return Err(Quit("the leader left out a transaction"));
         }
         let newest = self.turn.filter(|turn| turn.barrier.is_some()).map_or(self.epoch, |turn| turn.epoch);
-        if transaction.zxid.epoch() > newest {
+        if batch.last().epoch() > newest {
             return Err(Quit("the leader proposed in an epoch that is not its own"));
         }
-        core.see_transaction(&transaction, out)?;
-        core.append(vec![transaction], out);
+        if core.config.reconfig_enabled {
+            batch.iter().try_for_each(|(_, transaction)| core.see_transaction(transaction, out))?;
+        }
+        core.append(batch, out);
         Ok(())
     }
 
@@ -500,9 +516,13 @@ impl Learning {
         }
         let durable = core.durable.unwrap_or_default();
         let durable = limit.map_or(durable, |limit| limit.min(durable));
-        let acks = core.history.range(self.acked, durable).map(|entry| ToLeader::Ack(entry.zxid));
-        let first = if self.extended { acks.len().saturating_sub(1) } else { 0 };
-        out.extend(acks.skip(first).map(|ack| Effect::ToLeader(self.attempt, ack)));
+        let ack = |zxid| Effect::ToLeader(self.attempt, ToLeader::Ack(zxid));
+        if self.extended {
+            let newest = core.history.newest_upto(durable).filter(|newest| *newest > self.acked);
+            out.extend(newest.map(ack));
+        } else {
+            out.extend(core.history.transactions(self.acked, durable).map(|entry| ack(entry.zxid)));
+        }
         self.acked = self.acked.max(durable);
     }
 

@@ -16,7 +16,7 @@ use ringkeeper_net::peer::tree::Tree;
 use ringkeeper_net::peer::{Peers, PeersConfig};
 use ringkeeper_net::ring::{self, Runtime, Wake};
 use ringkeeper_quorum::members::Members;
-use ringkeeper_quorum::message::{ToLeader, ToLearner, Transaction};
+use ringkeeper_quorum::message::{Batch, Forwarded, ToLeader, ToLearner, Transaction};
 use ringkeeper_quorum::zab::{
     Attempt, Config, Effect, Generation, Input, Link, Recovered, Serving, Timing, Zab,
 };
@@ -304,8 +304,8 @@ impl Machine {
             }
             self.commands();
             let proposals = mem::take(&mut self.proposals);
-            if !proposals.is_empty() {
-                self.zab.step(self.now(), Input::Propose(proposals), &mut out);
+            if let Some(batch) = Batch::of(&proposals) {
+                self.zab.step(self.now(), Input::Propose(batch), &mut out);
                 self.effects(mem::take(&mut out));
                 wake.wake();
             }
@@ -399,9 +399,9 @@ impl Machine {
                 recovered.epochs = epochs;
                 self.inputs.push_back(Input::EpochsPersisted(epochs));
             }
-            Effect::Append(generation, transactions) => {
-                self.log.entries().extend(transactions.iter().cloned());
-                recovered.log.extend(transactions);
+            Effect::Append(generation, batch) => {
+                self.log.entries().extend(batch.clone().into_transactions());
+                recovered.log.extend(batch.into_transactions());
                 let zxid = recovered.log.last().expect("it is never empty").zxid;
                 self.durable(generation, zxid);
             }
@@ -417,7 +417,10 @@ impl Machine {
                 recovered.log.clear();
                 self.durable(generation, zxid);
             }
-            Effect::Deliver(transactions) => transactions.iter().for_each(|entry| self.apply(entry)),
+            Effect::Deliver(batches) => {
+                let transactions = batches.into_iter().flat_map(Batch::into_transactions);
+                transactions.for_each(|entry| self.apply(&entry));
+            }
             Effect::FromLeader(ToLearner::Ping(zxid), _) => {
                 let message = ToLeader::Ping { zxid, touched: Vec::new() };
                 self.peers.run(Effect::ToLeader(self.attempt, message));
@@ -454,6 +457,11 @@ impl Machine {
     /// What a client of a learner asks for.
     fn asked(&mut self, link: Link, message: ToLeader) {
         match message {
+            ToLeader::Requests(requests) => requests.iter().for_each(|request| {
+                let Forwarded { session, xid, op, .. } = request;
+                let (body, auth) = (Bytes::copy_from_slice(request.body), Some(request.auth.to_vec()));
+                self.asked(link, ToLeader::Request { session, xid, op, body, auth });
+            }),
             ToLeader::Revalidate { session, .. } => {
                 let answer = ToLearner::Revalidate { session, valid: true };
                 self.peers.run(Effect::ToLearner(link, answer));

@@ -18,7 +18,7 @@
 //! | `from 2 ACK 2:1`, `from 2 breaks` | a learner; FOLLOWERINFO and OBSERVERINFO connect it |
 //! | `log synced [2]`, `epochs synced` | the disk has everything, or the oldest so many writes |
 //! | `late completion 0 1:3` | the disk's word for a log of an earlier generation |
-//! | `propose` | the next transaction |
+//! | `propose [N]` | the next transaction, or the next N at once |
 //! | `wait 500` | milliseconds |
 
 use super::disk::{Disk, LogOp};
@@ -28,7 +28,7 @@ use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::{
-    LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
+    Batch, LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction, Vote,
 };
 use ringkeeper_quorum::zab::{Attempt, Config, Effect, Epochs, Input, Link, Serving, Timing, Zab};
 use std::collections::BTreeMap;
@@ -74,6 +74,12 @@ struct Story {
 
 fn transaction(zxid: Zxid) -> Transaction {
     Transaction { zxid, bytes: Bytes::copy_from_slice(&zxid.0.to_be_bytes()) }
+}
+
+fn batch(first: Zxid, last: Zxid) -> Batch {
+    let zxids = std::iter::successors(Some(first), |zxid| Some(zxid.next()).filter(|next| *next <= last));
+    let transactions: Vec<Transaction> = zxids.map(transaction).collect();
+    Batch::of(&transactions).expect("a transaction")
 }
 
 fn number<T: std::str::FromStr>(word: &str) -> T {
@@ -146,8 +152,12 @@ impl Story {
                 let generation = ringkeeper_quorum::zab::Generation(number(generation));
                 self.input(Input::Durable(generation, zxid(upto)));
             }
+            ["propose", count] => {
+                let first = self.zab().next_zxid().expect("it may propose");
+                self.input(Input::Propose(batch(first, Zxid(first.0 + number::<u64>(count) - 1))));
+            }
             ["propose"] => match self.zab().next_zxid() {
-                Some(zxid) => self.input(Input::Propose(vec![transaction(zxid)])),
+                Some(zxid) => self.input(Input::Propose(batch(zxid, zxid))),
                 None => self.say("may not propose"),
             },
             ["wait", ms] => {
@@ -291,6 +301,8 @@ impl Story {
             ["NEWLEADER", epoch] => ToLearner::NewLeader { epoch: Epoch(number(epoch)), members: None },
             ["UPTODATE"] => ToLearner::UpToDate,
             ["PROPOSAL", of] => ToLearner::Proposal(transaction(zxid(of))),
+            ["PROPOSALS", of] => ToLearner::Proposals(batch(zxid(of), zxid(of))),
+            ["PROPOSALS", first, "to", last] => ToLearner::Proposals(batch(zxid(first), zxid(last))),
             ["COMMIT", upto] => ToLearner::Commit(zxid(upto)),
             ["INFORM", of] => ToLearner::Inform(transaction(zxid(of))),
             ["PING"] => ToLearner::Ping(0),
@@ -407,11 +419,11 @@ impl Story {
                 self.disk.epoch_ops.push_back(epochs);
                 format!("to disk: accepted {} current {}", epochs.accepted.0, epochs.current.0)
             }
-            Effect::Append(generation, transactions) => {
-                let zxids: Vec<String> = transactions.iter().map(|entry| show(entry.zxid)).collect();
+            Effect::Append(generation, batch) => {
+                let zxids: Vec<String> = batch.iter().map(|(zxid, _)| show(zxid)).collect();
                 let committed = self.zab().committed();
                 let op = |transaction| LogOp::Append(generation, transaction, committed);
-                self.disk.log_ops.extend(transactions.into_iter().map(op));
+                self.disk.log_ops.extend(batch.into_transactions().map(op));
                 format!("to disk: {}", zxids.join(" "))
             }
             Effect::Rewind(generation, to) => {
@@ -424,7 +436,9 @@ impl Story {
                 self.disk.log_ops.push_back(LogOp::Install(generation, upto, self.tree.clone()));
                 format!("to disk: the tree, up to {}, for all there was", show(upto))
             }
-            Effect::Deliver(transactions) => {
+            Effect::Deliver(batches) => {
+                let transactions = batches.into_iter().flat_map(Batch::into_transactions);
+                let transactions: Vec<Transaction> = transactions.collect();
                 self.tree.extend(transactions.iter().map(|entry| (entry.zxid, value(entry))));
                 let zxids: Vec<String> = transactions.iter().map(|entry| show(entry.zxid)).collect();
                 format!("applies {}", zxids.join(" "))
@@ -459,6 +473,7 @@ fn said_to_leader(message: &ToLeader) -> String {
         ToLeader::Ping { .. } => "PING".to_owned(),
         ToLeader::Revalidate { .. } => "REVALIDATE".to_owned(),
         ToLeader::Request { .. } => "REQUEST".to_owned(),
+        ToLeader::Requests(_) => "REQUESTS".to_owned(),
     }
 }
 
@@ -471,6 +486,12 @@ fn said_to_learner(message: &ToLearner) -> String {
         ToLearner::NewLeader { epoch, .. } => format!("NEWLEADER {}", epoch.0),
         ToLearner::UpToDate => "UPTODATE".to_owned(),
         ToLearner::Proposal(of) => format!("PROPOSAL {}", show(of.zxid)),
+        ToLearner::Proposals(batch) if batch.first() == batch.last() => {
+            format!("PROPOSALS {}", show(batch.last()))
+        }
+        ToLearner::Proposals(batch) => {
+            format!("PROPOSALS {} to {}", show(batch.first()), show(batch.last()))
+        }
         ToLearner::Commit(upto) => format!("COMMIT {}", show(*upto)),
         ToLearner::CommitAndActivate { zxid, .. } => format!("COMMITANDACTIVATE {}", show(*zxid)),
         ToLearner::Inform(of) => format!("INFORM {}", show(of.zxid)),

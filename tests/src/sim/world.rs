@@ -9,14 +9,14 @@ use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::{
-    Notification, PeerState, QuorumPacket, Round, ToLeader, ToLearner, Transaction, Vote,
+    Batch, Notification, PeerState, QuorumPacket, Round, ToLeader, ToLearner, Transaction, Vote,
 };
 use ringkeeper_quorum::zab::{Attempt, Config, Input, Link, Serving, Timing, Zab};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fmt::Write;
 
-mod effects;
+pub(super) mod effects;
 
 /// How often servers are told that time passes, in milliseconds.
 const TICK_MS: u64 = 10;
@@ -32,8 +32,8 @@ pub struct Settings {
     pub observers: u8,
     /// Whether voters are in groups of different weights.
     pub hierarchical: bool,
-    /// Whether servers take each other for Java's, which know no cumulative acks and commits.
-    pub plain: bool,
+    /// Whether servers take each other for Java's, which know no batches, cumulative acks and commits.
+    pub plain: u8,
     /// Bytes of applied transactions that a server keeps for learners.
     pub window_bytes: usize,
     /// Whether a learner that missed more than that gets a whole tree, though the log is on disk.
@@ -67,7 +67,7 @@ impl Settings {
             voters,
             observers: *rng.choice(&[0, 0, 1, 2]).expect("choices"),
             hierarchical: voters >= 3 && rng.u8(0..8) == 0,
-            plain: rng.u8(0..3) == 0,
+            plain: *rng.choice(&[0, 0, 0, u8::MAX, 0b0101_0101, 0b1010]).expect("choices"),
             window_bytes: *rng.choice(&[0, 100, 400, 1 << 20]).expect("choices"),
             whole_trees: rng.bool(),
             epoch_transactions_max: *rng.choice(&[u32::MAX, u32::MAX, 20, 150]).expect("choices"),
@@ -628,6 +628,7 @@ impl World {
             batch.push(Transaction { zxid, bytes });
             zxid = zxid.next();
         }
+        let batch = Batch::of(&batch).expect("one was proposed");
         self.input(self.life(index), Input::Propose(batch));
     }
 

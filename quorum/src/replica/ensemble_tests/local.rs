@@ -45,7 +45,7 @@ fn proposals(bench: &mut Bench) -> Vec<(i64, i32, OpCode)> {
 
 #[test]
 fn a_local_session_begins_and_ends_without_a_transaction_and_is_none_of_other_servers() {
-    for mut bench in [Bench::with(settings(true)).leads(), Bench::with(settings(true)).follows()] {
+    for mut bench in [Bench::with(settings(true)).leads(true), Bench::with(settings(true)).follows()] {
         bench.open(CONNECTION);
         assert_eq!(bench.take_replies(), [format!("opened {OWN}")]);
         assert!(bench.messages.is_empty(), "{:?}", bench.messages);
@@ -62,7 +62,7 @@ fn a_local_session_begins_and_ends_without_a_transaction_and_is_none_of_other_se
         assert!(bench.messages.is_empty(), "{:?}", bench.messages);
         assert!(bench.replica.local.is_empty());
     }
-    let mut bench = Bench::with(settings(true)).leads();
+    let mut bench = Bench::with(settings(true)).leads(true);
     bench.open(CONNECTION);
     bench.learner(ToLeader::Revalidate { session: OWN, timeout_ms: 5000 });
     assert_eq!(bench.take_to_learner(), [ToLearner::Revalidate { session: OWN, valid: false }]);
@@ -70,7 +70,7 @@ fn a_local_session_begins_and_ends_without_a_transaction_and_is_none_of_other_se
 
 #[test]
 fn a_local_session_that_is_silent_ends_by_this_servers_clock() {
-    for mut bench in [Bench::with(settings(true)).leads(), Bench::with(settings(true)).follows()] {
+    for mut bench in [Bench::with(settings(true)).leads(true), Bench::with(settings(true)).follows()] {
         bench.open(CONNECTION);
         bench.take_replies();
         let begun = bench.now_ms;
@@ -100,7 +100,7 @@ fn a_local_session_that_is_silent_ends_by_this_servers_clock() {
 #[test]
 fn the_first_ephemeral_node_makes_a_local_session_one_of_the_ensemble() {
     for (op, body) in [(OpCode::Create2, create_with("/e", EPHEMERAL)), (OpCode::Multi, multi("/m"))] {
-        let mut bench = Bench::with(settings(true)).leads();
+        let mut bench = Bench::with(settings(true)).leads(true);
         bench.open(CONNECTION);
         bench.ask(OWN, 1, OpCode::Create, &create("/a"));
         bench.ask(OWN, 2, op, &body);
@@ -152,7 +152,7 @@ fn the_first_ephemeral_node_makes_a_local_session_one_of_the_ensemble() {
 #[test]
 fn where_sessions_stay_local_they_get_no_ephemeral_node() {
     let refused = ErrorCode::EphemeralOnLocalSession.code();
-    for mut bench in [Bench::with(settings(false)).leads(), Bench::with(settings(false)).follows()] {
+    for mut bench in [Bench::with(settings(false)).leads(true), Bench::with(settings(false)).follows()] {
         bench.open(CONNECTION);
         bench.take_replies();
         bench.ask(OWN, 1, OpCode::Create, &create_with("/e", EPHEMERAL));
@@ -161,7 +161,7 @@ fn where_sessions_stay_local_they_get_no_ephemeral_node() {
         assert!(bench.replica.is_local(OWN));
     }
     // A leader hears of a learner's local session only that it is none of its own.
-    let mut bench = Bench::with(settings(true)).leads();
+    let mut bench = Bench::with(settings(true)).leads(true);
     let theirs = SessionId(0x0100_0000_0000_0001);
     bench.learner(request(theirs, 1, OpCode::Create, create("/a")));
     assert_eq!(bench.proposal().0.op, OpCode::Create.code());

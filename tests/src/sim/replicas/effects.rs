@@ -1,6 +1,7 @@
 //! What replicas ask for, done: on the simulated disks and network, and at the clients.
 
 use super::{Connection, Ensemble, Event, Frame, Life, Work};
+use crate::sim::world::effects::{log_messages, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::tree::TreeReader;
@@ -160,7 +161,10 @@ impl Ensemble {
                 let (to, delay) = (usize::from(leader.0) - 1, self.latency_us());
                 self.after_us(delay, Event::Connects { from: life, attempt, to });
             }
-            zab::Effect::ToLeader(attempt, message) => {
+            zab::Effect::ToLeader(attempt, mut message) => {
+                if self.plan.plain >> index & 1 == 1 {
+                    say_nothing_of_extensions(&mut message);
+                }
                 let mut bytes = Vec::new();
                 message.encode(&mut bytes);
                 if let Some(link) = self.link_of(life, attempt) {
@@ -178,8 +182,8 @@ impl Ensemble {
                 self.send(link, false, Frame::Packet(bytes));
             }
             zab::Effect::SendTree(link, zxid) => self.send(link, false, Frame::Tree(zxid)),
-            zab::Effect::SendLog { link, after, upto, commits } => {
-                self.send_log(index, link, (after, upto), commits);
+            zab::Effect::SendLog { link, after, upto, extended } => {
+                self.send_log(index, link, (after, upto), extended);
             }
             zab::Effect::SeekLog(link, last) => self.work(index, Work::Sought(link, last)),
             zab::Effect::CloseLearner(link) => self.send(link, false, Frame::End),
@@ -190,7 +194,7 @@ impl Ensemble {
         }
     }
 
-    fn send_log(&mut self, index: usize, link: Link, (after, upto): (Zxid, Zxid), commits: bool) {
+    fn send_log(&mut self, index: usize, link: Link, (after, upto): (Zxid, Zxid), extended: bool) {
         let (_, log) = self.servers[index].disk.transactions();
         let part = log.into_iter().filter(|entry| entry.zxid > after && entry.zxid <= upto);
         let part: Vec<_> = part.collect();
@@ -198,13 +202,11 @@ impl Ensemble {
             // A checkpoint was written meanwhile: the learner comes again.
             return self.break_link(link);
         }
-        for transaction in part {
-            let commit = commits.then_some(ToLearner::Commit(transaction.zxid));
-            for message in [ToLearner::Proposal(transaction)].into_iter().chain(commit) {
-                let mut bytes = Vec::new();
-                message.encode(&mut bytes);
-                self.send(link, false, Frame::Packet(bytes));
-            }
+        let size = self.rng.usize(1..5);
+        for message in log_messages(&part, extended, size) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.send(link, false, Frame::Packet(bytes));
         }
     }
 

@@ -62,6 +62,9 @@ pub struct Plan {
     pub fault_ms: u64,
     /// Whether the ensemble is changed while all goes wrong.
     pub reconfigures: bool,
+    /// Servers, by bits, that introduce themselves to their leader as Java's do: requests and proposals go
+    /// one by one between the two.
+    pub plain: u8,
 }
 
 impl Plan {
@@ -78,6 +81,7 @@ impl Plan {
             snap_count: *rng.choice(&[20, 100, 100_000]).expect("choices"),
             rage_ms: 8000,
             fault_ms: *rng.choice(&[150, 500, 1500]).expect("choices"),
+            plain: *rng.choice(&[0, 0, 0b0101, 0b10, u8::MAX]).expect("choices"),
             reconfigures: voters > 1 && rng.u8(0..3) == 0,
         }
     }

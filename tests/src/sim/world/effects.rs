@@ -6,8 +6,25 @@ use crate::sim::disk::LogOp;
 use crate::sim::network::{Connection, Frame, Life, TO_LEADER, TO_LEARNER};
 use crate::sim::oracle::value;
 use ringkeeper_engine::id::{ServerId, Tick, Zxid};
-use ringkeeper_quorum::message::{Notification, ToLeader, ToLearner, Transaction};
+use ringkeeper_quorum::message::{Batch, Notification, ToLeader, ToLearner, Transaction};
 use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link, Serving};
+
+/// A learner introduces itself as a Java server does.
+pub(crate) fn say_nothing_of_extensions(message: &mut ToLeader) {
+    if let ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } = message {
+        info.extended = false;
+    }
+}
+
+/// What a learner is sent of a log: a Ringkeeper in batches of at most so many.
+pub(crate) fn log_messages(log: &[Transaction], extended: bool, size: usize) -> Vec<ToLearner> {
+    if extended {
+        let batch = |part| ToLearner::Proposals(Batch::of(part).expect("no part is empty"));
+        return log.chunks(size).map(batch).collect();
+    }
+    let messages = |entry: &Transaction| [ToLearner::Proposal(entry.clone()), ToLearner::Commit(entry.zxid)];
+    log.iter().flat_map(messages).collect()
+}
 
 impl World {
     pub(super) fn input(&mut self, life: Life, input: Input) {
@@ -96,8 +113,8 @@ impl World {
                 let delay = self.disk_us(index);
                 self.after_us(delay, Event::LogSought { at: life, link, last });
             }
-            Effect::SendLog { link, after, upto, commits } => {
-                self.send_log(index, link, (after, upto), commits)
+            Effect::SendLog { link, after, upto, extended } => {
+                self.send_log(index, link, (after, upto), extended)
             }
             Effect::CloseLearner(link) => {
                 if let Some(connection) = self.network.connections.get_mut(&link) {
@@ -111,11 +128,11 @@ impl World {
                 attempt.into_iter().for_each(|attempt| self.send_to_leader(life, attempt, message.clone()));
             }
             Effect::PersistEpochs(epochs) => self.servers[index].disk.epoch_ops.push_back(epochs),
-            Effect::Append(generation, transactions) => {
+            Effect::Append(generation, batch) => {
                 let server = &mut self.servers[index];
                 let committed = server.zab.as_ref().expect("it runs").committed();
                 let op = |transaction| LogOp::Append(generation, transaction, committed);
-                server.disk.log_ops.extend(transactions.into_iter().map(op));
+                server.disk.log_ops.extend(batch.into_transactions().map(op));
             }
             Effect::Rewind(generation, zxid) => {
                 let server = &mut self.servers[index];
@@ -128,7 +145,7 @@ impl World {
                 self.oracle.on_tree(server.id, &server.tree);
                 server.disk.log_ops.push_back(LogOp::Install(generation, zxid, server.tree.clone()));
             }
-            Effect::Deliver(transactions) => self.deliver(index, &transactions),
+            Effect::Deliver(batches) => self.deliver(index, batches),
             Effect::Serve(serving) => self.serve(index, serving),
             Effect::FromLearner(..)
             | Effect::FromLeader(..)
@@ -153,15 +170,13 @@ impl World {
         self.after_us(at - self.now_us, Event::Notify { from, to, number, bytes: bytes.into() });
     }
 
-    fn send_log(&mut self, index: usize, link: Link, (after, upto): (Zxid, Zxid), commits: bool) {
-        for transaction in self.servers[index].disk.read(after, upto) {
-            let zxid = transaction.zxid;
-            let commit = commits.then_some(ToLearner::Commit(zxid));
-            for message in [ToLearner::Proposal(transaction)].into_iter().chain(commit) {
-                let mut bytes = Vec::new();
-                message.encode(&mut bytes);
-                self.send(link, TO_LEARNER, Frame::Packet(bytes.into()));
-            }
+    fn send_log(&mut self, index: usize, link: Link, (after, upto): (Zxid, Zxid), extended: bool) {
+        let log = self.servers[index].disk.read(after, upto);
+        let size = self.rng.usize(1..5);
+        for message in log_messages(&log, extended, size) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.send(link, TO_LEARNER, Frame::Packet(bytes.into()));
         }
     }
 
@@ -171,10 +186,8 @@ impl World {
     }
 
     fn send_to_leader(&mut self, life: Life, attempt: Attempt, mut message: ToLeader) {
-        if self.settings.plain
-            && let ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } = &mut message
-        {
-            info.extended = false;
+        if self.settings.plain >> life.server & 1 == 1 {
+            say_nothing_of_extensions(&mut message);
         }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
@@ -194,12 +207,12 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, index: usize, transactions: &[Transaction]) {
+    fn deliver(&mut self, index: usize, batches: Vec<Batch>) {
         let server = &mut self.servers[index];
-        for transaction in transactions {
-            self.oracle.on_deliver(server.id, &mut server.tree, transaction);
-            if server.pending.remove(&transaction.zxid) == Some(value(transaction)) {
-                self.oracle.acked.insert(value(transaction));
+        for transaction in batches.into_iter().flat_map(Batch::into_transactions) {
+            self.oracle.on_deliver(server.id, &mut server.tree, &transaction);
+            if server.pending.remove(&transaction.zxid) == Some(value(&transaction)) {
+                self.oracle.acked.insert(value(&transaction));
             }
         }
     }
