@@ -10,7 +10,7 @@ use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::Epoch;
 use ringkeeper_engine::jute::records::{ErrorTxn, TxnHeader};
 use ringkeeper_engine::jute::{self, Reader, Write};
-use ringkeeper_engine::log::{self, DatabaseId, Sequence, Tail};
+use ringkeeper_engine::log::{self, DatabaseId, LogWrite, Sequence, Tail};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::password;
 use ringkeeper_engine::tree::acl::AclList;
@@ -33,6 +33,9 @@ struct Bench {
     messages: Vec<zab::Effect>,
     replies: Vec<String>,
     changes: Vec<String>,
+    /// Whether writes of the log stay under way.
+    disk_hangs: bool,
+    writing: Vec<LogWrite>,
     /// Elections so far.
     rounds: u64,
 }
@@ -70,7 +73,16 @@ impl Bench {
         let mut out = Vec::new();
         replica.start(at(0), &mut out);
         let (messages, replies, changes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Bench { replica, now_ms: 1, messages, replies, changes, rounds: 0 };
+        let mut bench = Bench {
+            replica,
+            now_ms: 1,
+            messages,
+            replies,
+            changes,
+            rounds: 0,
+            disk_hangs: false,
+            writing: Vec::new(),
+        };
         bench.take(out);
         bench.settle();
         bench
@@ -156,6 +168,10 @@ impl Bench {
         let busy = !out.is_empty();
         for effect in out {
             let done = match effect {
+                Effect::Write(write) if self.disk_hangs => {
+                    self.writing.push(write);
+                    continue;
+                }
                 Effect::Write(write) => Input::Written(write, Ok(())),
                 Effect::Upkeep(step) => Input::Upkeep(step, Ok(())),
                 Effect::Mark(_) => Input::Marked(Ok(())),
@@ -438,6 +454,28 @@ fn xid_of(message: &ToLeader) -> Option<i32> {
         ToLeader::Request { xid, .. } => Some(*xid),
         _ => None,
     }
+}
+
+/// What is committed is applied once this server has it on disk, which may be behind the leader's answer.
+#[test]
+fn a_sync_is_answered_behind_what_was_asked_before_it_and_is_applied_late() {
+    let mut bench = Bench::following();
+    bench.reopen(CONNECTION);
+    bench.leader(ToLearner::Revalidate { session: SESSION, valid: true });
+    bench.take_replies();
+    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+    bench.ask(SESSION, 2, OpCode::Sync, &jute::to_bytes(&Some(std::borrow::Cow::Borrowed("/"))));
+    bench.disk_hangs = true;
+    let error = |zxid, xid| ToLearner::Proposal(transaction(zxid, SESSION, xid, OpCode::Error, &[0; 4]));
+    bench.leader(error(zxid(1), 1));
+    bench.leader(ToLearner::Proposal(transaction(zxid(2), SessionId(9), 7, OpCode::Error, &[0; 4])));
+    bench.leader(ToLearner::Commit(zxid(2)));
+    bench.leader(ToLearner::Sync);
+    assert_eq!(bench.take_replies(), [""; 0]);
+    while let Some(write) = bench.writing.pop() {
+        bench.input(Input::Written(write, Ok(())));
+    }
+    assert_eq!(bench.take_replies(), ["answer 1 err 0", "answer 2 err 0"]);
 }
 
 #[test]
