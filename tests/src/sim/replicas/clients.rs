@@ -4,13 +4,14 @@
 use super::line;
 use fastrand::Rng;
 use ringkeeper_engine::auth::AuthInfo;
+use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
 use ringkeeper_engine::jute::records::ReplyHeader;
 use ringkeeper_engine::jute::{Reader, Write};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::password;
 use ringkeeper_engine::tree::acl::AclList;
-use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch};
+use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -39,6 +40,10 @@ pub struct Client {
     pub session: Option<SessionId>,
     /// Whether the connection has the session.
     open: bool,
+    /// Whether its server has no quorum.
+    reads_only: bool,
+    /// Whether it never makes an ephemeral node, so that a local session of it stays one.
+    plain: bool,
     /// Whether it will never do anything again.
     pub dead: bool,
     xid: i32,
@@ -53,6 +58,8 @@ pub struct Client {
     next_node: u64,
     /// Requests that were answered with success.
     pub answered: u64,
+    /// Requests that were refused since there was no quorum.
+    pub refused_writes: u64,
     /// Changes the ensemble now and then, of servers up to this number.
     pub changes_servers: Option<u8>,
     /// Makes all of them voters; until that is done.
@@ -69,6 +76,8 @@ impl Client {
             at: None,
             session: None,
             open: false,
+            reads_only: false,
+            plain: false,
             dead: false,
             xid: 0,
             seen: Zxid::ZERO,
@@ -78,14 +87,21 @@ impl Client {
             lost: Vec::new(),
             next_node: 0,
             answered: 0,
+            refused_writes: 0,
             changes_servers: None,
             readmits: false,
             changes: 0,
         }
     }
 
+    /// The same, without ephemeral nodes.
+    pub fn plain(number: usize) -> Client {
+        Client { plain: true, ..Client::new(number) }
+    }
+
     /// Connects to a server; what that server's core asks the replica.
-    pub fn connect(&mut self, server: usize, connection: ConnectionId) -> RequestBatch {
+    pub fn connect(&mut self, server: usize, connection: ConnectionId, service: Service) -> RequestBatch {
+        self.reads_only = service == Service::ReadOnly;
         self.at = Some((server, connection));
         self.open = false;
         self.asked.clear();
@@ -167,7 +183,7 @@ impl Client {
                 (OpCode::SetData, body, None)
             }
             kind => {
-                let ephemeral = kind < 5;
+                let ephemeral = kind < 5 && !self.plain;
                 path.as_str().write(&mut body);
                 Some(&b"data"[..]).write(&mut body);
                 body.extend_from_slice(&AclList::open().bytes);
@@ -212,6 +228,16 @@ impl Client {
         let zxid = Zxid::from_jute(header.zxid);
         assert!(zxid >= self.seen, "client {}: {zxid} after {}", self.number, self.seen);
         self.seen = zxid;
+        if self.reads_only {
+            let number = self.number;
+            assert_eq!(
+                header.err,
+                ErrorCode::NotReadOnly.code(),
+                "client {number}: {asked:?} without a quorum"
+            );
+            self.refused_writes += 1;
+            return;
+        }
         if header.err == 0 {
             self.answered += 1;
         }

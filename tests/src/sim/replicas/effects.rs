@@ -133,10 +133,10 @@ impl Ensemble {
                     }
                 }
                 Reply::Serving(service) => {
-                    let serving = *service == Service::Full;
-                    self.servers[index].serving = serving;
+                    let ends = *service == Service::Nothing;
+                    self.servers[index].service = *service;
                     let clients: Vec<usize> = self.servers[index].connections.values().copied().collect();
-                    clients.into_iter().filter(|_| !serving).for_each(|client| self.leave(client));
+                    clients.into_iter().filter(|_| ends).for_each(|client| self.leave(client));
                 }
                 Reply::Changes(_) | Reply::Tree(_) | Reply::Collect { .. } | Reply::Report { .. } => {}
             }

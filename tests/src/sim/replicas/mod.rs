@@ -22,7 +22,7 @@ use ringkeeper_engine::tree::digest::{TreeDigest, persisted};
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
-use ringkeeper_quorum::step::{ConnectionId, Input, Request, RequestBatch};
+use ringkeeper_quorum::step::{ConnectionId, Input, Request, RequestBatch, Service};
 use ringkeeper_quorum::zab::{self, Attempt, Config, Epochs, Link, Timing};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -60,6 +60,9 @@ pub struct Plan {
     pub rage_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// Whether sessions are local until they have an ephemeral node, and whether readers are served without
+    /// a quorum.
+    pub local_sessions: bool,
     /// Whether the ensemble is changed while all goes wrong.
     pub reconfigures: bool,
     /// Servers, by bits, that introduce themselves to their leader as Java's do: requests and proposals go
@@ -83,6 +86,7 @@ impl Plan {
             fault_ms: *rng.choice(&[150, 500, 1500]).expect("choices"),
             plain: *rng.choice(&[0, 0, 0b0101, 0b10, u8::MAX]).expect("choices"),
             reconfigures: voters > 1 && rng.u8(0..3) == 0,
+            local_sessions: rng.bool(),
         }
     }
 
@@ -179,7 +183,7 @@ struct Server {
     next_connection: u64,
     /// Connections of clients, and whose they are.
     connections: BTreeMap<u64, usize>,
-    serving: bool,
+    service: Service,
     /// Servers whose election port was reached since they were last told to be gone.
     contacts: BTreeSet<usize>,
 }
@@ -240,11 +244,15 @@ impl Ensemble {
             staged_seed: index,
             next_connection: 0,
             connections: BTreeMap::new(),
-            serving: false,
+            service: Service::Nothing,
             contacts: BTreeSet::new(),
         };
         let servers = (0..u64::from(plan.servers())).map(server).collect();
-        let mut clients: Vec<Client> = (0..plan.clients).map(Client::new).collect();
+        let client = |number: usize| match plan.local_sessions && number % 2 == 1 {
+            true => Client::plain(number),
+            false => Client::new(number),
+        };
+        let mut clients: Vec<Client> = (0..plan.clients).map(client).collect();
         clients[0].changes_servers = plan.reconfigures.then_some(plan.servers());
         let mut ensemble = Ensemble {
             rng: Rng::with_seed(seed),
@@ -309,12 +317,15 @@ impl Ensemble {
         let server = &mut self.servers[index];
         let (restart, log) = server.disk.recover(self.seed + index as u64);
         server.start += 1;
-        server.serving = false;
+        server.service = Service::Nothing;
         server.contacts.clear();
         let settings = Settings {
             tick_ms: 100,
             min_session_timeout_ms: 100,
             snap_count: self.plan.snap_count,
+            local_sessions_enabled: self.plan.local_sessions,
+            local_sessions_upgrading_enabled: self.plan.local_sessions,
+            read_only_mode_enabled: self.plan.local_sessions,
             reconfig_enabled: self.plan.reconfigures,
             skip_acl: self.plan.reconfigures,
             ..Settings::default()
@@ -350,7 +361,7 @@ impl Ensemble {
         let life = self.life(index);
         let server = &mut self.servers[index];
         let Some(replica) = server.replica.take() else { return };
-        server.serving = false;
+        server.service = Service::Nothing;
         for work in std::mem::take(&mut server.working) {
             match work {
                 Work::Write(write) => server.disk.tear(&write, &mut self.rng),
@@ -462,7 +473,9 @@ impl Ensemble {
             return;
         }
         let server = &self.servers[index];
-        let Some(replica) = server.replica.as_ref().filter(|_| server.serving) else { return };
+        let Some(replica) = server.replica.as_ref().filter(|_| server.service == Service::Full) else {
+            return;
+        };
         let (applied, digest) = (replica.applied(), tree_of(replica));
         let known = *self.digests.entry(applied).or_insert(digest);
         assert_eq!(known, digest, "server {} has another tree at {applied}", index + 1);
@@ -476,6 +489,8 @@ impl Ensemble {
                 let delay = self.rng.u64(0..1_500_000);
                 self.after_us(delay, Event::Restart(index));
             }
+            // Nobody has a quorum, for so long that readers are served.
+            3 if self.plan.local_sessions => (0..self.servers.len()).for_each(|index| self.isolate(index)),
             3 => {
                 for index in 0..self.servers.len() {
                     self.crash(index);
@@ -540,14 +555,14 @@ impl Ensemble {
         }
         let index = self.rng.usize(0..self.servers.len());
         let server = &mut self.servers[index];
-        if !server.serving {
+        if server.service == Service::Nothing {
             return;
         }
         server.next_connection += 1;
         // Numbers are not used again by a later life.
         let connection = ConnectionId { core: 0, number: server.next_connection };
         server.connections.insert(connection.number, number);
-        let batch = self.clients[number].connect(index, connection);
+        let batch = self.clients[number].connect(index, connection, server.service);
         self.ask(index, batch);
     }
 
@@ -572,7 +587,7 @@ impl Ensemble {
         let end = self.now_us + PROGRESS_MS_MAX * 1000;
         loop {
             let answered: u64 = self.clients.iter().map(|client| client.answered).sum();
-            if self.servers.iter().all(|server| server.serving) && answered > before + 50 {
+            if self.servers.iter().all(|server| server.service == Service::Full) && answered > before + 50 {
                 break;
             }
             assert!(self.now_us < end, "liveness: nobody served in time:\n{}", self.describe());
@@ -626,7 +641,7 @@ impl Ensemble {
         let mut text = String::new();
         for (index, server) in self.servers.iter().enumerate() {
             let applied = server.replica.as_ref().map(Replica::applied);
-            writeln!(text, "{}: serves {} applied {applied:?}", index + 1, server.serving).expect("a string");
+            writeln!(text, "{}: {:?} applied {applied:?}", index + 1, server.service).expect("a string");
         }
         for client in &self.clients {
             writeln!(text, "{}", client.describe()).expect("a string");
@@ -639,10 +654,11 @@ impl Ensemble {
         let answered: u64 = self.clients.iter().map(|client| client.answered).sum();
         let lost: usize = self.clients.iter().map(|client| client.lost.len()).sum();
         let starts: u64 = self.servers.iter().map(|server| server.start).sum();
+        let refused: u64 = self.clients.iter().map(|client| client.refused_writes).sum();
         let (seed, looks, changes) = (self.seed, self.digests.len(), self.clients[0].changes);
         format!(
-            "seed {seed}: {answered} answers, {lost} sessions lost, {starts} starts, {looks} looks, {changes} \
-             changes"
+            "seed {seed}: {answered} answers, {refused} to readers, {lost} sessions lost, {starts} starts, \
+             {looks} looks, {changes} changes"
         )
     }
 }
