@@ -50,6 +50,7 @@ const THREE: &[(&str, Law)] = table![
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
+    a_leader_that_is_voted_out_hands_over,
 ];
 
 /// For five.
@@ -618,6 +619,47 @@ fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
     await_files(&mut ensemble, &members);
     ensemble.await_all();
     equal(&ensemble, &trees(&ensemble));
+}
+
+/// A leader that loses its vote names the next one, which leads without an election; when it comes back, it
+/// follows. Nobody loses a session or a write.
+fn a_leader_that_is_voted_out_hands_over(line_up: &str) {
+    let options = Options {
+        config: vec!["reconfigEnabled=true".to_owned()],
+        properties: vec!["zookeeper.skipACL=yes".to_owned()],
+        ..Options::default()
+    };
+    let mut ensemble = Ensemble::start(&Plan { options, clients_in_members: true, ..Plan::of(line_up) });
+    let load = Load::start(&ensemble.addresses(), Rate::default());
+    load.await_more(200);
+    let from = Instant::now();
+    for _ in 0..2 {
+        let leader = ensemble.await_leader();
+        let line = ensemble.node(leader).ports.line(leader, Role::Participant, true);
+        let number = leader.to_string();
+        let witness = ensemble.followers()[0];
+        reconfigure(&mut ensemble, witness, &body::reconfig(None, Some(&number), None, -1));
+        let other = |ensemble: &Ensemble| ensemble.leader().is_some_and(|now| now != leader);
+        ensemble.await_that("another leads", PATIENCE, other);
+        load.await_more(200);
+        reconfigure(&mut ensemble, witness, &body::reconfig(Some(&line), None, None, -1));
+        ensemble.await_mode(leader, &[Mode::Follower]);
+        ensemble.await_all();
+        load.await_more(200);
+    }
+    report("a leader that is voted out", line_up, check(&mut ensemble, load, from));
+}
+
+/// Asks until it is granted: the one who is asked may lose its leader meanwhile, and what was done is granted
+/// again.
+fn reconfigure(ensemble: &mut Ensemble, id: u8, body: &[u8]) {
+    let granted = |ensemble: &Ensemble| {
+        let wish = ConnectRequest::new_session(TIMEOUT_MS);
+        let session = Session::connect(ensemble.node(id).address(), &wish);
+        let reply = session.and_then(|mut session| session.request(op::RECONFIG, body));
+        reply.is_ok_and(|reply| error_name(reply.error) == "ok")
+    };
+    ensemble.await_that("the reconfiguration is granted", PATIENCE, granted);
 }
 
 /// Each server keeps the configuration in its dynamic file, and `zoo.cfg` names that.

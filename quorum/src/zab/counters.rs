@@ -2,6 +2,7 @@
 //! that decides depends on it.
 
 use super::{Effect, Serving};
+use crate::members::Role;
 use crate::message::{Batch, ToLeader, ToLearner};
 use ringkeeper_engine::id::Tick;
 use ringkeeper_engine::stats::{EnsembleCounters, ProposalBytes};
@@ -21,8 +22,8 @@ pub(super) struct Counters {
     unavailable_since: Option<Tick>,
     /// Since when its leader brings it up to date.
     syncing_since: Option<Tick>,
-    /// Whether it follows or observes, and serves.
-    learns: bool,
+    /// As what it learns, and serves.
+    learns_as: Option<Role>,
 }
 
 impl Counters {
@@ -53,13 +54,14 @@ impl Counters {
                     self.totals.proposal_count += batch.count() as u64;
                     batch.iter().for_each(|(_, bytes)| self.on_proposal(bytes.len()));
                 }
-                Effect::Append(_, batch) if self.learns => {
+                // An observer hears of what is committed alone.
+                Effect::Append(_, batch) if self.learns_as == Some(Role::Participant) => {
                     self.totals.learner_proposal_received_count += batch.count() as u64;
                 }
                 Effect::Deliver(batches) if self.leading_since.is_some() => {
                     self.totals.commit_count += count(batches);
                 }
-                Effect::Deliver(batches) if self.learns => {
+                Effect::Deliver(batches) if self.learns_as.is_some() => {
                     self.totals.learner_commit_received_count += count(batches);
                 }
                 _ => {}
@@ -79,7 +81,11 @@ impl Counters {
             _ => self.unavailable_since.take().map(|since| now.since(since)),
         };
         unavailable.into_iter().for_each(|ms| self.totals.unavailable_time.add(ms));
-        self.learns = matches!(serving, Serving::Learner { .. });
+        self.learns_as = match serving {
+            Serving::Learner { observer: false, .. } => Some(Role::Participant),
+            Serving::Learner { observer: true, .. } => Some(Role::Observer),
+            Serving::No | Serving::Leader(_) => None,
+        };
         match serving {
             Serving::No => (self.leading_since, self.proposal_bytes) = (None, None),
             Serving::Leader(_) => {
@@ -130,6 +136,8 @@ mod tests {
         // What comes while it is brought up to date was not proposed to it.
         does(1, &[append(&[1]), Effect::Deliver(vec![batch(&[1])])]);
         does(2, &[Effect::Serve(learner), append(&[1, 1]), Effect::Deliver(vec![batch(&[1])])]);
+        let observer = Serving::Learner { leader: ServerId(2), epoch: Epoch(1), observer: true };
+        does(3, &[Effect::Serve(observer), append(&[1]), Effect::Deliver(vec![batch(&[1])])]);
         does(3, &[Effect::Serve(Serving::No)]);
         does(4, &[Effect::Serve(Serving::Leader(Epoch(2))), append(&[30, 10, 20])]);
         does(5, &[Effect::Deliver(vec![batch(&[30, 10])]), Effect::Serve(Serving::Leader(Epoch(3)))]);
@@ -145,7 +153,7 @@ mod tests {
         assert_eq!(counters.proposal_bytes, Some(ProposalBytes { last: 20, min: 10, max: 30 }));
         let expected = EnsembleCounters {
             learner_proposal_received_count: 2,
-            learner_commit_received_count: 1,
+            learner_commit_received_count: 2,
             proposal_count: 3,
             commit_count: 2,
             diff_count: 1,

@@ -146,8 +146,7 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
     })
 }
 
-/// The lines of `mntr` that servers of an ensemble have. ZooKeeper's followers and observers serve no
-/// observers of their own here, as without `observerMasterPort` there.
+/// The lines of `mntr` that servers of an ensemble have.
 fn write_ensemble(out: &mut String, ensemble: &EnsembleReport) -> fmt::Result {
     let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
     line("quorum_size", &ensemble.quorum_size)?;
@@ -162,8 +161,6 @@ fn write_ensemble(out: &mut String, ensemble: &EnsembleReport) -> fmt::Result {
         line("last_proposal_size", &last)?;
         line("max_proposal_size", &max)?;
         line("min_proposal_size", &min)?;
-    } else if ensemble.observed.is_none() {
-        line("synced_observers", &0)?;
     }
     let counters = &ensemble.counters;
     let counts = [
@@ -390,7 +387,7 @@ mod tests {
     use super::*;
     use ringkeeper_engine::id::{ServerId, Zxid};
     use ringkeeper_engine::limits::Settings;
-    use ringkeeper_engine::stats::{CoreReport, LastOperation, Traffic};
+    use ringkeeper_engine::stats::{CoreReport, EnsembleCounters, LastOperation, ProposalBytes, Traffic};
     use std::sync::Arc;
 
     const VERSION: &str = "3.9.5-test, built on 2026-02-11 20:18 UTC";
@@ -591,6 +588,53 @@ mod tests {
         ];
         assert_eq!(values.into_iter().collect::<Vec<_>>(), expected);
         assert!(answer.starts_with(&format!("zk_version\t{VERSION}\nzk_server_state\tstandalone\n")));
+    }
+
+    #[test]
+    fn a_server_of_an_ensemble_says_more_and_its_leader_most() {
+        let mut report = report();
+        let counters =
+            EnsembleCounters { proposal_count: 7, election_time: latencies(&[3, 8]), ..Default::default() };
+        let leader = LeaderReport { learners: 3, synced_followers: 2, uptime_ms: 5000, ..Default::default() };
+        let ensemble = EnsembleReport {
+            quorum_size: 3,
+            peer_state: "leading - broadcast",
+            observed: None,
+            leader: Some(leader),
+            counters,
+        };
+        report.replica.ensemble = Some(ensemble.clone());
+        let files = FileDescriptors { open: 47, max: 20_000 };
+        let mut has = |ensemble: EnsembleReport, line: &str| {
+            report.replica.ensemble = Some(ensemble);
+            let answer = mntr(VERSION, &report, files, NOW);
+            answer.lines().any(|found| found == line)
+        };
+        for line in [
+            "zk_peer_state\tleading - broadcast",
+            "zk_quorum_size\t3",
+            "zk_learners\t3",
+            "zk_synced_followers\t2",
+            "zk_leader_uptime\t5000",
+            "zk_last_proposal_size\t-1",
+            "zk_proposal_count\t7",
+            "zk_avg_election_time\t5.5",
+            "zk_min_election_time\t3",
+            "zk_max_election_time\t8",
+            "zk_cnt_election_time\t2",
+            "zk_sum_election_time\t11",
+        ] {
+            assert!(has(ensemble.clone(), line), "{line}");
+        }
+        let observer = EnsembleReport { observed: Some(ServerId(2)), leader: None, ..ensemble.clone() };
+        assert!(has(observer.clone(), "zk_observer_master_id\t2"));
+        assert!(!has(observer, "zk_learners\t0"), "it has none to count");
+        let last_line = srvr(VERSION, &report).lines().last().map(str::to_owned);
+        assert_eq!(last_line.as_deref(), Some("Node count: 9"));
+        let sizes = Some(ProposalBytes { last: 20, min: 10, max: 30 });
+        let leader = LeaderReport { proposal_bytes: sizes, ..LeaderReport::default() };
+        report.replica.ensemble = Some(EnsembleReport { leader: Some(leader), ..ensemble });
+        assert!(srvr(VERSION, &report).ends_with("Node count: 9\nProposal sizes last/min/max: 20/10/30\n"));
     }
 
     #[test]
