@@ -84,6 +84,8 @@ line_up! { rrr:
     a_local_session_is_its_servers_until_it_has_an_ephemeral_node,
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
+    a_reconfiguration_is_granted_or_refused_as_the_rules_say,
+    a_leader_that_is_voted_out_hands_over,
 }
 // Ours leads Java's servers.
 line_up! { jjr:

@@ -302,7 +302,7 @@ impl Peer {
         let config = &context.config;
         let mut hosts = config.hosts(server, Port::Election);
         hosts.extend(self.hosts.iter().filter(|host| !hosts.contains(host)).cloned().collect::<Vec<_>>());
-        let addresses = config.hosts(config.me, Port::Election);
+        let addresses = context.own.clone();
         let mut first_words = Vec::new();
         InitialMessage { server: Some(config.me), addresses }.encode(&mut first_words);
         let (timeout, keep_alive) = (config.election_timeout, config.keep_alive);

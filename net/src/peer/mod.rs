@@ -138,6 +138,9 @@ impl PeersConfig {
 /// What the rooms share.
 struct Context {
     config: PeersConfig,
+    /// This server's election addresses, as the last configuration had them that named it: one that lost its
+    /// place still has to say where it is, or it is not heard.
+    own: Vec<HostPort>,
     events: Rc<Events>,
     results: Results,
     /// What is to be told, oldest first.
@@ -180,8 +183,9 @@ impl Peers {
                 ring::spawn(accept(listener, port, Rc::clone(&events), Rc::clone(&stopped)));
             }
         }
-        let context =
-            Context { config, events, results, ready: VecDeque::new(), warnings: Warnings::default() };
+        let own = config.hosts(config.me, Port::Election);
+        let (ready, warnings) = (VecDeque::new(), Warnings::default());
+        let context = Context { config, own, events, results, ready, warnings };
         let (election, quorum) = (Election::default(), Quorum::default());
         Ok(Peers { context, election, quorum, sweeping: false, stopped })
     }
@@ -236,6 +240,10 @@ impl Peers {
         let next = &mut self.context.config.next_members;
         next.take_if(|next| next.version() <= members.version());
         self.context.config.members = members;
+        let own = self.context.config.hosts(self.context.config.me, Port::Election);
+        if !own.is_empty() {
+            self.context.own = own;
+        }
     }
 
     /// The ensemble is about to be another, whose servers are reached from here on.

@@ -325,6 +325,30 @@ fn every_address_of_the_machine_is_listened_on_if_that_is_wanted() {
     );
 }
 
+/// ZooKeeper hangs up on a server that names no address.
+#[test]
+fn a_server_that_lost_its_place_still_says_where_it_is() {
+    Pair::run(
+        |_| {},
+        async |pair, members| {
+            let own = &members.servers()[&ServerId(2)].addresses[0];
+            let own = HostPort { host: own.host.clone(), port: own.election_port };
+            let port = members.servers()[&ServerId(3)].addresses[0].election_port;
+            let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+            let mut servers = members.servers().clone();
+            servers.remove(&ServerId(2));
+            let left = Members::new(servers, Default::default(), Default::default(), 1).unwrap();
+            pair.peers[1].set_members(left);
+            pair.does(2, Effect::Notify(ServerId(3), says(1)));
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = vec![0; 1024];
+            let length = stream.read(&mut bytes).unwrap();
+            let (message, _) = InitialMessage::decode(&bytes[..length]).unwrap().unwrap();
+            assert_eq!(message, InitialMessage { server: Some(ServerId(2)), addresses: vec![own] });
+        },
+    );
+}
+
 #[test]
 fn servers_that_the_configuration_does_not_name_are_few() {
     Pair::run(

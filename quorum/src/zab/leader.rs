@@ -657,8 +657,12 @@ impl Leading {
             return Ok(());
         }
         let leaves = match notification.state {
-            // What is worse than its leader it said before it heard of that.
-            PeerState::Looking => notification.round > core.round() || core.is_overtaken(notification),
+            // What is worse than its leader it said before it heard of that; and what it said of this election
+            // before it came to follow may be read after that.
+            PeerState::Looking => {
+                let follows = || self.learners.values().any(|learner| learner.server == server);
+                notification.round > core.round() || core.is_overtaken(notification) && !follows()
+            }
             PeerState::Following | PeerState::Leading => notification.vote.leader != Some(core.config.me),
             PeerState::Observing => return Ok(()),
         };
