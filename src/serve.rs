@@ -110,6 +110,7 @@ fn server_options(config: &Config) -> Result<Options, String> {
             RingRuntime::Own => Runtime::Own,
             RingRuntime::TokioUring => Runtime::TokioUring,
         },
+        stage_trace: config.stage_trace,
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
         server: ensemble::own_number(config)?.unwrap_or(STANDALONE_SERVER),

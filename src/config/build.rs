@@ -106,6 +106,7 @@ impl Builder<'_> {
                 Some("tokio-uring") => RingRuntime::TokioUring,
                 _ => RingRuntime::Own,
             },
+            stage_trace: self.values.switch("trace.stages", true),
             storage,
             ensemble,
             unservable,

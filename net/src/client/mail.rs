@@ -4,6 +4,8 @@
 use super::connection::{Connection, Sent, Stage};
 use super::core::{Core, EVENT_BYTES_MAX};
 use super::requests::write_event;
+use crate::mailbox::Mail;
+use crate::stages::Stage as Hop;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::tree::Changes;
 use ringkeeper_quorum::replica::is_read;
@@ -17,8 +19,10 @@ const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requ
 
 impl Core {
     /// Delivers one batch.
-    pub fn on_mail(&mut self, batch: ReplyBatch) {
+    pub fn on_mail(&mut self, mail: Mail<ReplyBatch>) {
         self.begin_turn();
+        let Mail { batch, sent_us } = mail;
+        self.state.stamps.add(Hop::Reply, sent_us, self.state.now.us);
         let mut freed: BTreeSet<u64> = BTreeSet::new();
         for item in batch.items {
             match item {
@@ -26,6 +30,9 @@ impl Core {
                 Reply::Answer { connection, frame, last } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
                     let frame = &batch.bytes[frame];
+                    if connection.output.is_empty() {
+                        connection.output_us = self.state.now.us;
+                    }
                     connection.output.extend_from_slice(frame);
                     connection.writer.wake();
                     connection.order.answered();
