@@ -43,6 +43,7 @@ mod run;
 mod servers;
 mod sessions;
 #[cfg(test)]
+mod stages;
 mod stub;
 mod subjects;
 mod sweep;

@@ -298,7 +298,7 @@ impl Work<'_> {
     }
 
     fn put(&mut self, path: &str, record: Option<Record>) {
-        self.overlay.put(self.stamp.zxid, path, record);
+        self.overlay.put(self.stamp.zxid, path, record, self.tree);
     }
 
     fn create(&mut self, op: OpCode, request: &CreateTtlRequest<'_>, out: &mut Vec<u8>) -> Prepared {

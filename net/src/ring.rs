@@ -9,6 +9,7 @@
 //! |---|---|
 //! | here | what the rest of the server sees, and `driver`: everything unsafe |
 //! | `tasks` | the own runtime's tasks, timers and wake-ups |
+//! | `spin` | how long it looks for work before it sleeps |
 
 #![allow(unsafe_code, reason = "one of the three addresses; see `driver` and LogBuffer")]
 
@@ -20,6 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spin::Spin;
+
+mod spin;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -42,8 +46,17 @@ pub enum Runtime {
 /// # Errors
 /// When the kernel refuses the ring: the message says what forbids it and what to change.
 pub fn run<F: Future>(runtime: Runtime, future: F) -> io::Result<F::Output> {
+    run_awake(runtime, Duration::ZERO, future)
+}
+
+/// The same. While it waits shortly at a time, the own runtime looks for work as long as `spin` before it
+/// sleeps; tokio-uring never does.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_awake<F: Future>(runtime: Runtime, spin: Duration, future: F) -> io::Result<F::Output> {
     match runtime {
-        Runtime::Own => tasks::Executor::run(RING_ENTRIES, future).map_err(explain),
+        Runtime::Own => tasks::Executor::run(RING_ENTRIES, Spin::new(spin), future).map_err(explain),
         Runtime::TokioUring => {
             let mut builder = tokio_uring::builder();
             builder.entries(RING_ENTRIES);
@@ -381,6 +394,20 @@ mod driver {
                 }
             }
             self.complete();
+        }
+
+        /// Tells the kernel what was begun.
+        pub fn submit(&self) {
+            if !self.ring.borrow_mut().submission().is_empty() {
+                // What it does not take now it takes with the next turn.
+                let _ = self.ring.borrow().submit();
+            }
+        }
+
+        /// Whether a turn would find a completion, or something that the kernel wants to do for one.
+        pub fn has_news(&self) -> bool {
+            let mut ring = self.ring.borrow_mut();
+            !ring.completion().is_empty() || ring.submission().taskrun()
         }
 
         fn complete(&self) {

@@ -56,6 +56,8 @@ pub struct Options {
     pub cores: u16,
     /// What runs the threads' tasks.
     pub runtime: Runtime,
+    /// How long a thread whose waits are short looks for work before it sleeps.
+    pub spin: Duration,
     /// Whether it is counted how long requests are at each stage.
     pub stage_trace: bool,
     /// Where the data is.
@@ -192,7 +194,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let mut cores = prepare_cores(&options, (commands, &stages), listeners, &replica, clock, &wake);
     let own = (cores.len() == 1).then(|| cores.remove(0));
     let control = Control { clock, stamps: Stamps::of_replica(&stages, clock), wake, stop };
-    let (mut links, core_threads) = start_cores(cores, &control, options.runtime)?;
+    let (mut links, core_threads) = start_cores(cores, &control, (options.runtime, options.spin))?;
     let own = own.map(|(link, core)| {
         links.push(link);
         core
@@ -269,7 +271,7 @@ fn run_replica(
         server: options.server,
         stop,
     };
-    let ran = ring::run(options.runtime, async {
+    let ran = ring::run_awake(options.runtime, options.spin, async {
         if let Some(config) = peers_config {
             let started = Peers::start(config, drive.wake.clone());
             drive.peers = Some(started.map_err(|error| ServeError::Io("the ensemble".into(), error))?);
@@ -460,14 +462,14 @@ fn prepare_cores(
 fn start_cores(
     cores: Vec<(CoreLink, CoreParts)>,
     control: &Control,
-    runtime: Runtime,
+    (runtime, spin): (Runtime, Duration),
 ) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
     let (mut links, mut threads) = (Vec::new(), Vec::new());
     for (link, parts) in cores {
         let (stop_all, replica_wake) = (Arc::clone(&control.stop), control.wake.clone());
         let (stop, name) = (parts.stop.clone(), format!("client-{}", parts.state.number));
         let run = move || {
-            let ran = ring::run(runtime, async { run_core(parts).await });
+            let ran = ring::run_awake(runtime, spin, async { run_core(parts).await });
             // A core that ends by itself could not start: without it the server is none.
             stop_all.store(true, Ordering::Release);
             replica_wake.wake();

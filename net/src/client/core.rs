@@ -19,6 +19,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Inquiry, Traffic};
 use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::index::pin;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch};
 use std::collections::HashMap;
@@ -173,6 +174,8 @@ impl Core {
             return;
         }
         let output_before = connection.output.len();
+        // Once, not for each of the requests.
+        let _reading = pin();
         if connection.input.is_empty() {
             let used = self.state.consume(connection, bytes);
             if !connection.closing {

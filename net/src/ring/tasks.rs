@@ -2,6 +2,7 @@
 //! runs what can go on, then tells the driver everything that was asked for and waits, in one system call.
 
 use super::driver::Driver;
+use super::spin::Spin;
 use crossbeam::queue::SegQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,8 @@ use std::time::Instant;
 /// Polls of a turn, after which completions are looked for: tasks that wake each other keep none from
 /// the rest.
 const POLLS_PER_TURN_MAX: usize = 256;
+/// Looks for work between two offers of the processor to others.
+const LOOKS_PER_YIELD: usize = 16;
 /// The future that the thread runs for, beside its tasks.
 const MAIN: usize = usize::MAX;
 
@@ -99,6 +102,7 @@ pub(super) struct Executor {
     ready: RefCell<VecDeque<usize>>,
     timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
     next_timer: Cell<u64>,
+    spin: Spin,
     remote: Arc<Remote>,
 }
 
@@ -108,7 +112,7 @@ impl Executor {
     ///
     /// # Errors
     /// The kernel gives no ring.
-    pub fn run<F: Future>(entries: u32, future: F) -> io::Result<F::Output> {
+    pub fn run<F: Future>(entries: u32, spin: Spin, future: F) -> io::Result<F::Output> {
         assert!(current().is_none(), "one ring a thread");
         let (listening, bell) = io::pipe()?;
         let executor = Rc::new(Executor {
@@ -118,6 +122,7 @@ impl Executor {
             ready: RefCell::default(),
             timers: RefCell::default(),
             next_timer: Cell::new(0),
+            spin,
             remote: Arc::new(Remote { woken: SegQueue::new(), asleep: AtomicBool::new(false), bell }),
         });
         CURRENT.set(Some(Rc::clone(&executor)));
@@ -227,6 +232,35 @@ impl Executor {
             self.driver.turn(None);
             return;
         }
+        if !self.spin.is_on() {
+            return self.sleep();
+        }
+        let begun = Instant::now();
+        let patience = self.spin.patience();
+        if !patience.is_zero() {
+            self.look_for_work(begun + patience);
+        }
+        self.sleep();
+        self.spin.waited(begun.elapsed());
+    }
+
+    /// Until there is some, or that moment has come.
+    fn look_for_work(&self, end: Instant) {
+        self.driver.submit();
+        let end = self.timers.borrow().keys().next().map_or(end, |(at, _)| end.min(*at));
+        while Instant::now() < end {
+            for _ in 0..LOOKS_PER_YIELD {
+                if self.driver.has_news() || !self.remote.woken.is_empty() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            // Others may want the processor: they are to have it.
+            std::thread::yield_now();
+        }
+    }
+
+    fn sleep(&self) {
         self.remote.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let patience = match self.remote.woken.is_empty() {
