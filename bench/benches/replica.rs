@@ -49,8 +49,7 @@ impl Bench {
         let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
         let log = LogWriter::new(log::Settings::default(), DatabaseId(1), tail);
         let replica = Replica::new(config, Database::new(1), log, now(0));
-        let mut bench =
-            Bench { replica, session: SessionId(1), ms: 0, effects: Vec::new(), answers: 0 };
+        let mut bench = Bench { replica, session: SessionId(1), ms: 0, effects: Vec::new(), answers: 0 };
         let open = Request::Open { connection: CONNECTION, timeout_ms: 30_000, last_seen: Zxid::ZERO };
         bench.run(RequestBatch { items: vec![open], ..RequestBatch::default() });
         for first in (0..NODES).step_by(FAN_OUT) {

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Ring::Own)]
     ring: Ring,
     /// Microseconds for which the thread looks for work before it sleeps; the server's default.
-    #[arg(long, value_name = "US", default_value_t = 100)]
+    #[arg(long, value_name = "US", default_value_t = 50)]
     spin_us: u32,
 }
 

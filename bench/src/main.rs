@@ -42,8 +42,8 @@ mod report;
 mod run;
 mod servers;
 mod sessions;
-#[cfg(test)]
 mod stages;
+#[cfg(test)]
 mod stub;
 mod subjects;
 mod sweep;

@@ -42,7 +42,7 @@ impl LogLane {
         let file = self.file(write.segment);
         let path = self.names.path(write.segment);
         let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
-        ring::spawn(async move {
+        ring::spawn_urgent(async move {
             let buffer = std::mem::take(&mut write.buffer);
             let result = match file {
                 Ok(file) => {

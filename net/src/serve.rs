@@ -56,7 +56,7 @@ pub struct Options {
     pub cores: u16,
     /// What runs the threads' tasks.
     pub runtime: Runtime,
-    /// How long a thread whose waits are short looks for work before it sleeps.
+    /// How long a thread looks for work before it sleeps, where that nearly always finds some.
     pub spin: Duration,
     /// Whether it is counted how long requests are at each stage.
     pub stage_trace: bool,

@@ -206,7 +206,10 @@ impl Core {
     /// for room in it goes on.
     pub fn on_drained(&mut self, number: u64, since_us: u64) {
         self.begin_turn();
-        self.state.stamps.add(Hop::Send, since_us, self.state.now.us);
+        // What is no answer to a request is not stamped.
+        if since_us > 0 {
+            self.state.stamps.add(Hop::Send, since_us, self.state.now.us);
+        }
         if let Some(connection) = self.connections.get_mut(&number) {
             self.state.resume(connection);
         }

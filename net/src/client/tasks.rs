@@ -145,7 +145,8 @@ impl Tasks {
                 if connection.output.is_empty() {
                     (None, 0)
                 } else {
-                    (Some(std::mem::replace(&mut connection.output, spare)), connection.output_us)
+                    let since_us = std::mem::take(&mut connection.output_us);
+                    (Some(std::mem::replace(&mut connection.output, spare)), since_us)
                 }
             };
             let Some(output) = output else {

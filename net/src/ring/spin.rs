@@ -1,45 +1,48 @@
-//! How long a thread looks for work before it sleeps.
+//! Whether a thread looks for work before it sleeps.
 //!
 //! A processor that has nothing to do halts, and the interrupt that ends that costs more than a short wait
 //! does: some tens of microseconds in a virtual machine, for every hop of a request that comes alone. So
-//! while waits are short, a thread goes on looking. An idle thread's waits are long: it sleeps at once.
+//! where work comes at once nearly every time that a thread looks for it, it goes on looking for a moment.
+//! Where it does not, as on an idle server or behind a disk, the thread sleeps at once, and looks now and
+//! then whether that has changed.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// A wait counts as a sixteenth of the mean: a pause between two bursts does not end the looking, and a few
-/// short waits of an idle server do not begin it.
-const WEIGHT: u64 = 16;
-/// A wait that is longer than so many times the limit counts as that.
-const LIMITS_MAX: u64 = 4;
+/// Of so many waits, one is begun with a look, whatever the looks before it found.
+const WAITS_PER_TRIAL: u32 = 64;
+/// What the share of looks that found work is counted in.
+const WHOLE: u32 = 1 << 16;
+/// The share from which on looking pays: what the others cost is less than what these save.
+const SHARE_MIN: u32 = WHOLE / 5 * 4;
+/// A look counts as a sixteenth of the share.
+const WEIGHT: u32 = 16;
 
-/// Decides by what waits were like.
+/// Decides by what looking led to.
 pub struct Spin {
-    limit_ns: u64,
-    mean_ns: Cell<u64>,
+    limit: Duration,
+    waits: Cell<u32>,
+    /// The share of looks that found work, of late.
+    share: Cell<u32>,
 }
 
 impl Spin {
-    /// Looks for work as long as `limit`, if waits are shorter in the mean. Zero: never.
+    /// Looks for work as long as `limit` at a time. Zero: never.
     pub fn new(limit: Duration) -> Spin {
-        let limit_ns = limit.as_nanos() as u64;
-        Spin { limit_ns, mean_ns: Cell::new(limit_ns * LIMITS_MAX) }
+        Spin { limit, waits: Cell::new(0), share: Cell::new(0) }
     }
 
-    /// Whether it ever looks.
-    pub fn is_on(&self) -> bool {
-        self.limit_ns > 0
+    /// How long to look for work now, if at all.
+    pub fn patience(&self) -> Option<Duration> {
+        let waits = self.waits.replace(self.waits.get().wrapping_add(1));
+        let looks = self.share.get() >= SHARE_MIN || waits.is_multiple_of(WAITS_PER_TRIAL);
+        (looks && !self.limit.is_zero()).then_some(self.limit)
     }
 
-    /// How long to look for work now.
-    pub fn patience(&self) -> Duration {
-        Duration::from_nanos(if self.mean_ns.get() < self.limit_ns { self.limit_ns } else { 0 })
-    }
-
-    /// A wait took so long, whether it was slept through or not.
-    pub fn waited(&self, wait: Duration) {
-        let wait_ns = (wait.as_nanos() as u64).min(self.limit_ns * LIMITS_MAX);
-        self.mean_ns.set((self.mean_ns.get() * (WEIGHT - 1) + wait_ns) / WEIGHT);
+    /// A look found work, or did not.
+    pub fn looked(&self, found: bool) {
+        let share = self.share.get() * (WEIGHT - 1) / WEIGHT;
+        self.share.set(if found { share + WHOLE / WEIGHT } else { share });
     }
 }
 
@@ -47,23 +50,27 @@ impl Spin {
 mod tests {
     use super::*;
 
+    /// How many of a thousand waits begin with a look, of which so many in ten find work.
+    fn looks(spin: &Spin, found_of_ten: u32) -> u32 {
+        let mut looks = 0;
+        for _ in 0..1000 {
+            if spin.patience().is_some() {
+                spin.looked(looks % 10 < found_of_ten);
+                looks += 1;
+            }
+        }
+        looks
+    }
+
     #[test]
-    fn an_idle_thread_sleeps_and_a_busy_one_looks_for_work() {
-        let spin = Spin::new(Duration::from_micros(100));
-        let short = Duration::from_micros(20);
-        let after = |wait| {
-            spin.waited(wait);
-            !spin.patience().is_zero()
-        };
-        assert!(spin.patience().is_zero(), "nothing is known yet");
-        let waits = (1..100).find(|_| after(short)).expect("it begins");
-        assert!((10..50).contains(&waits), "{waits} waits");
-        (0..100).for_each(|_| _ = after(short));
-        assert!(after(Duration::from_secs(1)), "one pause");
-        let waits = (1..100).find(|_| !after(Duration::from_millis(20))).expect("it ends");
-        assert!(waits < 10, "{waits} waits");
-        let never = Spin::new(Duration::ZERO);
-        (0..100).for_each(|_| never.waited(Duration::ZERO));
-        assert!(never.patience().is_zero() && !never.is_on());
+    fn a_thread_looks_for_work_only_where_it_comes_nearly_always() {
+        let spin = Spin::new(Duration::from_micros(50));
+        assert!(looks(&spin, 0) <= 16, "an idle thread sleeps");
+        assert!(looks(&spin, 5) <= 32, "half of them cost more than they save");
+        _ = looks(&spin, 10);
+        _ = looks(&spin, 10);
+        assert_eq!(looks(&spin, 10), 1000);
+        assert!(looks(&spin, 5) < 100, "it stops when that ends");
+        assert_eq!(looks(&Spin::new(Duration::ZERO), 10), 0);
     }
 }
