@@ -446,7 +446,8 @@ mod tests {
         for line in answer.lines() {
             let (key, value) = line.split_once('\t').unwrap_or_else(|| panic!("{line:?} has no tab"));
             let name = key.strip_prefix("zk_").unwrap_or_else(|| panic!("{line:?} does not start with zk_"));
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{key}");
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            assert!(name.bytes().all(plain), "{key}");
             let text = matches!(name, "version" | "server_state");
             assert!(text || value.parse::<f64>().is_ok_and(f64::is_finite), "{line:?} is no number");
             assert_eq!(values.insert(name, value), None, "{key} comes twice");
