@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringkeeper_engine::id::ServerId;
 use ringkeeper_engine::limits::Settings;
@@ -110,6 +111,8 @@ fn server_options(config: &Config) -> Result<Options, String> {
             RingRuntime::Own => Runtime::Own,
             RingRuntime::TokioUring => Runtime::TokioUring,
         },
+        spin: Duration::from_micros(config.spin_us.into()),
+        stage_trace: config.stage_trace,
         data_dir: config.storage.data_dir.clone(),
         data_log_dir: config.storage.data_log_dir.clone(),
         server: ensemble::own_number(config)?.unwrap_or(STANDALONE_SERVER),

@@ -13,6 +13,7 @@ use ringkeeper_net::ring::{self, Listener, Runtime, Stream, Wake};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 mod log;
 mod reply;
@@ -47,6 +48,9 @@ pub struct Options {
     /// The runtime of the thread.
     #[arg(long, value_enum, default_value_t = Ring::Own)]
     ring: Ring,
+    /// Microseconds for which the thread looks for work before it sleeps; the server's default.
+    #[arg(long, value_name = "US", default_value_t = 50)]
+    spin_us: u32,
 }
 
 /// Serves until it is killed.
@@ -68,7 +72,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Ring::Own => Runtime::Own,
         Ring::TokioUring => Runtime::TokioUring,
     };
-    let served = ring::run(runtime, serve(listener, file));
+    let spin = Duration::from_micros(options.spin_us.into());
+    let served = ring::run_awake(runtime, spin, serve(listener, file));
     served.map_err(|error| Failure::system("starting a ring", error))?
 }
 

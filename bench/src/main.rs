@@ -42,6 +42,7 @@ mod report;
 mod run;
 mod servers;
 mod sessions;
+mod stages;
 #[cfg(test)]
 mod stub;
 mod subjects;

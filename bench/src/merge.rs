@@ -85,6 +85,8 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
         errors,
         server: server(reports, in_turn, seconds, count),
         generator: generator(reports),
+        // Percentiles of several cannot be added.
+        stages: Vec::new(),
     })
 }
 
@@ -160,6 +162,7 @@ mod tests {
             errors: BTreeMap::from([(-101, 1)]),
             server: Some(server),
             generator,
+            stages: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::measure::{Latencies, Recorder};
+use crate::stages::StageReport;
 use crate::workload::{Operation, Settings};
 use base64::Engine;
 use hdrhistogram::Histogram;
@@ -37,6 +38,9 @@ pub struct Report {
     pub server: Option<ServerReport>,
     /// The generator.
     pub generator: GeneratorReport,
+    /// Inside the server, where it says so.
+    #[serde(default)]
+    pub stages: Vec<StageReport>,
 }
 
 /// One operation of a run.
@@ -161,6 +165,7 @@ impl Report {
             errors,
             server,
             generator,
+            stages: Vec::new(),
         })
     }
 
@@ -317,6 +322,12 @@ impl fmt::Display for Report {
             write!(f, "; late by {:.0} µs (p50), {:.0} µs (p99)", late.p50, late.p99)?;
         }
         writeln!(f)?;
+        if !self.stages.is_empty() {
+            writeln!(f, "in the server    batches    mean µs     p50 µs     p99 µs")?;
+        }
+        for stage in &self.stages {
+            writeln!(f, "{stage}")?;
+        }
         if g.was_the_limit {
             writeln!(f, "The generator was the limit, not the server: read the figures as its own.")?;
         }

@@ -6,6 +6,7 @@ use crate::load::{Batch, Measured, Sweep};
 use crate::local;
 use crate::measure::Recorder;
 use crate::report::Report;
+use crate::stages::{Counted, StageReport};
 use crate::wire::{DIRECTORY_NODES, Path, Template};
 use crate::workload::{self, Operation, Own, OwnTemplates, PERSISTENT, Settings};
 
@@ -26,24 +27,26 @@ pub fn run(settings: &Settings) -> Result<Report, Failure> {
     if settings.pids.is_empty() {
         settings.pids = local::processes(&settings.servers);
     }
-    let (recorder, settings) = (measure(&settings)?, settings);
-    Report::new(&settings, recorder)
+    let (recorder, stages) = measure(&settings)?;
+    Ok(Report { stages, ..Report::new(&settings, recorder)? })
 }
 
-fn measure(settings: &Settings) -> Result<Recorder, Failure> {
+fn measure(settings: &Settings) -> Result<(Recorder, Vec<StageReport>), Failure> {
     let mut generator = Generator::open(&settings.servers, settings.clients, settings.depth)?;
     let sessions: Vec<i64> = generator.sessions().collect();
     let made = prepare(&mut generator, settings, &sessions)?;
 
+    let before = Counted::ask(&settings.servers);
     let mut load = Measured::new(settings, &sessions, generator.now_ns());
     generator.drive(&mut load)?;
     let (recorder, created) = load.finish();
+    let stages = Counted::ask(&settings.servers).since(&before);
 
     if !settings.keep {
         remove(&mut generator, settings, &sessions, &created, made)?;
     }
     generator.close()?;
-    Ok(recorder)
+    Ok((recorder, stages))
 }
 
 /// What a run found missing and made, so that it removes no other's nodes.

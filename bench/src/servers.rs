@@ -142,7 +142,7 @@ impl Server {
         let port = free_port()?;
         let mut text = format!(
             "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
-             admin.enableServer=false\nmaxClientCnxns=0\n",
+             admin.enableServer=false\nmaxClientCnxns=0\n4lw.commands.whitelist=mntr\n",
             data.display()
         );
         config.iter().for_each(|line| text.push_str(&format!("{line}\n")));

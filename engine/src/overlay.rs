@@ -6,6 +6,7 @@ use crate::tree::acl::AclRef;
 use crate::tree::index::Guard;
 use crate::tree::node::NodeKind;
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -35,35 +36,68 @@ struct Change {
     record: Option<Record>,
 }
 
+/// A path that proposals touch. Its memory is used again for another.
+struct Touched {
+    /// The tree's hash of the path.
+    hash: u64,
+    path: String,
+    change: Change,
+    /// Entries of the order that are about it.
+    entries: u32,
+}
+
+/// Number of a [`Touched`].
+type Number = u32;
+
+/// One proposal's change of one path.
+struct Entry {
+    zxid: Zxid,
+    touched: Number,
+    /// The session whose ephemeral node it leaves.
+    owner: Option<SessionId>,
+}
+
+/// A longer path is not kept for its memory.
+const KEPT_PATH_BYTES: usize = 256;
+
 /// Changes by path, forgotten as they are applied.
 pub struct Overlay {
-    changes: HashMap<Arc<str>, Change, FixedState>,
-    /// In the order of the proposals, each with the session whose ephemeral node it leaves.
-    order: VecDeque<(Zxid, Arc<str>, Option<SessionId>)>,
+    all: Vec<Touched>,
+    free: Vec<Number>,
+    by_path: HashTable<Number>,
+    /// In the order of the proposals.
+    order: VecDeque<Entry>,
     /// Paths where the order leaves, or left, an ephemeral node of each session, with how often: what
     /// closing a session has to look at.
     ephemerals: HashMap<SessionId, BTreeMap<Arc<str>, u32>, FixedState>,
     /// What the multi that is being prepared replaced, so that it can be taken back.
-    undo: Option<Vec<(Arc<str>, Option<Change>)>>,
+    undo: Option<Vec<(Number, Option<Change>)>>,
 }
 
 impl Overlay {
     /// Nothing proposed; `seed` keys the hash.
     pub fn new(seed: u64) -> Self {
         Overlay {
-            changes: HashMap::with_hasher(FixedState::with_seed(seed)),
+            all: Vec::new(),
+            free: Vec::new(),
+            by_path: HashTable::new(),
             order: VecDeque::new(),
             ephemerals: HashMap::with_hasher(FixedState::with_seed(seed)),
             undo: None,
         }
     }
 
+    fn find(&self, hash: u64, path: &str) -> Option<Number> {
+        self.by_path.find(hash, |number| self.all[*number as usize].path == path).copied()
+    }
+
     /// The node of a path after every proposal so far.
     pub fn get(&self, path: &str, tree: &TreeWriter, guard: &Guard) -> Option<Record> {
-        if let Some(change) = self.changes.get(path) {
-            return change.record.clone();
+        let hash = tree.hash(path);
+        if let Some(touched) = self.find(hash, path) {
+            return self.all[touched as usize].change.record.clone();
         }
-        let node = tree.get(path, guard)?;
+        let node = tree.get_hashed(path, hash, guard)?;
         let data = node.data();
         let children = tree.children(node, guard);
         Some(Record {
@@ -77,50 +111,88 @@ impl Overlay {
         })
     }
 
-    /// A proposal leaves `record` at `path`; `None` deletes it.
-    pub fn put(&mut self, zxid: Zxid, path: &str, record: Option<Record>) {
+    /// A proposal leaves `record` at `path`; `None` deletes it. `tree` is that of [`Self::get`].
+    pub fn put(&mut self, zxid: Zxid, path: &str, record: Option<Record>, tree: &TreeWriter) {
         let owner = match record.as_ref().map(|record| record.kind) {
             Some(NodeKind::Ephemeral(owner)) => Some(owner),
             _ => None,
         };
         let change = Change { zxid, record };
-        // A multi of many creations under one parent changes the parent with each: what the first of
-        // them put down for the way back and for the order holds for all.
-        if owner.is_none()
-            && let Some(known) = self.changes.get_mut(path)
-            && known.zxid == zxid
-            && !known.record.as_ref().is_some_and(|known| matches!(known.kind, NodeKind::Ephemeral(_)))
-        {
-            *known = change;
-            return;
-        }
-        let path = match self.changes.get_key_value(path) {
-            Some((known, _)) => Arc::clone(known),
-            None => Arc::from(path),
+        let hash = tree.hash(path);
+        let (number, before) = match self.find(hash, path) {
+            Some(number) => {
+                let known = &mut self.all[number as usize].change;
+                let owned = |record: &Record| matches!(record.kind, NodeKind::Ephemeral(_));
+                let is_shared =
+                    owner.is_none() && known.zxid == zxid && !known.record.as_ref().is_some_and(owned);
+                let before = std::mem::replace(known, change);
+                // A multi of many creations under one parent changes the parent with each: what the first
+                // of them put down for the way back and for the order holds for all.
+                if is_shared {
+                    return;
+                }
+                (number, Some(before))
+            }
+            None => (self.insert(hash, path, change), None),
         };
-        let before = self.changes.insert(Arc::clone(&path), change);
         if let Some(undo) = &mut self.undo {
-            undo.push((Arc::clone(&path), before));
+            undo.push((number, before));
         }
         if let Some(owner) = owner {
-            *self.ephemerals.entry(owner).or_default().entry(Arc::clone(&path)).or_default() += 1;
+            *self.ephemerals.entry(owner).or_default().entry(Arc::from(path)).or_default() += 1;
         }
-        self.order.push_back((zxid, path, owner));
+        self.all[number as usize].entries += 1;
+        self.order.push_back(Entry { zxid, touched: number, owner });
     }
 
-    /// An entry left the order.
-    fn forget(&mut self, path: &str, owner: Option<SessionId>) {
-        let Some(owner) = owner else { return };
-        let Some(paths) = self.ephemerals.get_mut(&owner) else { return };
-        if let Some(count) = paths.get_mut(path) {
+    fn insert(&mut self, hash: u64, path: &str, change: Change) -> Number {
+        let number = match self.free.pop() {
+            Some(number) => {
+                let touched = &mut self.all[number as usize];
+                touched.path.push_str(path);
+                (touched.hash, touched.change) = (hash, change);
+                number
+            }
+            None => {
+                self.all.push(Touched { hash, path: path.to_owned(), change, entries: 0 });
+                (self.all.len() - 1) as Number
+            }
+        };
+        self.by_path.insert_unique(hash, number, |number| self.all[*number as usize].hash);
+        number
+    }
+
+    /// No proposal touches this path any more.
+    fn remove(&mut self, number: Number) {
+        let touched = &mut self.all[number as usize];
+        touched.change.record = None;
+        touched.path.clear();
+        if touched.path.capacity() > KEPT_PATH_BYTES {
+            touched.path = String::new();
+        }
+        if let Ok(entry) = self.by_path.find_entry(touched.hash, |known| *known == number) {
+            entry.remove();
+        }
+        self.free.push(number);
+    }
+
+    /// An entry left the order; returns whether it was the last one of its path.
+    fn forget(&mut self, entry: &Entry) -> bool {
+        let touched = &mut self.all[entry.touched as usize];
+        touched.entries -= 1;
+        let is_last = touched.entries == 0;
+        let Some(owner) = entry.owner else { return is_last };
+        let Some(paths) = self.ephemerals.get_mut(&owner) else { return is_last };
+        if let Some(count) = paths.get_mut(&*touched.path) {
             *count -= 1;
             if *count == 0 {
-                paths.remove(path);
+                paths.remove(&*touched.path);
             }
         }
         if paths.is_empty() {
             self.ephemerals.remove(&owner);
         }
+        is_last
     }
 
     /// Begins a multi: what follows can be taken back.
@@ -135,30 +207,32 @@ impl Overlay {
 
     /// Takes back what the multi did.
     pub fn roll_back_multi(&mut self) {
-        for (path, before) in self.undo.take().into_iter().flatten().rev() {
-            if let Some((_, _, owner)) = self.order.pop_back() {
-                self.forget(&path, owner);
+        for (number, before) in self.undo.take().into_iter().flatten().rev() {
+            if let Some(entry) = self.order.pop_back() {
+                self.forget(&entry);
             }
             match before {
-                Some(change) => drop(self.changes.insert(path, change)),
-                None => drop(self.changes.remove(&path)),
+                Some(change) => self.all[number as usize].change = change,
+                None => self.remove(number),
             }
         }
     }
 
     /// Forgets the changes of transactions that the tree has now.
     pub fn applied(&mut self, zxid: Zxid) {
-        while let Some((_, path, owner)) = self.order.pop_front_if(|(changed, _, _)| *changed <= zxid) {
-            self.forget(&path, owner);
-            if self.changes.get(&path).is_some_and(|change| change.zxid <= zxid) {
-                self.changes.remove(&path);
+        while let Some(entry) = self.order.pop_front_if(|entry| entry.zxid <= zxid) {
+            // What a newer proposal left there is still open: it has an entry of its own.
+            if self.forget(&entry) {
+                self.remove(entry.touched);
             }
         }
     }
 
     /// Forgets everything: the proposals were discarded.
     pub fn clear(&mut self) {
-        self.changes.clear();
+        self.all.clear();
+        self.free.clear();
+        self.by_path.clear();
         self.order.clear();
         self.ephemerals.clear();
         self.undo = None;
@@ -168,9 +242,10 @@ impl Overlay {
     pub fn ephemerals_of(&self, session: SessionId, tree: &TreeWriter) -> BTreeSet<Box<str>> {
         let in_tree = tree.ephemerals().of(session);
         let proposed = self.ephemerals.get(&session).into_iter().flat_map(|paths| paths.keys());
-        let is_there = |path: &&str| match self.changes.get(*path) {
-            Some(change) => {
-                change.record.as_ref().is_some_and(|record| record.kind == NodeKind::Ephemeral(session))
+        let is_there = |path: &&str| match self.find(tree.hash(path), path) {
+            Some(touched) => {
+                let record = self.all[touched as usize].change.record.as_ref();
+                record.is_some_and(|record| record.kind == NodeKind::Ephemeral(session))
             }
             None => true,
         };
@@ -179,12 +254,12 @@ impl Overlay {
 
     /// Paths that a proposal touches.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.by_path.len()
     }
 
     /// Whether nothing is proposed.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.by_path.is_empty()
     }
 }
 
@@ -213,16 +288,16 @@ mod tests {
         let [mine, other] = [SessionId(1), SessionId(2)];
         let ephemeral = |owner| record(0).map(|record| Record { kind: NodeKind::Ephemeral(owner), ..record });
         let paths = |overlay: &Overlay| overlay.ephemerals_of(mine, &tree).into_iter().collect::<Vec<_>>();
-        overlay.put(Zxid(1), "/a", ephemeral(mine));
-        overlay.put(Zxid(2), "/b", ephemeral(mine));
-        overlay.put(Zxid(3), "/a", None);
-        overlay.put(Zxid(4), "/c", ephemeral(other));
+        overlay.put(Zxid(1), "/a", ephemeral(mine), &tree);
+        overlay.put(Zxid(2), "/b", ephemeral(mine), &tree);
+        overlay.put(Zxid(3), "/a", None, &tree);
+        overlay.put(Zxid(4), "/c", ephemeral(other), &tree);
         overlay.begin_multi();
-        overlay.put(Zxid(5), "/d", ephemeral(mine));
+        overlay.put(Zxid(5), "/d", ephemeral(mine), &tree);
         assert_eq!(paths(&overlay), ["/b".into(), "/d".into()]);
         overlay.roll_back_multi();
         assert_eq!(paths(&overlay), ["/b".into()]);
-        overlay.put(Zxid(5), "/a", ephemeral(mine));
+        overlay.put(Zxid(5), "/a", ephemeral(mine), &tree);
         overlay.applied(Zxid(1));
         assert_eq!(paths(&overlay), ["/a".into(), "/b".into()]);
         overlay.applied(Zxid(5));
@@ -234,15 +309,15 @@ mod tests {
         let tree = TreeWriter::new(1);
         let mut overlay = Overlay::new(1);
         let version = |overlay: &Overlay| overlay.get("/a", &tree, &pin()).map(|record| record.version);
-        overlay.put(Zxid(1), "/a", record(1));
+        overlay.put(Zxid(1), "/a", record(1), &tree);
         overlay.begin_multi();
-        overlay.put(Zxid(2), "/a", record(2));
-        overlay.put(Zxid(2), "/a", None);
-        overlay.put(Zxid(2), "/b", record(0));
+        overlay.put(Zxid(2), "/a", record(2), &tree);
+        overlay.put(Zxid(2), "/a", None, &tree);
+        overlay.put(Zxid(2), "/b", record(0), &tree);
         overlay.roll_back_multi();
         assert_eq!(version(&overlay), Some(1));
         assert_eq!(overlay.len(), 1);
-        overlay.put(Zxid(2), "/a", record(5));
+        overlay.put(Zxid(2), "/a", record(5), &tree);
         overlay.applied(Zxid(1));
         assert_eq!(version(&overlay), Some(5), "a newer proposal is still open");
         overlay.applied(Zxid(2));

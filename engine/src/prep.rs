@@ -9,7 +9,7 @@ use crate::error::ErrorCode;
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::{
     Acl, CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, Id, MultiHeader, PathRecord,
-    PathVersion, ReconfigRequest, SetAclRecord, SetDataRequest, TxnHeader,
+    PathVersion, ReconfigRequest, SetDataRequest, TxnHeader,
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
@@ -17,11 +17,12 @@ use crate::log::ENTRY_BYTES_MAX;
 use crate::op::{OpCode, perms};
 use crate::overlay::{Overlay, Record};
 use crate::tree::TreeWriter;
-use crate::tree::acl::AclRef;
+use crate::tree::acl::{AclRef, RawAcl};
 use crate::tree::index::{Guard, pin};
 use crate::tree::node::{NodeKind, TTL_MS_MAX};
 use crate::tree::path;
 use crate::tree::quota::{self, StatsTrack};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A request that changes something.
@@ -65,8 +66,8 @@ pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
     soft_quota: Option<String>,
-    /// The last list for everyone that a request gave, with its permissions: most nodes have the same.
-    for_everyone: Option<(i32, AclRef)>,
+    /// The last list for everyone that a request gave: most nodes have the same.
+    for_everyone: Option<AclRef>,
     /// Longest transaction that the log takes, and that a ZooKeeper reads back: one above it would be
     /// the server's end.
     transaction_bytes_max: usize,
@@ -79,6 +80,38 @@ struct CreateMode {
     sequential: bool,
     container: bool,
     ttl: bool,
+}
+
+/// A create of any kind (`CreateRequest`, `CreateTTLRequest`). Its list is taken apart if need be.
+struct Creation<'a> {
+    path: Cow<'a, str>,
+    data: Option<&'a [u8]>,
+    acl: RawAcl<'a>,
+    flags: i32,
+    ttl: i64,
+}
+
+impl<'a> Creation<'a> {
+    fn read(
+        reader: &mut Reader<'a>,
+        ttl: impl FnOnce(&mut Reader<'a>) -> jute::Result<i64>,
+    ) -> jute::Result<Self> {
+        let (path, data, acl, flags) = (reader.read()?, reader.read()?, reader.read()?, reader.read()?);
+        Ok(Creation { path, data, acl, flags, ttl: ttl(reader)? })
+    }
+}
+
+/// setACL (`SetACLRequest`).
+struct NewAcl<'a> {
+    path: Cow<'a, str>,
+    acl: RawAcl<'a>,
+    version: i32,
+}
+
+impl<'a> Read<'a> for NewAcl<'a> {
+    fn read(reader: &mut Reader<'a>) -> jute::Result<Self> {
+        Ok(NewAcl { path: reader.read()?, acl: reader.read()?, version: reader.read()? })
+    }
 }
 
 impl CreateMode {
@@ -217,7 +250,7 @@ struct Work<'w> {
     overlay: &'w mut Overlay,
     settings: &'w Settings,
     soft_quota: &'w mut Option<String>,
-    for_everyone: &'w mut Option<(i32, AclRef)>,
+    for_everyone: &'w mut Option<AclRef>,
     tree: &'w TreeWriter,
     guard: Guard,
     session: SessionId,
@@ -233,11 +266,11 @@ impl Work<'_> {
     fn write(&mut self, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> Prepared {
         match op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
-                let create: CreateRequest<'_> = jute::from_bytes(body)?;
-                let CreateRequest { path, data, acl, flags } = create;
-                self.create(op, &CreateTtlRequest { path, data, acl, flags, ttl: -1 }, out)
+                let mut reader = Reader::new(body);
+                let create = Creation::read(&mut reader, |_| Ok(-1))?;
+                self.create(op, &create, out)
             }
-            OpCode::CreateTtl => self.create(op, &jute::from_bytes(body)?, out),
+            OpCode::CreateTtl => self.create(op, &Creation::read(&mut Reader::new(body), Reader::read)?, out),
             OpCode::Delete => self.delete(&jute::from_bytes(body)?, out),
             OpCode::DeleteContainer => self.delete_container(&jute::from_bytes(body)?, out),
             OpCode::SetData => self.set_data(&decode_validated(body)?, out),
@@ -296,32 +329,30 @@ impl Work<'_> {
     }
 
     /// The list of a create or setACL, checked and with what the client has proved.
-    fn fix_up(&mut self, acl: &[Acl<'_>]) -> Result<AclRef, ErrorCode> {
-        let for_everyone = match acl {
-            [Acl { perms, id: Id { scheme: Some(scheme), id: Some(id) } }]
-                if scheme == "world" && id == "anyone" =>
-            {
-                Some(*perms)
-            }
-            _ => None,
-        };
-        if let (Some(perms), Some((known, list))) = (for_everyone, &self.for_everyone)
-            && perms == *known
-        {
+    fn fix_up(&mut self, acl: RawAcl<'_>) -> Result<AclRef, ErrorCode> {
+        // What is for everyone is what its bytes say, whoever asks.
+        if let Some(list) = self.for_everyone.as_ref().filter(|list| *list.bytes == *acl.0) {
             return Ok(Arc::clone(list));
         }
-        let list = Arc::new(auth::fix_up(acl, self.auth, self.settings)?);
-        if let Some(perms) = for_everyone {
-            *self.for_everyone = Some((perms, Arc::clone(&list)));
+        let acl: Vec<Acl<'_>> = jute::from_bytes(acl.0)?;
+        let is_for_everyone = match &acl[..] {
+            [Acl { id: Id { scheme: Some(scheme), id: Some(id) }, .. }] => {
+                scheme == "world" && id == "anyone"
+            }
+            _ => false,
+        };
+        let list = Arc::new(auth::fix_up(&acl, self.auth, self.settings)?);
+        if is_for_everyone {
+            *self.for_everyone = Some(Arc::clone(&list));
         }
         Ok(list)
     }
 
     fn put(&mut self, path: &str, record: Option<Record>) {
-        self.overlay.put(self.stamp.zxid, path, record);
+        self.overlay.put(self.stamp.zxid, path, record, self.tree);
     }
 
-    fn create(&mut self, op: OpCode, request: &CreateTtlRequest<'_>, out: &mut Vec<u8>) -> Prepared {
+    fn create(&mut self, op: OpCode, request: &Creation<'_>, out: &mut Vec<u8>) -> Prepared {
         let mode = CreateMode::from_flags(request.flags)?;
         if mode.ttl && !self.settings.extended_types_enabled {
             return Err(ErrorCode::Unimplemented);
@@ -337,7 +368,7 @@ impl Work<'_> {
             return Err(error);
         }
         let (parent_path, _) = split_for_change(&request.path)?;
-        let acl = self.fix_up(&request.acl)?;
+        let acl = self.fix_up(request.acl)?;
         let mut parent = self.record(parent_path)?;
         self.allow(&parent.acl, perms::CREATE)?;
         let sequential;
@@ -444,11 +475,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn set_acl(&mut self, request: &SetAclRecord<'_>, out: &mut Vec<u8>) -> Prepared {
+    fn set_acl(&mut self, request: &NewAcl<'_>, out: &mut Vec<u8>) -> Prepared {
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BadArguments);
         }
-        let acl = self.fix_up(&request.acl)?;
+        let acl = self.fix_up(request.acl)?;
         let mut node = self.record(&request.path)?;
         self.allow(&node.acl, perms::ADMIN)?;
         node.aversion = next_version(node.aversion, request.version)?;

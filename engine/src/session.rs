@@ -43,6 +43,8 @@ pub struct Session<O> {
     pub owner: Option<O>,
     /// Its closing has been proposed; no request of it is taken any more.
     pub closing: bool,
+    /// When it was last heard of.
+    heard: Tick,
     deadline: Tick,
 }
 
@@ -67,9 +69,9 @@ impl<O> Sessions<O> {
     /// Starts or restarts the clock of a session, known or not.
     pub fn track(&mut self, id: SessionId, timeout_ms: u32, now: Tick) -> &mut Session<O> {
         let deadline = self.round_up(now.plus_ms(u64::from(timeout_ms)));
-        let fresh = || Session { timeout_ms, owner: None, closing: false, deadline };
+        let fresh = || Session { timeout_ms, owner: None, closing: false, heard: now, deadline };
         let session = self.sessions.entry(id).or_insert_with(fresh);
-        session.timeout_ms = timeout_ms;
+        (session.timeout_ms, session.heard) = (timeout_ms, now);
         Self::rebucket(&mut self.buckets, id, session, deadline);
         session
     }
@@ -77,6 +79,11 @@ impl<O> Sessions<O> {
     /// A sign of life, seen at `at`. Ignored for a session that is unknown or closing.
     pub fn touch(&mut self, id: SessionId, at: Tick) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.closing) else { return };
+        // As most of the requests that come together.
+        if at <= session.heard {
+            return;
+        }
+        session.heard = at;
         let alive_until = at.plus_ms(u64::from(session.timeout_ms));
         let deadline = Tick((alive_until.0 / self.tick_ms + 1) * self.tick_ms);
         if deadline > session.deadline {

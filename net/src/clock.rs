@@ -15,9 +15,14 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
+    /// Microseconds since the start.
+    pub fn us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
     /// This moment.
     pub fn now(&self) -> Now {
-        let us = self.start.elapsed().as_micros() as u64;
+        let us = self.us();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { tick: Tick(us / 1000), us, wall_ms: wall.as_millis() as i64 }
     }

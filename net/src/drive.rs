@@ -3,11 +3,12 @@
 use crate::background::{CheckpointJob, DiskJob, DiskJobs, Results};
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
-use crate::mailbox::{Receiver, Sender};
+use crate::mailbox::{Mail, Receiver, Sender};
 use crate::members_file;
 use crate::peer::Peers;
 use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
+use crate::stages::{Stage, Stamps};
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
 use ringkeeper_engine::zookeeper::restore::Staged;
@@ -29,13 +30,13 @@ const TICK_MS: u64 = 20;
 /// One client core, as the replica core sees it.
 pub struct CoreLink {
     /// What its connections ask for.
-    pub requests: Receiver<RequestBatch>,
+    pub requests: Receiver<Mail<RequestBatch>>,
     /// What operators ask over them.
     pub inquiries: Receiver<Request>,
     /// What they are told.
-    pub replies: Sender<ReplyBatch>,
+    pub replies: Sender<Mail<ReplyBatch>>,
     /// Told, but there was no room yet.
-    pub undelivered: VecDeque<ReplyBatch>,
+    pub undelivered: VecDeque<Mail<ReplyBatch>>,
 }
 
 /// See the module.
@@ -48,6 +49,10 @@ pub struct Drive {
     pub first_core: usize,
     /// The time.
     pub clock: Clock,
+    /// How long batches are at each stage here.
+    pub stamps: Stamps,
+    /// When the oldest transaction was made that no write of the log has yet.
+    pub prepared_us: Option<u64>,
     /// Woken by requests, completions, background work and the stop.
     pub wake: Wake,
     /// What background threads bring back.
@@ -114,12 +119,20 @@ impl Drive {
         // Another core is first each time: the window may be full before the last one's turn.
         self.first_core = (self.first_core + 1) % self.cores.len();
         let (last, first) = self.cores.split_at(self.first_core);
+        let mut took_requests = false;
         for core in first.iter().chain(last).filter(|_| delivered) {
             while self.replica.can_take()
-                && let Some(batch) = core.requests.receive()
+                && let Some(Mail { batch, sent_us }) = core.requests.receive()
             {
+                self.stamps.add(Stage::Request, sent_us, now.us);
+                took_requests = true;
                 self.replica.step(now, Input::Requests(batch), effects);
             }
+        }
+        if took_requests {
+            let prepared_us = self.stamps.now_us();
+            self.stamps.add(Stage::Prepare, now.us, prepared_us);
+            self.prepared_us.get_or_insert(prepared_us);
         }
         if now.tick >= *next_tick {
             *next_tick = now.tick.plus_ms(TICK_MS);
@@ -134,8 +147,14 @@ impl Drive {
     fn take_results(&mut self, effects: &mut Vec<Effect>) {
         let now = self.clock.now();
         loop {
-            let written = self.log.take_written().map(|(write, result)| Input::Written(write, result));
-            let Some(input) = written.or_else(|| self.results.take()) else { return };
+            if let Some((write, result, took)) = self.log.take_written() {
+                self.stamps.add(Stage::LogWrite, 0, took.as_micros() as u64);
+                let begun_us = self.stamps.now_us();
+                self.replica.step(now, Input::Written(write, result), effects);
+                self.stamps.add(Stage::Apply, begun_us, self.stamps.now_us());
+                continue;
+            }
+            let Some(input) = self.results.take() else { return };
             self.replica.step(now, input, effects);
         }
     }
@@ -182,14 +201,19 @@ impl Drive {
     fn run_effects(&mut self, effects: &mut Vec<Effect>) -> Result<(), LogError> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Write(write) => self.log.write(write, &self.wake),
+                Effect::Write(write) => {
+                    if let Some(prepared_us) = self.prepared_us.take() {
+                        self.stamps.add(Stage::LogWait, prepared_us, self.stamps.now_us());
+                    }
+                    self.log.write(write, &self.wake);
+                }
                 Effect::Upkeep(step) => {
                     self.log.before(step);
                     self.upkeep.send(step).map_err(|_| thread_gone("log upkeep"))?;
                 }
                 Effect::Deliver { core, batch } => {
                     let core = &mut self.cores[core as usize];
-                    core.undelivered.push_back(batch);
+                    core.undelivered.push_back(Mail { batch, sent_us: self.stamps.now_us() });
                     core.deliver();
                 }
                 Effect::Checkpoint { first, sessions } => {

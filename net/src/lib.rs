@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `ring` | io_uring: the only file that names the runtime |
 //! | `clock` | where time comes from |
+//! | `stages` | how long requests are at each hop |
 //! | `mailbox` | bounded queues between threads, a batch a message |
 //! | `client` | a core's connections |
 //! | `peer` | the connections to the other servers of the ensemble |
@@ -29,3 +30,4 @@ pub mod peer;
 pub mod restore;
 pub mod ring;
 pub mod serve;
+pub mod stages;

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
-/// A write that came back, and whether it is durable.
-pub type Written = (LogWrite, Result<(), IoFailure>);
+/// A write that came back, whether it is durable, and how long it took.
+pub type Written = (LogWrite, Result<(), IoFailure>, Duration);
 
 /// See the module.
 pub struct LogLane {
@@ -42,7 +42,7 @@ impl LogLane {
         let file = self.file(write.segment);
         let path = self.names.path(write.segment);
         let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
-        ring::spawn(async move {
+        ring::spawn_urgent(async move {
             let buffer = std::mem::take(&mut write.buffer);
             let result = match file {
                 Ok(file) => {
@@ -55,7 +55,8 @@ impl LogLane {
                 }
                 Err(error) => Err(error),
             };
-            let took_ms = begun.elapsed().as_millis();
+            let took = begun.elapsed();
+            let took_ms = took.as_millis();
             if took_ms > slow_ms {
                 warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
             }
@@ -63,7 +64,7 @@ impl LogLane {
                 errno: error.raw_os_error(),
                 message: format!("writing {}: {error}", path.display()),
             });
-            written.borrow_mut().push_back((write, result));
+            written.borrow_mut().push_back((write, result, took));
             wake.wake();
         });
     }

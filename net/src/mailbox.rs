@@ -15,6 +15,14 @@ struct Shared<T> {
     sender: Wake,
 }
 
+/// A batch, stamped when it was sent.
+pub struct Mail<T> {
+    /// What is sent.
+    pub batch: T,
+    /// When, in microseconds since the server's start; zero if nothing is stamped.
+    pub sent_us: u64,
+}
+
 /// The sending end.
 pub struct Sender<T>(Arc<Shared<T>>);
 

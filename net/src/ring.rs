@@ -9,6 +9,7 @@
 //! |---|---|
 //! | here | what the rest of the server sees, and `driver`: everything unsafe |
 //! | `tasks` | the own runtime's tasks, timers and wake-ups |
+//! | `spin` | how long it looks for work before it sleeps |
 
 #![allow(unsafe_code, reason = "one of the three addresses; see `driver` and LogBuffer")]
 
@@ -20,6 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spin::Spin;
+
+mod spin;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -42,8 +46,17 @@ pub enum Runtime {
 /// # Errors
 /// When the kernel refuses the ring: the message says what forbids it and what to change.
 pub fn run<F: Future>(runtime: Runtime, future: F) -> io::Result<F::Output> {
+    run_awake(runtime, Duration::ZERO, future)
+}
+
+/// The same. Where that nearly always finds some, the own runtime looks for work as long as `spin` before it
+/// sleeps; tokio-uring never does.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_awake<F: Future>(runtime: Runtime, spin: Duration, future: F) -> io::Result<F::Output> {
     match runtime {
-        Runtime::Own => tasks::Executor::run(RING_ENTRIES, future).map_err(explain),
+        Runtime::Own => tasks::Executor::run(RING_ENTRIES, Spin::new(spin), future).map_err(explain),
         Runtime::TokioUring => {
             let mut builder = tokio_uring::builder();
             builder.entries(RING_ENTRIES);
@@ -85,7 +98,16 @@ fn explain(error: io::Error) -> io::Error {
 /// Runs a task beside the others of this thread.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     match tasks::current() {
-        Some(executor) => executor.spawn(task),
+        Some(executor) => executor.spawn(task, false),
+        None => drop(tokio_uring::spawn(task)),
+    }
+}
+
+/// The same, for a task that goes before the others whenever it can go on, as what the thread runs for does:
+/// others wait for what it waits for. tokio-uring knows no such tasks.
+pub fn spawn_urgent(task: impl Future<Output = ()> + 'static) {
+    match tasks::current() {
+        Some(executor) => executor.spawn(task, true),
         None => drop(tokio_uring::spawn(task)),
     }
 }
@@ -319,7 +341,13 @@ mod driver {
     pub struct Driver {
         ring: RefCell<IoUring>,
         slots: RefCell<Slots>,
+        /// Flags of a receive.
+        receive_flags: u16,
     }
+
+    /// The kernel waits for bytes before it looks for them (`IORING_RECVSEND_POLL_FIRST`): who has just sent
+    /// a request waits for its answer, so the look would find none.
+    const WAIT_FIRST: u16 = 1;
 
     impl Driver {
         /// A ring of its own for this thread.
@@ -327,8 +355,11 @@ mod driver {
             let mut newest = IoUring::builder();
             newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
             // Before Linux 6.1 there are no such rings.
-            let ring = newest.build(entries).or_else(|_| IoUring::new(entries))?;
-            Ok(Driver { ring: RefCell::new(ring), slots: RefCell::default() })
+            let (ring, receive_flags) = match newest.build(entries) {
+                Ok(ring) => (ring, WAIT_FIRST),
+                Err(_) => (IoUring::new(entries)?, 0),
+            };
+            Ok(Driver { ring: RefCell::new(ring), slots: RefCell::default(), receive_flags })
         }
 
         /// Gives the kernel an operation that touches only what `owned` keeps alive.
@@ -383,6 +414,20 @@ mod driver {
             self.complete();
         }
 
+        /// Tells the kernel what was begun.
+        pub fn submit(&self) {
+            if !self.ring.borrow_mut().submission().is_empty() {
+                // What it does not take now it takes with the next turn.
+                let _ = self.ring.borrow().submit();
+            }
+        }
+
+        /// Whether a turn would find a completion, or something that the kernel wants to do for one.
+        pub fn has_news(&self) -> bool {
+            let mut ring = self.ring.borrow_mut();
+            !ring.completion().is_empty() || ring.submission().taskrun()
+        }
+
         fn complete(&self) {
             loop {
                 let next = self.ring.borrow_mut().completion().next();
@@ -423,14 +468,16 @@ mod driver {
             socket: Rc<TcpStream>,
             buffer: Vec<u8>,
         ) -> (io::Result<usize>, Vec<u8>) {
-            self.fill(socket, buffer, |fd, to, bytes| opcode::Recv::new(fd, to, bytes).build()).await
+            let flags = self.receive_flags;
+            let entry = |fd, to, bytes| opcode::Recv::new(fd, to, bytes).ioprio(flags).build();
+            self.fill(socket, buffer, entry).await
         }
 
         async fn fill<S: AsRawFd + 'static>(
             self: &Rc<Self>,
             source: Rc<S>,
             mut buffer: Vec<u8>,
-            entry: fn(Fd, *mut u8, u32) -> Entry,
+            entry: impl FnOnce(Fd, *mut u8, u32) -> Entry,
         ) -> (io::Result<usize>, Vec<u8>) {
             assert!(buffer.is_empty() && buffer.capacity() > 0, "an empty buffer with room");
             let bytes = buffer.capacity().min(i32::MAX as usize);

@@ -11,11 +11,12 @@ use crate::disk::{DataDirectory, DiskError, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
-use crate::mailbox::{Receiver, Sender, mailbox};
+use crate::mailbox::{Mail, Receiver, Sender, mailbox};
 use crate::peer::log::SegmentLog;
 use crate::peer::{Peers, PeersConfig};
 use crate::restore::{Apply, Restart, Restored};
 use crate::ring::{self, Listener, Runtime, Wake};
+use crate::stages::{Stages, Stamps};
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::limits::Settings;
@@ -55,6 +56,10 @@ pub struct Options {
     pub cores: u16,
     /// What runs the threads' tasks.
     pub runtime: Runtime,
+    /// How long a thread looks for work before it sleeps, where that nearly always finds some.
+    pub spin: Duration,
+    /// Whether it is counted how long requests are at each stage.
+    pub stage_trace: bool,
     /// Where the data is.
     pub data_dir: PathBuf,
     /// Where its log is.
@@ -186,11 +191,12 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         data_log_dir: directory.log(),
         ..options.facts.clone()
     };
-    let commands = Arc::new(Commands::new(facts));
-    let mut cores = prepare_cores(&options, commands, listeners, &replica, clock, &wake);
+    let stages = Arc::new(Stages::new(options.cores, options.stage_trace));
+    let commands = Arc::new(Commands::new(facts, Arc::clone(&stages)));
+    let mut cores = prepare_cores(&options, (commands, &stages), listeners, &replica, clock, &wake);
     let own = (cores.len() == 1).then(|| cores.remove(0));
-    let control = Control { clock, wake, stop };
-    let (mut links, core_threads) = start_cores(cores, &control, options.runtime)?;
+    let control = Control { clock, stamps: Stamps::of_replica(&stages, clock), wake, stop };
+    let (mut links, core_threads) = start_cores(cores, &control, (options.runtime, options.spin))?;
     let own = own.map(|(link, core)| {
         links.push(link);
         core
@@ -219,6 +225,8 @@ pub fn end_on_panic() {
 /// What all threads share.
 struct Control {
     clock: Clock,
+    /// The replica core's.
+    stamps: Stamps,
     /// Wakes the replica core.
     wake: Wake,
     /// The server is to stop.
@@ -233,7 +241,7 @@ fn run_replica(
     control: Control,
     own: Option<CoreParts>,
 ) -> Result<(), ServeError> {
-    let Control { clock, wake, stop } = control;
+    let Control { clock, stamps, wake, stop } = control;
     let results = Results::new(wake.clone());
     let files = || SegmentFiles::new(&directory, options.log.sync);
     let no_thread = |error| ServeError::Io("starting a thread".into(), error);
@@ -251,6 +259,8 @@ fn run_replica(
         cores,
         first_core: 0,
         clock,
+        stamps,
+        prepared_us: None,
         wake,
         results,
         upkeep,
@@ -263,7 +273,7 @@ fn run_replica(
         server: options.server,
         stop,
     };
-    let ran = ring::run(options.runtime, async {
+    let ran = ring::run_awake(options.runtime, options.spin, async {
         if let Some(config) = peers_config {
             let started = Peers::start(config, drive.wake.clone());
             drive.peers = Some(started.map_err(|error| ServeError::Io("the ensemble".into(), error))?);
@@ -401,16 +411,16 @@ struct CoreParts {
     state: CoreState,
     clock: Clock,
     listener: TcpListener,
-    requests_in: Sender<RequestBatch>,
+    requests_in: Sender<Mail<RequestBatch>>,
     admission: Arc<Admission>,
-    replies_out: Receiver<ReplyBatch>,
+    replies_out: Receiver<Mail<ReplyBatch>>,
     wake: Wake,
     stop: Wake,
 }
 
 fn prepare_cores(
     options: &Options,
-    commands: Arc<Commands>,
+    (commands, stages): (Arc<Commands>, &Arc<Stages>),
     listeners: Vec<TcpListener>,
     replica: &Replica,
     clock: Clock,
@@ -435,6 +445,8 @@ fn prepare_cores(
             flush,
             later: Vec::new(),
             now: clock.now(),
+            stamps: Stamps::of_core(stages, number as u16, clock),
+            outgoing_us: 0,
             traffic: Default::default(),
             touched: Vec::new(),
             in_flight: 0,
@@ -452,14 +464,14 @@ fn prepare_cores(
 fn start_cores(
     cores: Vec<(CoreLink, CoreParts)>,
     control: &Control,
-    runtime: Runtime,
+    (runtime, spin): (Runtime, Duration),
 ) -> Result<(Vec<CoreLink>, Vec<CoreThread>), ServeError> {
     let (mut links, mut threads) = (Vec::new(), Vec::new());
     for (link, parts) in cores {
         let (stop_all, replica_wake) = (Arc::clone(&control.stop), control.wake.clone());
         let (stop, name) = (parts.stop.clone(), format!("client-{}", parts.state.number));
         let run = move || {
-            let ran = ring::run(runtime, async { run_core(parts).await });
+            let ran = ring::run_awake(runtime, spin, async { run_core(parts).await });
             // A core that ends by itself could not start: without it the server is none.
             stop_all.store(true, Ordering::Release);
             replica_wake.wake();

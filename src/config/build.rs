@@ -28,6 +28,7 @@ mod default {
     pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
     pub const REQUEST_BYTES_MAX: u32 = 0xf_ffff;
     pub const OUTSTANDING_REQUESTS_MAX: u32 = 1_000;
+    pub const SPIN_US: u32 = 50;
     pub const SLOW_SYNC_MS: u64 = 1_000;
     pub const CONTAINER_CHECK_INTERVAL_MS: u32 = 60_000;
     pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
@@ -102,6 +103,8 @@ impl Builder<'_> {
                 Some("tokio-uring") => RingRuntime::TokioUring,
                 _ => RingRuntime::Own,
             },
+            spin_us: self.values.u32("ring.spinUs", default::SPIN_US),
+            stage_trace: self.values.switch("trace.stages", true),
             storage,
             ensemble,
             unservable,

@@ -39,6 +39,10 @@ pub struct Config {
     pub cores: NonZeroUsize,
     /// `ring`.
     pub runtime: RingRuntime,
+    /// `ring.spinUs`.
+    pub spin_us: u32,
+    /// `trace.stages`.
+    pub stage_trace: bool,
     /// Why this version cannot serve this configuration although it is well formed; empty where it can.
     pub unservable: Vec<ConfigError>,
 }

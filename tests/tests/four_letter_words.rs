@@ -163,7 +163,8 @@ fn the_answers_have_zookeepers_shape_and_numbers() {
 
 fn numbers_agree(ours: &Played, right: &Played) {
     let (our_numbers, right_numbers) = (ours.values("mntr", '\t'), right.values("mntr", '\t'));
-    for (key, value) in &our_numbers {
+    // How long requests are at each stage of this server is no line of ZooKeeper's.
+    for (key, value) in our_numbers.iter().filter(|(key, _)| !key.starts_with("zk_stage_")) {
         let expected = right_numbers.get(key).unwrap_or_else(|| panic!("mntr: ZooKeeper has no {key}"));
         let differs = ["version", "latency", "uptime", "file_descriptor"];
         if !differs.iter().any(|part| key.contains(part)) {

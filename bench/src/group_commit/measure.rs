@@ -133,7 +133,7 @@ async fn drive(
     loop {
         let now_us = clock.now().us;
         let measuring = begun_us.is_some_and(|begun: u64| now_us >= begun + warm_up_us);
-        while let Some((write, result)) = lane.take_written() {
+        while let Some((write, result, _)) = lane.take_written() {
             let bytes = write.bytes().len();
             let Some(durable) = log.on_written(write, result)? else { continue };
             // The first write shows that the first segment is there.

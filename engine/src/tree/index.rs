@@ -28,7 +28,7 @@ use epoch_model as epoch;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicU64;
 #[cfg(not(all(test, loom)))]
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 #[cfg(not(all(test, loom)))]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -161,19 +161,26 @@ impl Run {
 #[cfg(not(all(test, loom)))]
 impl epoch::Pointable for Run {
     const ALIGN: usize = Self::HEAD.align();
-    /// How many bytes, all zero at first.
-    type Init = usize;
+    /// The parts that the bytes are to be.
+    type Init = [*const [u8]; 4];
 
-    // SAFETY: the caller owes nothing; whoever gets the pointer owes it to `drop`.
-    unsafe fn init(len: usize) -> usize {
+    // SAFETY: the caller's law is that the parts can be read; whoever gets the pointer owes it to `drop`.
+    unsafe fn init(parts: Self::Init) -> usize {
+        let len = parts.iter().map(|part| part.len()).sum();
         let layout = Self::layout(len);
-        // SAFETY: the layout has the length at least; the pointer is aligned for it.
+        // SAFETY: the layout has the length, and as many bytes as the parts behind it; the pointer is
+        // aligned for it. The parts can be read, and are none of the new memory.
         unsafe {
-            let head = alloc_zeroed(layout).cast::<usize>();
+            let head = alloc(layout).cast::<usize>();
             if head.is_null() {
                 handle_alloc_error(layout);
             }
             head.write(len);
+            let mut end = head.add(1).cast::<u8>();
+            for part in parts {
+                end.copy_from_nonoverlapping(part.cast(), part.len());
+                end = end.add(part.len());
+            }
             head as usize
         }
     }
@@ -214,13 +221,7 @@ impl Bytes {
     /// Puts the bytes of `parts`, one after the other, in the place of what is there; readers that
     /// borrowed that keep it until their guards end.
     pub fn put(&self, parts: [&[u8]; 4], guard: &Guard) {
-        let mut new = Owned::<Run>::init(parts.iter().map(|part| part.len()).sum());
-        let mut rest = &mut new.0[..];
-        for part in parts {
-            let (here, behind) = rest.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            rest = behind;
-        }
+        let new = Owned::<Run>::init(parts.map(std::ptr::from_ref));
         self.exchange(new.into_shared(&guard.0), guard);
     }
 

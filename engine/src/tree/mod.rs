@@ -178,6 +178,16 @@ impl TreeWriter {
         Some(self.shared.get(path, guard)?.1)
     }
 
+    /// The hash that the tree knows a path by.
+    pub fn hash(&self, path: &str) -> u64 {
+        self.shared.hash(path)
+    }
+
+    /// As [`Self::get`], with the path's hash.
+    pub fn get_hashed<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<Node<'g>> {
+        Some(self.shared.get_hashed(path, hash, guard)?.1)
+    }
+
     /// A node's children; `None` if it never had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
         self.shared.children(node, guard)?.version(guard)

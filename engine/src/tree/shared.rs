@@ -23,9 +23,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The half of a path's hash that the index keeps.
+    /// A path's hash.
+    pub fn hash(&self, path: &str) -> u64 {
+        self.hasher.hash_one(path.as_bytes())
+    }
+
+    /// The half of it that the index keeps.
     pub fn tag(&self, path: &str) -> u32 {
-        (self.hasher.hash_one(path.as_bytes()) >> 32) as u32
+        (self.hash(path) >> 32) as u32
     }
 
     /// The node of that number; none if it is gone.
@@ -35,10 +40,15 @@ impl Shared {
 
     /// The node of a path. The empty path is the root's too.
     pub fn get<'g>(&'g self, path: &str, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
+        self.get_hashed(path, self.hash(path), guard)
+    }
+
+    /// The same, with the path's hash.
+    pub fn get_hashed<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
         if path.is_empty() || path == "/" {
             return Some((ROOT, self.node(ROOT, guard)?));
         }
-        self.index.find(self.tag(path), guard, |id| {
+        self.index.find((hash >> 32) as u32, guard, |id| {
             let node = self.node(id, guard)?;
             self.is_at(node, path.as_bytes(), guard).then_some((id, node))
         })

@@ -80,6 +80,8 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Whole frames to be written.
     pub output: Vec<u8>,
+    /// When the first of them was put there, in microseconds since the server's start.
+    pub output_us: u64,
     /// Which requests wait.
     pub order: SessionOrder<Waiting>,
     /// The requests that the replica has.

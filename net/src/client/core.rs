@@ -7,8 +7,9 @@ use super::connection::{Connection, Stage};
 use super::frame::first_frame;
 use super::handshake::{self, Handshake};
 use crate::clock::Clock;
-use crate::mailbox::Sender;
+use crate::mailbox::{Mail, Sender};
 use crate::ring::{Stream, Wake};
+use crate::stages::{Stage as Hop, Stamps};
 use foldhash::fast::RandomState;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::id::{Now, SessionId, Tick, Zxid};
@@ -18,6 +19,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Inquiry, Traffic};
 use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::index::pin;
 use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
 use std::collections::HashMap;
@@ -66,6 +68,10 @@ pub struct CoreState {
     pub later: Vec<u64>,
     /// The time, read once a turn.
     pub now: Now,
+    /// How long batches are at each stage here.
+    pub stamps: Stamps,
+    /// When the first request in `outgoing` came, in microseconds since the server's start.
+    pub outgoing_us: u64,
     /// Frames and latencies of all connections, gone ones included.
     pub traffic: Traffic,
     /// Connections that gave a sign of life since the replica was last told.
@@ -87,7 +93,7 @@ pub struct Core {
     pub connections: HashMap<u64, Connection, RandomState>,
     clock: Clock,
     next_number: u64,
-    to_replica: Sender<RequestBatch>,
+    to_replica: Sender<Mail<RequestBatch>>,
     admission: Arc<Admission>,
     rejected: u64,
 }
@@ -97,7 +103,7 @@ impl Core {
     pub fn new(
         state: CoreState,
         clock: Clock,
-        to_replica: Sender<RequestBatch>,
+        to_replica: Sender<Mail<RequestBatch>>,
         admission: Arc<Admission>,
     ) -> Self {
         let connections = HashMap::default();
@@ -130,6 +136,7 @@ impl Core {
             auth: auth::from_address(peer.ip()),
             input: Vec::new(),
             output: Vec::new(),
+            output_us: 0,
             order: Default::default(),
             sent: Default::default(),
             reads_sent: 0,
@@ -166,6 +173,9 @@ impl Core {
         if connection.closing {
             return;
         }
+        let output_before = connection.output.len();
+        // Once, not for each of the requests.
+        let _reading = pin();
         if connection.input.is_empty() {
             let used = self.state.consume(connection, bytes);
             if !connection.closing {
@@ -174,6 +184,12 @@ impl Core {
         } else {
             connection.input.extend_from_slice(bytes);
             self.state.consume_input(connection);
+        }
+        if connection.output.len() > output_before {
+            self.state.stamps.add(Hop::Read, self.state.now.us, self.state.stamps.now_us());
+            if output_before == 0 {
+                connection.output_us = self.state.now.us;
+            }
         }
         if !connection.output.is_empty() {
             connection.writer.wake();
@@ -186,9 +202,14 @@ impl Core {
         connection.closing || self.state.has_room(connection)
     }
 
-    /// A connection's output was written: what waited for room in it goes on.
-    pub fn on_drained(&mut self, number: u64) {
+    /// A connection's output, of which the first answer was made at `since_us`, was written: what waited
+    /// for room in it goes on.
+    pub fn on_drained(&mut self, number: u64, since_us: u64) {
         self.begin_turn();
+        // What is no answer to a request is not stamped.
+        if since_us > 0 {
+            self.state.stamps.add(Hop::Send, since_us, self.state.now.us);
+        }
         if let Some(connection) = self.connections.get_mut(&number) {
             self.state.resume(connection);
         }
@@ -200,10 +221,13 @@ impl Core {
             return;
         }
         let was_full = self.state.outgoing.bytes.len() >= OUTGOING_BYTES_MAX;
-        if let Err(batch) = self.to_replica.send(std::mem::take(&mut self.state.outgoing)) {
-            self.state.outgoing = batch;
+        let sent_us = self.state.stamps.now_us();
+        let batch = std::mem::take(&mut self.state.outgoing);
+        if let Err(mail) = self.to_replica.send(Mail { batch, sent_us }) {
+            self.state.outgoing = mail.batch;
             return;
         }
+        self.state.stamps.add(Hop::Gather, self.state.outgoing_us, sent_us);
         if !was_full {
             return;
         }
@@ -312,6 +336,7 @@ impl CoreState {
     pub fn ask(&mut self, request: Request) {
         if self.outgoing.is_empty() {
             self.flush.wake();
+            self.outgoing_us = self.now.us;
         }
         self.outgoing.items.push(request);
     }
@@ -498,17 +523,19 @@ mod tests {
     use crate::client::commands::{Commands, Facts};
     use crate::mailbox::{Receiver, mailbox};
     use crate::ring::{self, Listener};
+    use crate::stages::Stages;
     use ringkeeper_engine::database::Database;
     use ringkeeper_engine::jute::Write;
     use std::net::{Ipv4Addr, TcpStream};
 
-    fn core() -> (Core, Receiver<RequestBatch>) {
+    fn core() -> (Core, Receiver<Mail<RequestBatch>>) {
         let settings = Arc::new(Settings::default());
         let clock = Clock::start();
+        let stages = Arc::new(Stages::new(1, true));
         let (requests, replica) = mailbox(1, Wake::new(), Wake::new());
         let state = CoreState {
             number: 0,
-            commands: Arc::new(Commands::new(Facts::default())),
+            commands: Arc::new(Commands::new(Facts::default(), Arc::clone(&stages))),
             tree: Database::new(1).tree.reader(),
             horizon: Zxid::ZERO,
             service: Service::Full,
@@ -517,6 +544,8 @@ mod tests {
             flush: Wake::new(),
             later: Vec::new(),
             now: clock.now(),
+            stamps: Stamps::of_core(&stages, 0, clock),
+            outgoing_us: 0,
             traffic: Default::default(),
             touched: Vec::new(),
             in_flight: 0,

@@ -4,11 +4,13 @@
 use super::connection::{Connection, Sent, Stage};
 use super::core::{Core, EVENT_BYTES_MAX};
 use super::requests::write_event;
+use crate::mailbox::Mail;
+use crate::stages::Stage as Hop;
 use ringkeeper_engine::auth;
 use ringkeeper_engine::tree::Changes;
+use ringkeeper_engine::tree::index::pin;
 use ringkeeper_quorum::replica::is_read;
 use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request, Service};
-use std::collections::BTreeSet;
 use std::ops::Range;
 use tracing::{debug, info, warn};
 
@@ -17,17 +19,23 @@ const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requ
 
 impl Core {
     /// Delivers one batch.
-    pub fn on_mail(&mut self, batch: ReplyBatch) {
+    pub fn on_mail(&mut self, mail: Mail<ReplyBatch>) {
         self.begin_turn();
-        let mut freed: BTreeSet<u64> = BTreeSet::new();
+        let Mail { batch, sent_us } = mail;
+        self.state.stamps.add(Hop::Reply, sent_us, self.state.now.us);
+        let mut freed: Vec<u64> = Vec::new();
         for item in batch.items {
             match item {
                 Reply::Changes(range) => self.tell_watchers(&batch.changes, range),
                 Reply::Answer { connection, frame, last } => {
                     let Some(connection) = self.connections.get_mut(&connection.number) else { continue };
                     let frame = &batch.bytes[frame];
+                    // Who finds more in the output goes on writing.
+                    if connection.output.is_empty() {
+                        connection.output_us = self.state.now.us;
+                        connection.writer.wake();
+                    }
                     connection.output.extend_from_slice(frame);
-                    connection.writer.wake();
                     connection.order.answered();
                     self.state.in_flight -= 1;
                     if let Some(Sent { xid, op, at, watch }) = connection.sent.pop_front() {
@@ -41,13 +49,13 @@ impl Core {
                     if last {
                         connection.close_after_output();
                     }
-                    freed.insert(connection.id.number);
+                    freed.push(connection.id.number);
                 }
                 Reply::Opened { connection, session, timeout_ms } => {
                     let there = self.connections.get_mut(&connection.number);
                     if let Some(connection) = there.filter(|there| !there.closing) {
                         self.state.opened(connection, Some((session, timeout_ms)), batch.zxid);
-                        freed.insert(connection.id.number);
+                        freed.push(connection.id.number);
                     } else {
                         self.state.ask(Request::Gone { connection, session });
                     }
@@ -78,7 +86,11 @@ impl Core {
             }
         }
         self.state.horizon = batch.zxid;
-        freed.extend(self.state.later.drain(..));
+        freed.append(&mut self.state.later);
+        freed.sort_unstable();
+        freed.dedup();
+        // Once, not for each of their requests.
+        let _reading = pin();
         for number in freed {
             let Some(connection) = self.connections.get_mut(&number) else { continue };
             self.state.resume(connection);

@@ -2,7 +2,7 @@
 //! the ring and [`Core`]; nothing is decided here.
 
 use super::core::Core;
-use crate::mailbox::Receiver;
+use crate::mailbox::{Mail, Receiver};
 use crate::ring::{self, Listener, Stream, Wake};
 use ringkeeper_quorum::step::ReplyBatch;
 use std::cell::{Cell, RefCell};
@@ -36,7 +36,7 @@ impl Tasks {
     pub async fn run(
         core: Core,
         listener: Listener,
-        mail: Receiver<ReplyBatch>,
+        mail: Receiver<Mail<ReplyBatch>>,
         mail_wake: Wake,
         stop: Wake,
     ) {
@@ -129,7 +129,7 @@ impl Tasks {
     async fn write(self, number: u64, stream: Stream, writer: Wake) {
         let mut spare = Vec::new();
         loop {
-            let output = {
+            let (output, since_us) = {
                 let mut core = self.core.borrow_mut();
                 let Some(connection) = core.connections.get_mut(&number) else { break };
                 if connection.output.is_empty() && connection.closing {
@@ -142,7 +142,12 @@ impl Tasks {
                     break;
                 }
                 let spare = std::mem::take(&mut spare);
-                (!connection.output.is_empty()).then(|| std::mem::replace(&mut connection.output, spare))
+                if connection.output.is_empty() {
+                    (None, 0)
+                } else {
+                    let since_us = std::mem::take(&mut connection.output_us);
+                    (Some(std::mem::replace(&mut connection.output, spare)), since_us)
+                }
             };
             let Some(output) = output else {
                 writer.woken().await;
@@ -156,7 +161,7 @@ impl Tasks {
                 }
                 continue;
             }
-            self.core.borrow_mut().on_drained(number);
+            self.core.borrow_mut().on_drained(number, since_us);
             written.clear();
             if written.capacity() <= KEPT_OUTPUT_BYTES {
                 spare = written;
@@ -164,7 +169,7 @@ impl Tasks {
         }
     }
 
-    async fn deliver(self, mail: Receiver<ReplyBatch>, wake: Wake) {
+    async fn deliver(self, mail: Receiver<Mail<ReplyBatch>>, wake: Wake) {
         loop {
             while let Some(batch) = mail.receive() {
                 self.core.borrow_mut().on_mail(batch);

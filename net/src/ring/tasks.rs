@@ -2,6 +2,7 @@
 //! runs what can go on, then tells the driver everything that was asked for and waits, in one system call.
 
 use super::driver::Driver;
+use super::spin::Spin;
 use crossbeam::queue::SegQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -14,9 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-/// Polls of a turn, after which completions are looked for: tasks that wake each other keep none from
-/// the rest.
-const POLLS_PER_TURN_MAX: usize = 256;
+/// Polls of a turn, after which the kernel is told what was asked for and completions are looked for. What it
+/// is told it does at once, and a few answers to clients take as long as a write of the log: while it is busy
+/// with too many of them, the disk would have nothing to do.
+const POLLS_PER_TURN_MAX: usize = 8;
+/// Urgent tasks polled one after the other while others wait: those that wake each other keep none from the
+/// rest.
+const URGENT_IN_A_ROW_MAX: usize = 4;
+/// Looks for work between two offers of the processor to others.
+const LOOKS_PER_YIELD: usize = 16;
 /// The future that the thread runs for, beside its tasks.
 const MAIN: usize = usize::MAX;
 
@@ -40,7 +47,7 @@ struct Slot {
 /// What other threads may touch.
 struct Remote {
     /// Tasks that they woke.
-    woken: SegQueue<usize>,
+    woken: SegQueue<(usize, bool)>,
     /// The thread waits in the kernel, or is about to.
     asleep: AtomicBool,
     /// Ends that wait.
@@ -49,14 +56,17 @@ struct Remote {
 
 struct TaskWaker {
     task: usize,
+    /// It is polled before those that are not.
+    is_urgent: bool,
     /// It is in a queue already.
     queued: AtomicBool,
     remote: Arc<Remote>,
 }
 
 impl TaskWaker {
-    fn new(task: usize, remote: &Arc<Remote>) -> Arc<TaskWaker> {
-        Arc::new(TaskWaker { task, queued: AtomicBool::new(false), remote: Arc::clone(remote) })
+    fn new(task: usize, is_urgent: bool, remote: &Arc<Remote>) -> Arc<TaskWaker> {
+        let remote = Arc::clone(remote);
+        Arc::new(TaskWaker { task, is_urgent, queued: AtomicBool::new(false), remote })
     }
 }
 
@@ -71,7 +81,7 @@ impl Wake for TaskWaker {
         }
         let here = CURRENT.with_borrow(|current| match current {
             Some(executor) if Arc::ptr_eq(&executor.remote, &self.remote) => {
-                executor.ready.borrow_mut().push_back(self.task);
+                executor.queue(self.task, self.is_urgent);
                 true
             }
             _ => false,
@@ -79,7 +89,7 @@ impl Wake for TaskWaker {
         if here {
             return;
         }
-        self.remote.woken.push(self.task);
+        self.remote.woken.push((self.task, self.is_urgent));
         // Either this sees that the thread is about to wait, or the thread sees the task: each writes
         // first and reads then.
         fence(Ordering::SeqCst);
@@ -97,8 +107,13 @@ pub(super) struct Executor {
     slots: RefCell<Vec<Option<Slot>>>,
     free: RefCell<Vec<usize>>,
     ready: RefCell<VecDeque<usize>>,
+    /// The same, before those.
+    urgent: RefCell<VecDeque<usize>>,
+    /// Polls of those since the last of another.
+    urgent_in_a_row: Cell<usize>,
     timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
     next_timer: Cell<u64>,
+    spin: Spin,
     remote: Arc<Remote>,
 }
 
@@ -108,7 +123,7 @@ impl Executor {
     ///
     /// # Errors
     /// The kernel gives no ring.
-    pub fn run<F: Future>(entries: u32, future: F) -> io::Result<F::Output> {
+    pub fn run<F: Future>(entries: u32, spin: Spin, future: F) -> io::Result<F::Output> {
         assert!(current().is_none(), "one ring a thread");
         let (listening, bell) = io::pipe()?;
         let executor = Rc::new(Executor {
@@ -116,12 +131,15 @@ impl Executor {
             slots: RefCell::default(),
             free: RefCell::default(),
             ready: RefCell::default(),
+            urgent: RefCell::default(),
+            urgent_in_a_row: Cell::new(0),
             timers: RefCell::default(),
             next_timer: Cell::new(0),
+            spin,
             remote: Arc::new(Remote { woken: SegQueue::new(), asleep: AtomicBool::new(false), bell }),
         });
         CURRENT.set(Some(Rc::clone(&executor)));
-        executor.spawn(listen(Rc::clone(&executor.driver), listening));
+        executor.spawn(listen(Rc::clone(&executor.driver), listening), false);
         let output = executor.block_on(future);
         // The tasks go first: what they have in the kernel is then nobody's, and is waited for.
         let tasks = std::mem::take(&mut *executor.slots.borrow_mut());
@@ -133,16 +151,33 @@ impl Executor {
     }
 
     /// Adds a task.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static, is_urgent: bool) {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(None);
             slots.len() - 1
         });
-        let waker = TaskWaker::new(index, &self.remote);
+        let waker = TaskWaker::new(index, is_urgent, &self.remote);
         waker.queued.store(true, Ordering::Release);
         slots[index] = Some(Slot { task: Some(Box::pin(task)), waker });
-        self.ready.borrow_mut().push_back(index);
+        self.queue(index, is_urgent);
+    }
+
+    fn queue(&self, task: usize, is_urgent: bool) {
+        let queue = if is_urgent { &self.urgent } else { &self.ready };
+        queue.borrow_mut().push_back(task);
+    }
+
+    /// The task to be polled next, and whether it is urgent.
+    fn next(&self) -> Option<(usize, bool)> {
+        let in_a_row = self.urgent_in_a_row.get();
+        let others_wait = in_a_row >= URGENT_IN_A_ROW_MAX && !self.ready.borrow().is_empty();
+        if !others_wait && let Some(task) = self.urgent.borrow_mut().pop_front() {
+            self.urgent_in_a_row.set(in_a_row + 1);
+            return Some((task, true));
+        }
+        self.urgent_in_a_row.set(0);
+        Some((self.ready.borrow_mut().pop_front()?, false))
     }
 
     /// Waits until a moment.
@@ -161,20 +196,24 @@ impl Executor {
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let main = TaskWaker::new(MAIN, &self.remote);
+        let main = TaskWaker::new(MAIN, true, &self.remote);
         main.wake_by_ref();
         let main_waker = Waker::from(Arc::clone(&main));
         loop {
             self.gather();
             for _ in 0..POLLS_PER_TURN_MAX {
-                let Some(task) = self.ready.borrow_mut().pop_front() else { break };
+                let Some((task, is_urgent)) = self.next() else { break };
                 if task != MAIN {
                     self.poll(task);
-                    continue;
+                } else {
+                    main.queued.store(false, Ordering::Release);
+                    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&main_waker)) {
+                        return output;
+                    }
                 }
-                main.queued.store(false, Ordering::Release);
-                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&main_waker)) {
-                    return output;
+                if is_urgent && self.urgent.borrow().is_empty() {
+                    // What it asked the kernel for is urgent, too.
+                    break;
                 }
             }
             self.wait();
@@ -183,8 +222,8 @@ impl Executor {
 
     /// Queues what other threads woke and whose time has come.
     fn gather(&self) {
-        while let Some(task) = self.remote.woken.pop() {
-            self.ready.borrow_mut().push_back(task);
+        while let Some((task, is_urgent)) = self.remote.woken.pop() {
+            self.queue(task, is_urgent);
         }
         if self.timers.borrow().is_empty() {
             return;
@@ -223,10 +262,35 @@ impl Executor {
 
     /// Tells the kernel what was asked for, and waits unless a task can go on.
     fn wait(&self) {
-        if !self.ready.borrow().is_empty() {
+        if !self.ready.borrow().is_empty() || !self.urgent.borrow().is_empty() {
             self.driver.turn(None);
             return;
         }
+        if let Some(patience) = self.spin.patience() {
+            let found = self.look_for_work(Instant::now() + patience);
+            self.spin.looked(found);
+        }
+        self.sleep();
+    }
+
+    /// Until there is some, or that moment has come; returns which.
+    fn look_for_work(&self, end: Instant) -> bool {
+        self.driver.submit();
+        let end = self.timers.borrow().keys().next().map_or(end, |(at, _)| end.min(*at));
+        while Instant::now() < end {
+            for _ in 0..LOOKS_PER_YIELD {
+                if self.driver.has_news() || !self.remote.woken.is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            // Others may want the processor: they are to have it.
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    fn sleep(&self) {
         self.remote.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let patience = match self.remote.woken.is_empty() {

@@ -168,6 +168,36 @@ fn more_operations_than_the_ring_has_entries_all_complete() {
 }
 
 #[test]
+fn urgent_tasks_go_first_and_keep_no_other_from_its_turn() {
+    run(Runtime::Own, async {
+        let (order, done) = (Rc::new(RefCell::new(Vec::new())), Wake::new());
+        let end = Rc::new(Cell::new(false));
+        for number in 0..3 {
+            let order = Rc::clone(&order);
+            spawn(async move { order.borrow_mut().push(number) });
+        }
+        let (ended, told, urgent) = (Rc::clone(&end), done.clone(), Rc::clone(&order));
+        spawn_urgent(async move {
+            urgent.borrow_mut().push(9);
+            // It can always go on.
+            while !ended.get() {
+                let mut polled = false;
+                std::future::poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+            told.wake();
+        });
+        spawn(async move { end.set(true) });
+        done.woken().await;
+        assert_eq!(*order.borrow(), [9, 0, 1, 2]);
+    })
+    .expect("a ring");
+}
+
+#[test]
 fn timers_end_in_the_order_of_their_moments_and_a_dropped_one_wakes_nobody() {
     run(Runtime::Own, async {
         let (order, all) = (Rc::new(RefCell::new(Vec::new())), Wake::new());

@@ -128,8 +128,10 @@ impl Replica {
     /// first, since what it asked for later may be among that.
     pub(super) fn sync_before(&mut self, link: Link, message: &ToLearner, out: &mut Vec<Effect>) {
         let upto = match message {
-            ToLearner::Commit(upto) => *upto,
-            ToLearner::Inform(transaction) => transaction.zxid,
+            ToLearner::Commit(upto) | ToLearner::CommitAndActivate { zxid: upto, .. } => *upto,
+            ToLearner::Inform(transaction) | ToLearner::InformAndActivate { transaction, .. } => {
+                transaction.zxid
+            }
             _ => return,
         };
         let mut position = 0;

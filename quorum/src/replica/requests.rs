@@ -13,6 +13,7 @@ use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::{Stamp, WriteRequest};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
+use ringkeeper_engine::tree::index::pin;
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::iter;
@@ -52,6 +53,8 @@ impl Replica {
 
     /// Takes as many of these as can be; returns the rest.
     fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
+        // Once, not for each of them.
+        let _reading = pin();
         let mut items = std::mem::take(&mut batch.items).into_iter();
         while let Some(item) = items.next() {
             if self.must_wait(&item) {

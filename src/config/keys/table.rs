@@ -173,6 +173,8 @@ const SEGMENT: Kind = int(65_536, 4 << 30);
 const OWN: &[Key] = &[
     key("cores", Own, int(1, 1_024), Used("client cores; by default one less than the machine has, 1 at least")),
     key("ring", Own, Kind::Word(&["own", "tokio-uring"]), Used("what runs the threads' tasks on io_uring; own, unless given")),
+    key("ring.spinUs", Own, int(0, 10_000), Used("microseconds for which a thread looks for work before it sleeps, where that nearly always finds some")),
+    key("trace.stages", Own, Switch, Used("false: it is not counted how long requests are at each stage (zk_stage_ in mntr)")),
     key("log.sync", Own, Kind::Word(&["fdatasync", "dsync", "direct", "none"]), Used("how the log reaches the disk")),
     key("log.groupCommit.maxDelayUs", Own, int(0, 1_000_000), Used("microseconds that a batch waits for more writes; 0 gathers only while a sync is in flight")),
     key("log.groupCommit.maxBatchBytes", Own, int(4_096, 1 << 30), Used("bytes after which a batch is written without more waiting")),

@@ -36,6 +36,7 @@ const PURE: [(&str, &[&str]); 2] = [
             "crossbeam",
             "flate2",
             "foldhash",
+            "hashbrown",
             "sha1",
             "simd-adler32",
             "snap",

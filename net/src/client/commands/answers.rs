@@ -4,6 +4,7 @@
 use super::Facts;
 use super::machine::{DirectorySizes, FileDescriptors};
 use crate::client::core::HANDSHAKE_MS_MAX;
+use crate::stages::{Stage, Summary};
 use jiff::Timestamp;
 use ringkeeper_engine::id::{Now, SessionId, Tick};
 use ringkeeper_engine::stats::{
@@ -106,7 +107,13 @@ fn write_connection(out: &mut String, connection: &ConnectionReport, brief: bool
     writeln!(out, ")")
 }
 
-pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) -> String {
+pub fn mntr(
+    version: &str,
+    report: &Report,
+    files: FileDescriptors,
+    stages: &[(Stage, Summary)],
+    now: Now,
+) -> String {
     let traffic = report.traffic();
     let Latency { min, max, .. } = traffic.latency;
     let rejected: u64 = report.cores.iter().map(|core| core.rejected).sum();
@@ -142,8 +149,26 @@ pub fn mntr(version: &str, report: &Report, files: FileDescriptors, now: Now) ->
         line("connection_rejected", &rejected)?;
         line("open_file_descriptor_count", &files.open)?;
         line("max_file_descriptor_count", &files.max)?;
-        ensemble.map_or(Ok(()), |ensemble| write_ensemble(out, ensemble))
+        ensemble.map_or(Ok(()), |ensemble| write_ensemble(out, ensemble))?;
+        write_stages(out, stages)
     })
+}
+
+/// How long the hops of writes and reads took.
+fn write_stages(out: &mut String, stages: &[(Stage, Summary)]) -> fmt::Result {
+    for (stage, summary) in stages {
+        let mut line = |key, value: &dyn fmt::Display| {
+            let name = stage.name();
+            writeln!(out, "zk_stage_{name}_{key}\t{value}")
+        };
+        line("count", &summary.count)?;
+        line("sum_us", &summary.sum_us)?;
+        line("avg_us", &format_args!("{:.1}", summary.average_us()))?;
+        line("p50_us", &summary.p50_us)?;
+        line("p99_us", &summary.p99_us)?;
+        line("max_us", &summary.max_us)?;
+    }
+    Ok(())
 }
 
 /// The lines of `mntr` that servers of an ensemble have.
@@ -552,13 +577,16 @@ mod tests {
 
     #[test]
     fn mntr_is_a_key_a_tab_and_a_value_a_line() {
-        let answer = mntr(VERSION, &report(), FileDescriptors { open: 47, max: 20_000 }, NOW);
+        let summary = Summary { count: 4, sum_us: 50, p50_us: 11, p99_us: 15, max_us: 14 };
+        let stages = [(Stage::LogWrite, summary)];
+        let answer = mntr(VERSION, &report(), FileDescriptors { open: 47, max: 20_000 }, &stages, NOW);
         assert!(answer.ends_with('\n'));
         let mut values = BTreeMap::new();
         for line in answer.lines() {
             let (key, value) = line.split_once('\t').unwrap_or_else(|| panic!("{line:?} has no tab"));
             let name = key.strip_prefix("zk_").unwrap_or_else(|| panic!("{line:?} does not start with zk_"));
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{key}");
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            assert!(name.bytes().all(plain), "{key}");
             let text = matches!(name, "version" | "server_state");
             assert!(text || value.parse::<f64>().is_ok_and(f64::is_finite), "{line:?} is no number");
             assert_eq!(values.insert(name, value), None, "{key} comes twice");
@@ -581,6 +609,12 @@ mod tests {
             ("packets_received", "103"),
             ("packets_sent", "92"),
             ("server_state", "standalone"),
+            ("stage_log_write_avg_us", "12.5"),
+            ("stage_log_write_count", "4"),
+            ("stage_log_write_max_us", "14"),
+            ("stage_log_write_p50_us", "11"),
+            ("stage_log_write_p99_us", "15"),
+            ("stage_log_write_sum_us", "50"),
             ("uptime", "9000"),
             ("version", VERSION),
             ("watch_count", "5"),
@@ -607,7 +641,7 @@ mod tests {
         let files = FileDescriptors { open: 47, max: 20_000 };
         let mut has = |ensemble: EnsembleReport, line: &str| {
             report.replica.ensemble = Some(ensemble);
-            let answer = mntr(VERSION, &report, files, NOW);
+            let answer = mntr(VERSION, &report, files, &[], NOW);
             answer.lines().any(|found| found == line)
         };
         for line in [

@@ -13,6 +13,7 @@
 mod answers;
 mod machine;
 
+use crate::stages::Stages;
 use machine::{DirectorySizes, FileDescriptors};
 use ringkeeper_engine::id::{Now, ServerId};
 use ringkeeper_engine::limits::Settings;
@@ -226,12 +227,13 @@ pub struct Commands {
     facts: Facts,
     /// Nothing is traced by it; who sets it gets it back.
     trace_mask: AtomicI64,
+    stages: Arc<Stages>,
 }
 
 impl Commands {
-    /// For this server.
-    pub fn new(facts: Facts) -> Self {
-        Commands { facts, trace_mask: AtomicI64::new(TRACE_MASK) }
+    /// For this server, whose threads count in `stages`.
+    pub fn new(facts: Facts, stages: Arc<Stages>) -> Self {
+        Commands { facts, trace_mask: AtomicI64::new(TRACE_MASK), stages }
     }
 
     /// What the first bytes of a connection are. A word needs no line end, and comes in one piece or
@@ -286,13 +288,19 @@ impl Commands {
         match word {
             Word::Srvr => answers::srvr(version, report),
             Word::Stat => answers::stat(version, report),
-            Word::Mntr => answers::mntr(version, report, FileDescriptors::read(), now),
+            Word::Mntr => {
+                let stages: Vec<_> = self.stages.summaries().collect();
+                answers::mntr(version, report, FileDescriptors::read(), &stages, now)
+            }
             Word::Cons => answers::cons(report),
             Word::Dump => answers::dump(report, now),
             Word::Wchs => answers::wchs(report),
             Word::Wchc => answers::wchc(report),
             Word::Wchp => answers::wchp(report),
-            Word::Srst => "Server stats reset.\n".to_owned(),
+            Word::Srst => {
+                self.stages.reset();
+                "Server stats reset.\n".to_owned()
+            }
             Word::Crst => "Connection stats reset.\n".to_owned(),
             Word::Ruok | Word::Isro | Word::Conf | Word::Dirs | Word::Envi => String::new(),
             Word::Gtmk | Word::Stmk(_) | Word::Hash | Word::TelnetClose => String::new(),
@@ -314,7 +322,7 @@ mod tests {
     ];
 
     fn commands(whitelist: Whitelist) -> Commands {
-        Commands::new(Facts { whitelist, ..Facts::default() })
+        Commands::new(Facts { whitelist, ..Facts::default() }, Arc::new(Stages::new(1, false)))
     }
 
     fn word(commands: &Commands, bytes: &[u8]) -> Word {
