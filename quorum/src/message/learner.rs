@@ -475,6 +475,12 @@ mod tests {
             (ToLearner::NewLeader { epoch: Epoch(2), members: None }, 10, epoch, None),
             (ToLearner::UpToDate, 12, -1, None),
             (ToLearner::Proposal(transaction()), 2, epoch + 1, Some(b"txn".to_vec())),
+            (
+                ToLearner::Proposals(Batch::one(Zxid(epoch as u64 + 1), b"txn")),
+                101,
+                epoch + 1,
+                Some(b"\x01\0\0\0\x02\0\0\0\x03\0\0\0txn".to_vec()),
+            ),
             (ToLearner::Commit(Zxid(4)), 4, 4, None),
             (ToLearner::CommitAndActivate { zxid: Zxid(4), leader: ServerId(3) }, 9, 4, Some(next.clone())),
             (ToLearner::Inform(transaction()), 8, epoch + 1, Some(b"txn".to_vec())),

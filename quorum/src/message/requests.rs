@@ -156,3 +156,62 @@ impl PartialEq for Requests {
 }
 
 impl Eq for Requests {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ToLeader;
+
+    fn requests() -> Requests {
+        let ip = |id: &str| AuthInfo::from([AuthId { scheme: "ip".into(), id: id.into() }]);
+        let (first, second) = (ip("::1"), AuthInfo::from([]));
+        let mut requests = Requests::default();
+        requests.push(SessionId(7), 1, 5, b"/a", &first);
+        requests.push(SessionId(7), 2, 5, b"", &first);
+        requests.push(SessionId(8), -4, 1, b"/bc", &second);
+        requests
+    }
+
+    #[test]
+    fn many_requests_lie_in_one_packet_and_say_once_who_asks() {
+        let mut out = Vec::new();
+        ToLeader::Requests(requests()).encode(&mut out);
+        let expected = [
+            &b"\0\0\0\x66\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\x66"[..],
+            b"\0\0\0\x02\0\0\0\x01\0\0\0\x02ip\0\0\0\x03::1\0\0\0\0",
+            b"\0\0\0\0\0\0\0\x07\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\0\x02/a",
+            b"\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0\x05\0\0\0\0\0\0\0\0",
+            b"\0\0\0\0\0\0\0\x08\xff\xff\xff\xfc\0\0\0\x01\0\0\0\x01\0\0\0\x03/bc",
+            b"\xff\xff\xff\xff",
+        ];
+        assert_eq!(out, expected.concat());
+        let stream = Bytes::from(out);
+        let (packet, length) = QuorumPacket::decode(&stream, 1000).unwrap().unwrap();
+        assert_eq!(
+            (length, ToLeader::decode(&packet, &stream)),
+            (stream.len(), Ok(ToLeader::Requests(requests())))
+        );
+    }
+
+    #[test]
+    fn requests_cut_short_or_of_nobody_are_an_error() {
+        let mut out = Vec::new();
+        ToLeader::Requests(requests()).encode(&mut out);
+        let data = Bytes::from(out).slice(16..);
+        let data = data.slice(..data.len() - 4);
+        let whole = [25, 51, 75, data.len()];
+        for length in 0..=data.len() {
+            assert_eq!(
+                Requests::decode(&data[..length], &data).is_ok(),
+                whole.contains(&length),
+                "{length} bytes"
+            );
+        }
+        for auth in [2i32, -1] {
+            let mut wrong = data.to_vec();
+            wrong[41..45].copy_from_slice(&auth.to_be_bytes());
+            let wrong = Bytes::from(wrong);
+            assert!(Requests::decode(&wrong, &wrong).is_err(), "position {auth}");
+        }
+    }
+}
