@@ -84,7 +84,7 @@ impl Core {
             }
         }
         self.state.horizon = batch.zxid;
-        freed.extend(self.state.later.drain(..));
+        freed.append(&mut self.state.later);
         freed.sort_unstable();
         freed.dedup();
         // Once, not for each of their requests.
