@@ -70,8 +70,10 @@ pub struct Overlay {
     /// Paths where the order leaves, or left, an ephemeral node of each session, with how often: what
     /// closing a session has to look at.
     ephemerals: HashMap<SessionId, BTreeMap<Arc<str>, u32>, FixedState>,
-    /// What the multi that is being prepared replaced, so that it can be taken back.
-    undo: Option<Vec<(Number, Option<Change>)>>,
+    /// Whether a multi is being prepared.
+    in_multi: bool,
+    /// What that multi replaced, so that it can be taken back.
+    undo: Vec<(Number, Option<Change>)>,
 }
 
 impl Overlay {
@@ -83,7 +85,8 @@ impl Overlay {
             by_path: HashTable::new(),
             order: VecDeque::new(),
             ephemerals: HashMap::with_hasher(FixedState::with_seed(seed)),
-            undo: None,
+            in_multi: false,
+            undo: Vec::new(),
         }
     }
 
@@ -135,8 +138,8 @@ impl Overlay {
             }
             None => (self.insert(hash, path, change), None),
         };
-        if let Some(undo) = &mut self.undo {
-            undo.push((number, before));
+        if self.in_multi {
+            self.undo.push((number, before));
         }
         if let Some(owner) = owner {
             *self.ephemerals.entry(owner).or_default().entry(Arc::from(path)).or_default() += 1;
@@ -197,17 +200,19 @@ impl Overlay {
 
     /// Begins a multi: what follows can be taken back.
     pub fn begin_multi(&mut self) {
-        self.undo = Some(Vec::new());
+        self.in_multi = true;
     }
 
     /// Keeps what the multi did.
     pub fn keep_multi(&mut self) {
-        self.undo = None;
+        self.in_multi = false;
+        self.undo.clear();
     }
 
     /// Takes back what the multi did.
     pub fn roll_back_multi(&mut self) {
-        for (number, before) in self.undo.take().into_iter().flatten().rev() {
+        self.in_multi = false;
+        while let Some((number, before)) = self.undo.pop() {
             if let Some(entry) = self.order.pop_back() {
                 self.forget(&entry);
             }
@@ -235,7 +240,7 @@ impl Overlay {
         self.by_path.clear();
         self.order.clear();
         self.ephemerals.clear();
-        self.undo = None;
+        self.keep_multi();
     }
 
     /// The ephemeral nodes of a session after every proposal so far.

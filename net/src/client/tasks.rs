@@ -43,7 +43,8 @@ impl Tasks {
         let flush = core.state.flush.clone();
         let tasks = Tasks { core: Rc::new(RefCell::new(core)), stopping: Rc::new(Cell::new(false)) };
         ring::spawn(tasks.clone().accept(listener));
-        ring::spawn(tasks.clone().deliver(mail, mail_wake));
+        // On the thread of the replica too, which goes first: clients wait for its answers.
+        ring::spawn_urgent(tasks.clone().deliver(mail, mail_wake));
         ring::spawn(tasks.clone().flush(flush));
         ring::spawn(tasks.clone().tick());
         stop.woken().await;

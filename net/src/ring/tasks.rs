@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Polls of a turn, after which the kernel is told what was asked for and completions are looked for. What it
 /// is told it does at once, and a few answers to clients take as long as a write of the log: while it is busy
 /// with too many of them, the disk would have nothing to do.
-const POLLS_PER_TURN_MAX: usize = 8;
+const POLLS_PER_TURN_MAX: usize = 4;
 /// Urgent tasks polled one after the other while others wait: those that wake each other keep none from the
 /// rest.
 const URGENT_IN_A_ROW_MAX: usize = 4;
