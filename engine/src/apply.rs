@@ -9,6 +9,7 @@ use crate::jute::records::{
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::op::OpCode;
+use crate::prep::{WARMED_AT_ONCE, path_bytes};
 use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
 use crate::tree::node::NodeKind;
@@ -211,7 +212,11 @@ impl Work<'_, '_> {
     fn multi<'a>(&mut self, reader: &mut Reader<'a>) -> jute::Result<Outcome<'a>> {
         let MultiTxn { txns } = reader.read()?;
         let mut outcomes = Vec::with_capacity(txns.len());
-        for txn in txns {
+        for (position, txn) in txns.iter().enumerate() {
+            if position % WARMED_AT_ONCE == 0 {
+                let next = txns[position..].iter().take(WARMED_AT_ONCE);
+                self.batch.warm(next.filter_map(|txn| path_bytes(txn.data?)));
+            }
             let unknown = jute::DecodeError::Unknown { at: reader.position(), value: txn.op };
             let op = OpCode::from_code(txn.op).ok_or(unknown)?;
             outcomes.push((op, self.single(op, &mut Reader::new(txn.data.unwrap_or_default()))?));

@@ -6,6 +6,7 @@ use crate::tree::acl::AclRef;
 use crate::tree::index::Guard;
 use crate::tree::node::NodeKind;
 use foldhash::fast::FixedState;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -43,8 +44,10 @@ pub struct Overlay {
     /// Paths where the order leaves, or left, an ephemeral node of each session, with how often: what
     /// closing a session has to look at.
     ephemerals: HashMap<SessionId, BTreeMap<Arc<str>, u32>, FixedState>,
-    /// What the multi that is being prepared replaced, so that it can be taken back.
-    undo: Option<Vec<(Arc<str>, Option<Change>)>>,
+    /// Whether a multi is being prepared.
+    in_multi: bool,
+    /// What that multi replaced, so that it can be taken back.
+    undo: Vec<(Arc<str>, Option<Change>)>,
 }
 
 impl Overlay {
@@ -54,7 +57,8 @@ impl Overlay {
             changes: HashMap::with_hasher(FixedState::with_seed(seed)),
             order: VecDeque::new(),
             ephemerals: HashMap::with_hasher(FixedState::with_seed(seed)),
-            undo: None,
+            in_multi: false,
+            undo: Vec::new(),
         }
     }
 
@@ -84,23 +88,33 @@ impl Overlay {
             _ => None,
         };
         let change = Change { zxid, record };
-        // A multi of many creations under one parent changes the parent with each: what the first of
-        // them put down for the way back and for the order holds for all.
-        if owner.is_none()
-            && let Some(known) = self.changes.get_mut(path)
-            && known.zxid == zxid
-            && !known.record.as_ref().is_some_and(|known| matches!(known.kind, NodeKind::Ephemeral(_)))
-        {
-            *known = change;
-            return;
-        }
-        let path = match self.changes.get_key_value(path) {
-            Some((known, _)) => Arc::clone(known),
-            None => Arc::from(path),
+        let (path, before) = match self.changes.get_mut(path) {
+            // A multi of many creations under one parent changes the parent with each: what the first of
+            // them put down for the way back and for the order holds for all.
+            Some(known)
+                if owner.is_none()
+                    && known.zxid == zxid
+                    && !known
+                        .record
+                        .as_ref()
+                        .is_some_and(|known| matches!(known.kind, NodeKind::Ephemeral(_))) =>
+            {
+                *known = change;
+                return;
+            }
+            Some(known) => {
+                let before = std::mem::replace(known, change);
+                let (path, _) = self.changes.get_key_value(path).expect("just found");
+                (Arc::clone(path), Some(before))
+            }
+            None => {
+                let path: Arc<str> = Arc::from(path);
+                self.changes.insert(Arc::clone(&path), change);
+                (path, None)
+            }
         };
-        let before = self.changes.insert(Arc::clone(&path), change);
-        if let Some(undo) = &mut self.undo {
-            undo.push((Arc::clone(&path), before));
+        if self.in_multi {
+            self.undo.push((Arc::clone(&path), before));
         }
         if let Some(owner) = owner {
             *self.ephemerals.entry(owner).or_default().entry(Arc::clone(&path)).or_default() += 1;
@@ -125,17 +139,19 @@ impl Overlay {
 
     /// Begins a multi: what follows can be taken back.
     pub fn begin_multi(&mut self) {
-        self.undo = Some(Vec::new());
+        self.in_multi = true;
     }
 
     /// Keeps what the multi did.
     pub fn keep_multi(&mut self) {
-        self.undo = None;
+        self.in_multi = false;
+        self.undo.clear();
     }
 
     /// Takes back what the multi did.
     pub fn roll_back_multi(&mut self) {
-        for (path, before) in self.undo.take().into_iter().flatten().rev() {
+        self.in_multi = false;
+        while let Some((path, before)) = self.undo.pop() {
             if let Some((_, _, owner)) = self.order.pop_back() {
                 self.forget(&path, owner);
             }
@@ -150,8 +166,10 @@ impl Overlay {
     pub fn applied(&mut self, zxid: Zxid) {
         while let Some((_, path, owner)) = self.order.pop_front_if(|(changed, _, _)| *changed <= zxid) {
             self.forget(&path, owner);
-            if self.changes.get(&path).is_some_and(|change| change.zxid <= zxid) {
-                self.changes.remove(&path);
+            if let Entry::Occupied(change) = self.changes.entry(path)
+                && change.get().zxid <= zxid
+            {
+                change.remove();
             }
         }
     }
@@ -161,7 +179,7 @@ impl Overlay {
         self.changes.clear();
         self.order.clear();
         self.ephemerals.clear();
-        self.undo = None;
+        self.keep_multi();
     }
 
     /// The ephemeral nodes of a session after every proposal so far.

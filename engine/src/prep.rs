@@ -475,6 +475,10 @@ impl Work<'_> {
         let first = out.len();
         self.overlay.begin_multi();
         let failure = operations.iter().enumerate().find_map(|(position, (op, body))| {
+            if position % WARMED_AT_ONCE == 0 {
+                let next = operations[position..].iter().take(WARMED_AT_ONCE);
+                self.tree.warm(next.filter_map(|(_, body)| path_bytes(body)), &self.guard);
+            }
             let error = self.multi_operation(*op, body, out).err()?;
             Some((position, error))
         });
@@ -613,6 +617,28 @@ fn split_for_delete(path: &str) -> Result<(&str, &str), ErrorCode> {
     split_for_change(path)
 }
 
+/// Operations of a multi whose paths are looked up together.
+pub(crate) const WARMED_AT_ONCE: usize = 128;
+
+/// The path of an operation of a multi: every record of one begins with it.
+pub(crate) fn path_bytes(record: &[u8]) -> Option<&[u8]> {
+    Reader::new(record).read().ok()?
+}
+
+/// Passes over a create's record and returns its flags. What it holds is decoded, or refused, when its
+/// turn comes; here it has to end where one ends.
+fn pass_create(reader: &mut Reader<'_>) -> jute::Result<i32> {
+    let path: Option<&[u8]> = reader.read()?;
+    reader.require(path)?;
+    let _data: Option<&[u8]> = reader.read()?;
+    for _ in 0..i32::read(reader)? {
+        let _perms: i32 = reader.read()?;
+        let _scheme: Option<&[u8]> = reader.read()?;
+        let _id: Option<&[u8]> = reader.read()?;
+    }
+    reader.read()
+}
+
 /// The operations of a multi, each with its record's bytes. As in ZooKeeper, a create whose flags
 /// say container or TTL is one, whatever its operation.
 pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, ErrorCode> {
@@ -627,8 +653,8 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
         let start = reader.position();
         let op = match OpCode::from_code(header.op) {
             Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => {
-                let create: CreateRequest<'_> = reader.read()?;
-                let mode = CreateMode::from_flags(create.flags).map_err(|_| ErrorCode::MarshallingError)?;
+                let mode = CreateMode::from_flags(pass_create(&mut reader)?)
+                    .map_err(|_| ErrorCode::MarshallingError)?;
                 match mode {
                     CreateMode { container: true, .. } => OpCode::CreateContainer,
                     CreateMode { ttl: true, .. } => return Err(ErrorCode::MarshallingError),
@@ -636,7 +662,8 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
                 }
             }
             Some(OpCode::CreateTtl) => {
-                let _: CreateTtlRequest<'_> = reader.read()?;
+                pass_create(&mut reader)?;
+                let _ttl: i64 = reader.read()?;
                 OpCode::CreateTtl
             }
             Some(op @ (OpCode::Delete | OpCode::Check)) => {
@@ -724,5 +751,43 @@ mod tests {
         let long =
             run(&mut prep, &mut database, OpCode::Create, &ephemeral(&format!("/{}", "a".repeat(4000))));
         assert_eq!(long, Err(ErrorCode::MarshallingError));
+    }
+
+    /// A create inside a multi is passed over before it is decoded: both must agree where it ends.
+    #[test]
+    fn a_create_that_is_passed_over_ends_where_one_that_is_decoded_does() {
+        let acl = |id: &'static str| Acl {
+            perms: 31,
+            id: Id { scheme: Some("world".into()), id: Some(id.into()) },
+        };
+        let request = CreateRequest {
+            path: "/a".into(),
+            data: Some(b"data"),
+            acl: vec![acl("anyone"), acl("")],
+            flags: 3,
+        };
+        let whole = jute::to_bytes(&request);
+        let agree = |bytes: &[u8]| {
+            let (mut decoding, mut passing) = (Reader::new(bytes), Reader::new(bytes));
+            let decoded = decoding.read::<CreateRequest<'_>>().map(|create| create.flags).ok();
+            assert_eq!(pass_create(&mut passing).ok(), decoded, "{bytes:?}");
+            if decoded.is_some() {
+                assert_eq!(passing.position(), decoding.position(), "{bytes:?}");
+            }
+        };
+        (0..=whole.len()).for_each(|length| agree(&whole[..length]));
+        for at in 0..whole.len() {
+            for byte in [0, 1, 2, 0x7f, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                agree(&changed);
+            }
+            // Null and other lengths below zero.
+            for length in [-1i32, -2, 0] {
+                let mut changed = whole.clone();
+                changed.splice(at..(at + 4).min(whole.len()), length.to_be_bytes());
+                agree(&changed);
+            }
+        }
     }
 }

@@ -52,6 +52,11 @@ impl<'t> Batch<'t> {
         self.tree
     }
 
+    /// As [`TreeWriter::warm`].
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>) {
+        self.shared.warm(paths, &self.guard);
+    }
+
     /// Makes the children sets of the batch visible; the rest is already.
     pub fn publish(mut self) {
         self.settle();

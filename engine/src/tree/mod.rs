@@ -178,6 +178,12 @@ impl TreeWriter {
         Some(self.shared.get(path, guard)?.1)
     }
 
+    /// Before many paths are looked up: brings what the index has of them to the core's cache, so that
+    /// one does not wait for the memory after the other. Call it for a few hundred at a time.
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
+        self.shared.warm(paths, guard);
+    }
+
     /// A node's children; `None` if it never had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
         self.shared.children(node, guard)?.version(guard)

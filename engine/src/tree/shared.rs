@@ -25,7 +25,16 @@ pub(super) struct Shared {
 impl Shared {
     /// The half of a path's hash that the index keeps.
     pub fn tag(&self, path: &str) -> u32 {
-        (self.hasher.hash_one(path.as_bytes()) >> 32) as u32
+        self.tag_of(path.as_bytes())
+    }
+
+    fn tag_of(&self, path: &[u8]) -> u32 {
+        (self.hasher.hash_one(path) >> 32) as u32
+    }
+
+    /// Brings what the index has of paths to the core's cache; see [`Index::warm`].
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
+        self.index.warm(paths.map(|path| self.tag_of(path)), guard);
     }
 
     /// The node of that number; none if it is gone.
