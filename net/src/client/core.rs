@@ -88,6 +88,8 @@ pub struct Core {
     clock: Clock,
     next_number: u64,
     to_replica: Sender<RequestBatch>,
+    /// A batch that came back empty: the next one's memory.
+    pub(super) emptied: Option<RequestBatch>,
     admission: Arc<Admission>,
     rejected: u64,
 }
@@ -101,7 +103,7 @@ impl Core {
         admission: Arc<Admission>,
     ) -> Self {
         let connections = HashMap::default();
-        Core { state, connections, clock, next_number: 0, to_replica, admission, rejected: 0 }
+        Core { state, connections, clock, next_number: 0, to_replica, emptied: None, admission, rejected: 0 }
     }
 
     /// Reads the clock; once a turn is enough.
@@ -200,8 +202,9 @@ impl Core {
             return;
         }
         let was_full = self.state.outgoing.bytes.len() >= OUTGOING_BYTES_MAX;
-        if let Err(batch) = self.to_replica.send(std::mem::take(&mut self.state.outgoing)) {
-            self.state.outgoing = batch;
+        let next = self.emptied.take().unwrap_or_default();
+        if let Err(batch) = self.to_replica.send(std::mem::replace(&mut self.state.outgoing, next)) {
+            self.emptied = Some(std::mem::replace(&mut self.state.outgoing, batch));
             return;
         }
         if !was_full {

@@ -19,6 +19,7 @@ impl Core {
     /// Delivers one batch.
     pub fn on_mail(&mut self, batch: ReplyBatch) {
         self.begin_turn();
+        self.emptied = batch.emptied.or(self.emptied.take());
         let mut freed: BTreeSet<u64> = BTreeSet::new();
         for item in batch.items {
             match item {

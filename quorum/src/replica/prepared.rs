@@ -1,15 +1,9 @@
 //! Transactions that were prepared and are not proposed yet. Their bytes are made here once, in one
 //! buffer a batch; log, window and wire share it.
 
+use super::lent::Lent;
 use crate::message::Transaction;
-use bytes::Bytes;
 use ringkeeper_engine::id::Zxid;
-use std::collections::VecDeque;
-
-/// Batches whose memory is used again when nobody needs them any more: a few are under way at a time.
-const KEPT_BATCHES: usize = 4;
-/// A batch that has more memory than this is not kept.
-const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -17,8 +11,8 @@ pub(super) struct Prepared {
     bytes: Vec<u8>,
     /// Each with where its bytes end.
     ends: Vec<(Zxid, usize)>,
-    /// Batches before, oldest first.
-    batches: VecDeque<Bytes>,
+    /// Of the batches before.
+    lent: Lent<Vec<u8>>,
 }
 
 impl Prepared {
@@ -43,12 +37,8 @@ impl Prepared {
 
     /// Where the next transaction's bytes go.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0
-            && let Some(mut unused) = self.batches.pop_front_if(|batch| batch.is_unique())
-        {
-            // Its content is not carried over.
-            unused.truncate(0);
-            self.bytes = Vec::from(unused);
+        if self.bytes.capacity() == 0 {
+            self.bytes = self.lent.take();
         }
         &mut self.bytes
     }
@@ -60,22 +50,14 @@ impl Prepared {
 
     /// All of them, in their order.
     pub fn take(&mut self) -> Vec<Transaction> {
-        let is_kept = self.bytes.capacity() <= KEPT_BYTES_MAX;
-        let all = Bytes::from(std::mem::take(&mut self.bytes));
+        let all = self.lent.lend(std::mem::take(&mut self.bytes));
         let mut start = 0;
         let slice = |(zxid, end)| {
             let bytes = all.slice(start..end);
             start = end;
             Transaction { zxid, bytes }
         };
-        let transactions = self.ends.drain(..).map(slice).collect();
-        if is_kept {
-            if self.batches.len() == KEPT_BATCHES {
-                self.batches.pop_front();
-            }
-            self.batches.push_back(all);
-        }
-        transactions
+        self.ends.drain(..).map(slice).collect()
     }
 }
 
