@@ -55,11 +55,11 @@ mod tests;
 
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
 pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
-pub use records::Epochs;
+pub use records::{Epochs, Record, RecordFile, look_at_records};
 pub use recover::{Recovered, Refusal, Restore};
 pub use retain::Removed;
 pub use segments::SegmentFiles;
-pub use twin::{TwinFault, read_twin, write_twin};
+pub use twin::{COPIES_AT, TwinFault, read_twin, write_twin};
 
 /// What went wrong with a file.
 #[derive(Debug)]
