@@ -21,6 +21,7 @@
 //! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
 //! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
 //! | `map` | the memory map |
+//! | `ahead` | the log read by a thread of its own, ahead of what is done with it |
 //! | `recover` | newest valid checkpoint, then the log behind it |
 //! | `zookeeper` | ZooKeeper's own files: taken over, imported, exported |
 //! | `retain` | removal of what recovery does not need |
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::log::IoFailure;
 
+mod ahead;
 mod aligned;
 mod changes;
 mod checkpoints;
