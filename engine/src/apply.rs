@@ -9,6 +9,7 @@ use crate::jute::records::{
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::op::OpCode;
+use crate::prep::{WARMED_AT_ONCE, path_bytes};
 use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
 use crate::tree::node::NodeKind;
@@ -214,7 +215,11 @@ impl Work<'_, '_> {
         let MultiTxn { txns } = reader.read()?;
         let failed = txns.iter().position(|txn| txn.op == OpCode::Error.code());
         let mut outcomes = Vec::with_capacity(txns.len());
-        for (position, txn) in txns.into_iter().enumerate() {
+        for (position, txn) in txns.iter().enumerate() {
+            if position % WARMED_AT_ONCE == 0 {
+                let next = txns[position..].iter().take(WARMED_AT_ONCE);
+                self.batch.warm(next.filter_map(|txn| path_bytes(txn.data?)));
+            }
             let unknown = jute::DecodeError::Unknown { at: reader.position(), value: txn.op };
             let op = OpCode::from_code(txn.op).ok_or(unknown)?;
             let outcome = match failed {

@@ -8,8 +8,8 @@ use crate::auth::{self, AuthId};
 use crate::error::ErrorCode;
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::{
-    Acl, CreateRequest, CreateSessionTxn, CreateTtlRequest, ErrorTxn, Id, MultiHeader, PathRecord,
-    PathVersion, ReconfigRequest, SetDataRequest, TxnHeader,
+    Acl, CreateRequest, CreateSessionTxn, ErrorTxn, Id, MultiHeader, PathRecord, PathVersion,
+    ReconfigRequest, SetDataRequest, TxnHeader,
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
@@ -531,6 +531,10 @@ impl Work<'_> {
         let first = out.len();
         self.overlay.begin_multi();
         let failure = operations.iter().enumerate().find_map(|(position, (op, body))| {
+            if position % WARMED_AT_ONCE == 0 {
+                let next = operations[position..].iter().take(WARMED_AT_ONCE);
+                self.tree.warm(next.filter_map(|(_, body)| path_bytes(body)), &self.guard);
+            }
             let error = self.multi_operation(*op, body, out).err()?;
             Some((position, error))
         });
@@ -669,6 +673,28 @@ fn split_for_delete(path: &str) -> Result<(&str, &str), ErrorCode> {
     split_for_change(path)
 }
 
+/// Operations of a multi whose paths are looked up together.
+pub(crate) const WARMED_AT_ONCE: usize = 128;
+
+/// The path of an operation of a multi: every record of one begins with it.
+pub(crate) fn path_bytes(record: &[u8]) -> Option<&[u8]> {
+    Reader::new(record).read().ok()?
+}
+
+/// Passes over a create's record and returns its flags. What it holds is decoded, or refused, when its
+/// turn comes; here it has to end where one ends.
+fn pass_create(reader: &mut Reader<'_>) -> jute::Result<i32> {
+    let path: Option<&[u8]> = reader.read()?;
+    reader.require(path)?;
+    let _data: Option<&[u8]> = reader.read()?;
+    for _ in 0..i32::read(reader)? {
+        let _perms: i32 = reader.read()?;
+        let _scheme: Option<&[u8]> = reader.read()?;
+        let _id: Option<&[u8]> = reader.read()?;
+    }
+    reader.read()
+}
+
 /// The operations of a multi, each with its record's bytes. As in ZooKeeper, a create whose flags
 /// say container or TTL is one, whatever its operation.
 pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, ErrorCode> {
@@ -683,8 +709,8 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
         let start = reader.position();
         let op = match OpCode::from_code(header.op) {
             Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => {
-                let create: CreateRequest<'_> = reader.read()?;
-                let mode = CreateMode::from_flags(create.flags).map_err(|_| ErrorCode::MarshallingError)?;
+                let mode = CreateMode::from_flags(pass_create(&mut reader)?)
+                    .map_err(|_| ErrorCode::MarshallingError)?;
                 match mode {
                     CreateMode { container: true, .. } => OpCode::CreateContainer,
                     CreateMode { ttl: true, .. } => return Err(ErrorCode::MarshallingError),
@@ -692,7 +718,8 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
                 }
             }
             Some(OpCode::CreateTtl) => {
-                let _: CreateTtlRequest<'_> = reader.read()?;
+                pass_create(&mut reader)?;
+                let _ttl: i64 = reader.read()?;
                 OpCode::CreateTtl
             }
             Some(op @ (OpCode::Delete | OpCode::Check)) => {
@@ -710,90 +737,4 @@ pub(crate) fn multi_operations(body: &[u8]) -> Result<Vec<(OpCode, &[u8])>, Erro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::database::Database;
-    use crate::tree::acl::{AclEntry, AclList};
-
-    const SESSION: SessionId = SessionId(0x0100_0000_0000_0001);
-
-    /// A create of an ephemeral node.
-    fn ephemeral(path: &str) -> Vec<u8> {
-        let mut body = Vec::new();
-        path.write(&mut body);
-        Some(&b""[..]).write(&mut body);
-        body.extend_from_slice(&AclList::open().bytes);
-        1i32.write(&mut body);
-        body
-    }
-
-    /// Prepares and applies one request; returns the length of its transaction.
-    fn run(prep: &mut Prep, database: &mut Database, op: OpCode, body: &[u8]) -> Result<usize, ErrorCode> {
-        let request = WriteRequest {
-            session: SESSION,
-            xid: 1,
-            op,
-            body,
-            auth: &[],
-            internal: false,
-            no_ephemerals: None,
-        };
-        let (zxid, mut txn) = (database.last.next(), Vec::new());
-        prep.prepare(&database.tree, &request, Stamp { zxid, time: 0 }, &mut txn)?;
-        database.replay(&txn).unwrap();
-        prep.applied(zxid);
-        Ok(txn.len())
-    }
-
-    #[test]
-    fn a_session_with_more_nodes_than_a_transaction_can_name_ends_all_the_same() {
-        let mut prep = Prep::new(Arc::new(Settings::default()), 1);
-        prep.transaction_bytes_max = 4000;
-        let mut database = Database::new(1);
-        for number in 0..100 {
-            let path = format!("/{number:0100}");
-            run(&mut prep, &mut database, OpCode::Create, &ephemeral(&path)).unwrap();
-        }
-        assert_eq!(database.tree.ephemerals().count(), 100);
-        let length = run(&mut prep, &mut database, OpCode::CloseSession, &[]).unwrap();
-        assert!(length <= 4000, "{length} bytes");
-        assert_eq!((database.tree.ephemerals().count(), database.tree.node_count()), (0, 4));
-    }
-
-    #[test]
-    fn a_multi_that_grows_above_a_transaction_fails_and_leaves_no_trace() {
-        let mut prep = Prep::new(Arc::new(Settings::default()), 1);
-        prep.transaction_bytes_max = 4000;
-        let mut database = Database::new(1);
-        let proof = |n: usize| AuthId { scheme: "digest".into(), id: format!("u{n}:{:030}", 0).into() };
-        let auth: Vec<AuthId> = (0..20).map(proof).collect();
-        let mut body = Vec::new();
-        for number in 0..5 {
-            MultiHeader { op: OpCode::Create.code(), done: false, err: -1 }.write(&mut body);
-            format!("/{number}").write(&mut body);
-            Some(&b""[..]).write(&mut body);
-            let entry = AclEntry { perms: 31, scheme: "auth".into(), id: "".into() };
-            body.extend_from_slice(&AclList::new(vec![entry]).bytes);
-            0i32.write(&mut body);
-        }
-        MultiHeader { op: -1, done: true, err: -1 }.write(&mut body);
-        let (session, stamp) = (SESSION, Stamp { zxid: Zxid(1), time: 0 });
-        let request = WriteRequest {
-            session,
-            xid: 1,
-            op: OpCode::Multi,
-            body: &body,
-            auth: &auth,
-            internal: false,
-            no_ephemerals: None,
-        };
-        let mut txn = Vec::new();
-        prep.prepare(&database.tree, &request, stamp, &mut txn).unwrap();
-        assert!(txn.len() <= 4000, "{} bytes", txn.len());
-        database.replay(&txn).unwrap();
-        assert_eq!((prep.outstanding(), database.tree.node_count()), (0, 4));
-        let long =
-            run(&mut prep, &mut database, OpCode::Create, &ephemeral(&format!("/{}", "a".repeat(4000))));
-        assert_eq!(long, Err(ErrorCode::MarshallingError));
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
 use crate::stages::{Stage, Stamps};
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
-use ringkeeper_engine::log::{IoFailure, LogError, Upkeep};
+use ringkeeper_engine::log::{IoFailure, LogError, Sequence, Upkeep};
 use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::replica::Replica;
 use ringkeeper_quorum::step::{Effect, Input, ReplyBatch, Request, RequestBatch, StagedTree};
@@ -78,11 +78,12 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// Runs until the server is to stop or cannot go on.
+    /// Runs until the server is to stop or cannot go on; returns the segment that the log ends in, if it was
+    /// begun by this server.
     ///
     /// # Errors
     /// Why it cannot go on: a write or a sync failed, so what the disk holds is unknown.
-    pub async fn run(mut self) -> Result<(), LogError> {
+    pub async fn run(mut self) -> Result<Option<Sequence>, LogError> {
         let wake = self.wake.clone();
         ring::spawn(async move {
             loop {
@@ -239,7 +240,7 @@ impl Drive {
 
     /// Lets what was proposed reach the disk, marks the end of the log, and writes a checkpoint where the
     /// next start would have much to replay.
-    async fn finish(mut self, mut effects: Vec<Effect>) -> Result<(), LogError> {
+    async fn finish(mut self, mut effects: Vec<Effect>) -> Result<Option<Sequence>, LogError> {
         // They notice at once, and need not wait for what follows.
         self.peers = None;
         let mut marked = false;
@@ -248,7 +249,9 @@ impl Drive {
             let now = self.clock.now();
             if self.replica.is_settled() {
                 if marked {
-                    return self.last_checkpoint().await;
+                    let last = self.replica.log().current_segment();
+                    self.last_checkpoint().await?;
+                    return Ok(last);
                 }
                 self.replica.mark_end(now, &mut effects);
                 marked = true;
@@ -269,7 +272,7 @@ impl Drive {
                 if !self.replica.is_settled() {
                     warn!("the disk is full: what waited for the log is dropped");
                 }
-                return Ok(());
+                return Ok(None);
             }
             if !(marked && self.replica.is_settled()) {
                 self.wake.woken().await;

@@ -287,12 +287,17 @@ fn run_replica(
             core.await;
             ended.wake();
         });
-        drive.run().await.map_err(ServeError::Log)?;
+        let last = drive.run().await.map_err(ServeError::Log)?;
         stop.wake();
         stopped.woken().await;
-        Ok(())
+        Ok(last)
     });
-    ran.map_err(|error| ServeError::Io("starting".into(), error))?
+    if let Some(last) = ran.map_err(|error| ServeError::Io("starting".into(), error))?? {
+        let set_aside = files().set_aside(last.next(), directory.database());
+        // The next start reads it, and is slower for that alone.
+        set_aside.unwrap_or_else(|error| warn!("the prepared segment stays: {error}"));
+    }
+    Ok(())
 }
 
 /// Begins with a ZooKeeper's data, if there is some and none of ours.

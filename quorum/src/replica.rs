@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `order` | its [`Zab`]: what it is told, and what of its effects is done where |
+//! | `lent` | memory of batches that is used again |
 //! | `requests`, `prepared` | requests of clients of a leader; transactions before they are proposed |
 //! | `forwarded`, `learner` | a leader's part for its learners' clients; a learner's part |
 //! | `local` | sessions of this server alone |
@@ -21,6 +22,7 @@ mod checkpoints;
 mod containers;
 mod forwarded;
 mod learner;
+mod lent;
 mod local;
 mod log_queue;
 mod marking;
@@ -44,6 +46,7 @@ use answers::{Outbox, Pending};
 use checkpoints::Checkpoints;
 use containers::Containers;
 use learner::Learner;
+use lent::Lent;
 use log_queue::LogQueue;
 use marking::Marking;
 use prepared::Prepared;
@@ -153,6 +156,9 @@ pub struct Replica {
     /// The zxid of the last delivery.
     delivered: Zxid,
     changes: Changes,
+    lent_changes: Lent<Changes>,
+    /// Of batches that were taken: the next ones' memory, one a core at most.
+    emptied: Vec<RequestBatch>,
     containers: Containers,
     reports: Reports,
     checkpoints: Checkpoints,
@@ -249,6 +255,8 @@ impl Replica {
             pending: VecDeque::new(),
             outboxes: (0..cores).map(|_| Outbox::default()).collect(),
             changes: Changes::default(),
+            lent_changes: Lent::default(),
+            emptied: Vec::new(),
             reports: Reports::default(),
             checkpoints: Checkpoints::new(seed),
             marking: Marking::new(now.tick),

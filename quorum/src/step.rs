@@ -1,6 +1,7 @@
 //! What goes into a replica and what comes out: values, one batch each.
 
 use crate::zab::{self, Attempt, Epochs};
+use bytes::Bytes;
 use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
@@ -22,6 +23,10 @@ pub struct ConnectionId {
     pub number: u64,
 }
 
+/// A batch that has more memory than this is not used again.
+pub(crate) const KEPT_BYTES_MAX: usize = 4 << 20;
+const KEPT_ITEMS_MAX: usize = 16 << 10;
+
 /// What one core's connections ask for: everything that gathered since its last batch.
 #[derive(Debug, Default)]
 pub struct RequestBatch {
@@ -37,6 +42,14 @@ impl RequestBatch {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Forgets everything, and keeps the memory unless it is more than a batch is likely to need again.
+    pub(crate) fn emptied(mut self) -> Option<RequestBatch> {
+        self.bytes.clear();
+        self.items.clear();
+        self.auths.clear();
+        (self.bytes.capacity() <= KEPT_BYTES_MAX && self.items.capacity() <= KEPT_ITEMS_MAX).then_some(self)
     }
 
     /// The position of `auth`, added if the last one is another.
@@ -136,11 +149,13 @@ pub struct ReplyBatch {
     /// The newest transaction whose changes are in here.
     pub zxid: Zxid,
     /// Whole reply frames, one after the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// What the watches may be told, the same for every core.
     pub changes: Arc<Changes>,
     /// Replies and changes as they follow each other.
     pub items: Vec<Reply>,
+    /// A batch of requests that was taken, empty: the next one's memory.
+    pub emptied: Option<RequestBatch>,
 }
 
 /// One thing that a core is told.

@@ -28,8 +28,8 @@ pub enum LogCommand {
     #[command(
         long_about = format!("Print the transactions, one a line; what a multi did stands under it.\n\n{FILES}\n\n\
             Times are in UTC. Lines that begin with # are about the files: where each begins and ends, and what \
-            is damaged. With --json each line is a JSON value whose `type` is file, transaction, damage or \
-            end. What a damaged part still says is marked `suspect`."),
+            is damaged; and what a batch says to be committed, where that is news. With --json each line is a \
+            JSON value whose `type` is file, batch, transaction, damage or end. What a damaged part still says is marked `suspect`."),
         after_help = format!("Examples:\n  \
             ringkeeper log dump ringkeeper-data\n  \
             ringkeeper log dump --data 000000000001.rklog | head\n  \
@@ -43,7 +43,8 @@ pub enum LogCommand {
     /// Check every byte that a checksum covers, and that nothing is missing between the files.
     #[command(
         long_about = format!("Check every byte that a checksum covers, that each transaction can be read, and that \
-            nothing is missing between the files.\n\n{FILES}"),
+            nothing is missing between the files. Of a data directory of Ringkeeper, also what it keeps twice: \
+            its database's id, how far its log is known to be durable (mark), its epochs.\n\n{FILES}"),
         after_help = format!("Examples:\n  \
             ringkeeper log verify ringkeeper-data\n  \
             ringkeeper log verify version-2/log.100000001\n  \
@@ -54,7 +55,8 @@ pub enum LogCommand {
     /// Count: operations, sizes, batches, padding, transactions a second.
     #[command(
         long_about = format!("Count transactions by operation, their sizes, batches and padding, the time that they \
-            span and how many came a second. What is damaged is left out, and said.\n\n{FILES}"),
+            span and how many came a second. What is damaged is left out, and said. Of a data directory of \
+            Ringkeeper, also what it keeps twice: its database's id, its mark, its epochs.\n\n{FILES}"),
         after_help = format!("Examples:\n  \
             ringkeeper log stats ringkeeper-data\n  \
             ringkeeper log stats --path /kafka version-2\n  \

@@ -9,10 +9,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use fixture::{Ran, command, directory, run, segment_path, segments};
+use fixture::{Ran, Sort, command, directory, run, segment_path, segments, segments_of};
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::format::BATCH_HEADER_BYTES;
-use ringkeeper_engine::log::{SegmentFile, SegmentSource, Sequence, recover};
+use ringkeeper_engine::log::{SegmentFile, SegmentSource, Sequence, Verdict, recover};
 use ringkeeper_tests::differential::subject;
 use ringkeeper_tests::server::{Options, Server};
 use ringkeeper_tests::wire::{ConnectRequest, Encoder, Session, op};
@@ -168,13 +168,23 @@ impl SegmentSource for Memory {
     }
 }
 
-/// Flips a bit at each kind of place; what the tool says is what a start would.
+/// Flips a bit at each kind of place, or cuts the file there; what the tool says is what a start would.
 #[test]
 fn a_log_is_called_damaged_where_recovery_refuses_it() {
-    let [first, second] = segments();
-    let files = [first.file(), second.file()];
+    let capacity = fixture::FILE_BYTES as u64;
+    let synced = damage_everywhere(Sort { unsynced: false, capacity });
+    assert!(synced > 60, "{synced}");
+    // A hole is no damage there.
+    let unsynced = damage_everywhere(Sort { unsynced: true, capacity });
+    assert!((20..synced).contains(&unsynced), "{unsynced} of {synced}");
+}
+
+/// How often the log was damaged and is called so.
+fn damage_everywhere(sort: Sort) -> i32 {
+    let segments = segments_of(sort);
+    let files = segments.each_ref().map(|segment| segment.file());
     let mut places: Vec<(usize, usize)> = Vec::new();
-    for (number, segment) in [&first, &second].into_iter().enumerate() {
+    for (number, segment) in segments.iter().enumerate() {
         places.extend([0, 5, 9, 17, 40, 2000, 4093].map(|at| (number, at)));
         for batch in &segment.batches {
             let within = [0, 5, 9, 13, 17, 25, 33, 50, BATCH_HEADER_BYTES + 2, BATCH_HEADER_BYTES + 30, 510];
@@ -184,10 +194,17 @@ fn a_log_is_called_damaged_where_recovery_refuses_it() {
     }
     let directory = directory();
     fs::remove_file(segment_path(directory.path(), 3)).expect("it is there");
+    // It would know of what is lost; that is another test's.
+    fs::remove_file(directory.path().join("own/mark")).expect("it is there");
     let mut damaged_places = 0;
-    for (number, at) in places {
+    let flips = places.into_iter().map(|place| (place, false));
+    let cuts = [(0, fixture::FILE_BYTES - 512), (1, fixture::FILE_BYTES - 1)].map(|place| (place, true));
+    for ((number, at), cut) in flips.chain(cuts) {
         let mut damaged = files.clone();
-        damaged[number][at] ^= 0x20;
+        match cut {
+            true => damaged[number].truncate(at),
+            false => damaged[number][at] ^= 0x20,
+        }
         for (file, sequence) in damaged.iter().zip(1..) {
             fs::write(segment_path(directory.path(), sequence), file).expect("it can be written");
         }
@@ -207,8 +224,54 @@ fn a_log_is_called_damaged_where_recovery_refuses_it() {
             let named = |damage: &&Value| damage["offset"].as_u64().expect("an offset") <= at as u64;
             assert!(found.iter().any(named), "{}", context());
         }
+        let is_hole = matches!(recovery.verdict, Verdict::Hole { .. });
+        let holes = of_type(&all, "file").into_iter().filter(|file| file["state"] == "hole").count();
+        assert_eq!(holes, usize::from(is_hole), "{}", context());
     }
-    assert!(damaged_places > 60, "{damaged_places}");
+    damaged_places
+}
+
+#[test]
+fn a_record_is_shown_with_both_copies_and_the_log_must_reach_its_mark() {
+    let directory = directory();
+    let own = |name: &str| directory.path().join("own").join(name);
+    let verify = || {
+        let ran = run(directory.path(), &["log", "verify", "own"]);
+        (ran.code, ran.out)
+    };
+    for (name, second) in [("mark", false), ("epochs", true), ("database", true)] {
+        let whole = fs::read(own(name)).expect("it is there");
+        let offset = if second { fixture::SECOND_COPY_AT } else { 0 };
+        let mut damaged = whole.clone();
+        damaged[offset + 13] ^= 1;
+        fs::write(own(name), &damaged).expect("it can be written");
+        let (code, out) = verify();
+        let said = format!("own/{name}: damaged at offset {offset}: this copy of the record");
+        assert!(code == Some(1) && out.contains(&said) && out.contains("one copy is whole"), "{out}");
+        fs::write(own(name), &whole[..20]).expect("it can be written");
+        let (code, out) = verify();
+        assert!(code == Some(1) && out.contains("damaged at offset 4096"), "{out}");
+        fs::write(own(name), whole).expect("it can be written");
+    }
+    let marks = [fixture::twin(&11u64.to_le_bytes()), fixture::twin(&12u64.to_le_bytes())];
+    fs::write(own("mark"), [&marks[0][..4096], &marks[1][4096..]].concat()).expect("it can be written");
+    let (code, out) = verify();
+    assert!(code == Some(1) && out.contains("whole and contradict each other"), "{out}");
+    fs::write(own("mark"), &marks[1]).expect("it can be written");
+    let (code, out) = verify();
+    let said = "the log ends at 0xb and was durable up to 0xc: transactions are lost";
+    assert!(code == Some(1) && out.contains(said), "{out}");
+    // A hole is no damage by itself; one before the mark is.
+    let [first, second] = segments_of(Sort { unsynced: true, capacity: 0 });
+    let mut holed = first.file();
+    holed[first.batches[2] + 2] ^= 1;
+    fs::write(segment_path(directory.path(), 1), holed).expect("it can be written");
+    fs::write(segment_path(directory.path(), 2), second.file()).expect("it can be written");
+    for (mark, code) in [(8u64, 0), (9, 1)] {
+        // A checkpoint reaches up to 8, the log to 4.
+        fs::write(own("mark"), fixture::twin(&mark.to_le_bytes())).expect("it can be written");
+        assert_eq!(verify().0, Some(code), "{}", verify().1);
+    }
 }
 
 #[test]
@@ -279,6 +342,7 @@ fn torn(directory: &Path) {
 fn an_incomplete_last_write_is_not_called_damage() {
     let directory = directory();
     torn(directory.path());
+    fs::remove_file(directory.path().join("own/mark")).expect("it is there");
     let verify = || run(directory.path(), &["log", "verify", "own"]);
     let ran = verify();
     assert_eq!(ran.code, Some(0), "{}", ran.out);

@@ -52,6 +52,11 @@ impl<'t> Batch<'t> {
         self.tree
     }
 
+    /// As [`TreeWriter::warm`].
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>) {
+        self.shared.warm(paths, &self.guard);
+    }
+
     /// Makes the children sets of the batch visible; the rest is already.
     pub fn publish(mut self) {
         self.settle();
@@ -169,33 +174,41 @@ impl<'t> Batch<'t> {
 
     /// Deletes a node. Only a replay over a fuzzy checkpoint can meet one that has children: they
     /// were caught later than their parent, and what made them is still to be replayed, so they go
-    /// too. A node that is younger than the transaction is the one that came after it: it stays.
+    /// too, and no watch is told, for nobody watches a replay. A node that is younger than the
+    /// transaction is the one that came after it: it stays.
     ///
     /// # Errors
     /// `NoNode` without the parent or the node; `BadArguments` for the root and what is no node's path,
     /// which no request can delete either.
     pub fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Changes) -> Result<(), ErrorCode> {
         let (parent_path, _) = path::place(path).ok_or(ErrorCode::BadArguments)?;
-        if let Some((id, node)) = self.shared.get(path, &self.guard) {
-            if node.czxid() > zxid {
-                return Err(ErrorCode::NoNode);
-            }
-            self.remove_descendants(id, path, zxid, changes);
+        let found = self.shared.get(path, &self.guard).map(|(id, node)| (id, node.czxid()));
+        if found.is_some_and(|(_, czxid)| czxid > zxid) {
+            return Err(ErrorCode::NoNode);
         }
         let (parent_id, parent) = self.shared.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
         let parent_acl = parent.data().acl;
         let children = self.touch_children(parent_id, zxid);
         children.pzxid = children.pzxid.max(zxid);
+        let (id, _) = found.ok_or(ErrorCode::NoNode)?;
+        self.remove_descendants(id, path, zxid);
         let (shared, guard) = (&*self.shared, &self.guard);
-        let (id, node) = shared.get(path, guard).ok_or(ErrorCode::NoNode)?;
-        let data = node.data();
-        let bytes = data.data_length() as i64;
-        let acls = (shared.acl(data.acl, guard), shared.acl(parent_acl, guard));
+        let acl = shared.node(id, guard).expect("just found").data().acl;
+        let acls = (shared.acl(acl, guard), shared.acl(parent_acl, guard));
         changes.push(ChangeKind::Deleted, zxid, path, acls.0, Some(acls.1));
-        let tree = &mut *self.tree;
-        if let Some(children) = tree.dirty.get_mut(&parent_id) {
+        if let Some(children) = self.tree.dirty.get_mut(&parent_id) {
             children.set.remove(id);
         }
+        self.remove(id, path, zxid);
+        Ok(())
+    }
+
+    /// Takes a node without children out, not of its parent's children.
+    fn remove(&mut self, id: NodeId, path: &str, zxid: Zxid) {
+        let (shared, guard) = (&*self.shared, &self.guard);
+        let data = shared.node(id, guard).expect("a node that was just found").data();
+        let bytes = data.data_length() as i64;
+        let tree = &mut *self.tree;
         tree.dirty.remove(&id);
         tree.index.remove(shared.tag(path), id, guard);
         tree.removed.push((id, data.children));
@@ -203,23 +216,38 @@ impl<'t> Batch<'t> {
         tree.data_bytes -= path.len() as i64 + bytes;
         tree.note_deleted(path, data.kind);
         self.charge_quota(path, zxid, -bytes, -1);
-        Ok(())
     }
 
-    fn remove_descendants(&mut self, id: NodeId, path: &str, zxid: Zxid, changes: &mut Changes) {
-        let (shared, guard) = (&*self.shared, &self.guard);
-        let Some(node) = shared.node(id, guard) else { return };
-        let Some(children) = self.children_now(id, node) else { return };
-        let mut younger: Vec<(String, Zxid)> = Vec::new();
-        children.set.for_each(|child| {
-            let child = shared.node(child, guard).expect("a children set names nodes that are there");
-            let name = String::from_utf8_lossy(child.name());
-            let above = if path == "/" { "" } else { path };
-            younger.push((format!("{above}/{name}"), child.czxid()));
-        });
-        for (path, czxid) in younger {
-            // Failing means that the child is younger still; the replay will make it whole.
-            let _ = self.delete(&path, zxid.max(czxid), changes);
+    /// Takes out all below a node, children before their parents. What is still to be done is kept in a
+    /// vector, with one path for all: a path may have half a million levels, and the stack has not.
+    fn remove_descendants(&mut self, id: NodeId, path: &str, zxid: Zxid) {
+        let mut path = path.to_owned();
+        // Each with the length of its parent's path, and whether what is below it is done.
+        let mut open: Vec<(NodeId, usize, bool)> = Vec::new();
+        self.open_children(id, path.len(), &mut open);
+        while let Some((id, above, done)) = open.pop() {
+            let node = self.shared.node(id, &self.guard);
+            let node = node.expect("a children set names nodes that are there");
+            let zxid = zxid.max(node.czxid());
+            path.truncate(above);
+            path.push('/');
+            path.push_str(std::str::from_utf8(node.name()).expect("a name is part of a path"));
+            let here = open.len();
+            if !done {
+                open.push((id, above, true));
+                self.open_children(id, path.len(), &mut open);
+            }
+            if done || open.len() == here + 1 {
+                open.truncate(here);
+                self.remove(id, &path, zxid);
+            }
+        }
+    }
+
+    fn open_children(&self, id: NodeId, path_length: usize, open: &mut Vec<(NodeId, usize, bool)>) {
+        let node = self.shared.node(id, &self.guard);
+        if let Some(children) = node.and_then(|node| self.children_now(id, node)) {
+            children.set.for_each(|child| open.push((child, path_length, false)));
         }
     }
 

@@ -60,6 +60,11 @@ impl Changes {
         self.items.is_empty()
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.text.capacity() + self.items.capacity() * size_of::<Change>()
+    }
+
     /// Forgets all, keeping the memory.
     pub fn clear(&mut self) {
         self.text.clear();

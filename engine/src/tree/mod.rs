@@ -188,6 +188,12 @@ impl TreeWriter {
         Some(self.shared.get_hashed(path, hash, guard)?.1)
     }
 
+    /// Before many paths are looked up: brings what the index has of them to the core's cache, so that
+    /// one does not wait for the memory after the other. Call it for a few hundred at a time.
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
+        self.shared.warm(paths, guard);
+    }
+
     /// A node's children; `None` if it never had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
         self.shared.children(node, guard)?.version(guard)
@@ -446,6 +452,74 @@ mod tests {
         let stat = node.stat(&node.data(), tree.children(node, &guard));
         assert_eq!((stat.cversion, stat.num_children, stat.pzxid), (0, 0, 7));
         assert!(tree.get("/a/b", &guard).is_none());
+    }
+
+    /// `/a/a/a...`, as a checkpoint could bring it, without a look at every level's path from above.
+    fn chain(tree: &mut TreeWriter, levels: usize) {
+        let (acl, guard) = (open(tree), pin());
+        let (mut path, mut parent) = (String::new(), ROOT);
+        for _ in 0..levels {
+            path.push_str("/a");
+            let data = DataVersion {
+                stamp: Zxid(1),
+                mzxid: Zxid(1),
+                mtime: 0,
+                version: 0,
+                aversion: 0,
+                acl,
+                kind: NodeKind::Persistent,
+                children: None,
+                data: Some(b"data"),
+            };
+            let node = NewNodeVersion { parent: Some(parent), name: b"a", czxid: Zxid(1), ctime: 0, data };
+            let id = tree.insert(&path, &node, &guard);
+            tree.data_bytes += (path.len() + 4) as i64;
+            tree.dirty_children(parent, &guard).set.insert(id);
+            parent = id;
+        }
+        tree.begin().publish();
+    }
+
+    #[test]
+    fn a_deep_subtree_goes_without_a_deep_stack() {
+        let deletes = || {
+            let mut tree = TreeWriter::new(1);
+            let before = (tree.node_count(), tree.data_bytes());
+            chain(&mut tree, 20_000);
+            delete(&mut tree, "/a", 2);
+            assert_eq!((tree.node_count(), tree.data_bytes()), before);
+            let guard = pin();
+            let root = tree.get("/", &guard).unwrap();
+            assert_eq!(tree.children(root, &guard).unwrap().set.len(), 1, "its own");
+        };
+        // Thirteen bytes a level.
+        let small = std::thread::Builder::new().stack_size(256 * 1024);
+        small.spawn(deletes).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn children_that_were_caught_later_than_their_parent_go_with_it() {
+        let mut tree = TreeWriter::new(1);
+        let before = (tree.node_count(), tree.data_bytes());
+        for (path, zxid) in [("/a", 1), ("/a/b", 9), ("/a/b/c", 9), ("/a/b/d", 3), ("/a/e", 2), ("/f", 4)] {
+            create(&mut tree, path, zxid, -1);
+        }
+        let mut changes = Changes::default();
+        let mut batch = tree.begin();
+        batch.delete("/a", Zxid(5), &mut changes).unwrap();
+        batch.delete("/f", Zxid(6), &mut changes).unwrap();
+        batch.publish();
+        assert_eq!((tree.node_count(), tree.data_bytes()), before);
+        assert_eq!(changes.iter().map(|(_, path)| path).collect::<Vec<_>>(), ["/a", "/f"]);
+        for (path, zxid) in [("/a", 7), ("/a/b", 8), ("/a/b/c", 9)] {
+            create(&mut tree, path, zxid, -1);
+        }
+        let guard = pin();
+        let children = |path: &str| {
+            let node = tree.get(path, &guard).unwrap();
+            tree.children(node, &guard).map_or(0, |children| children.set.len())
+        };
+        assert_eq!([children("/"), children("/a"), children("/a/b")], [2, 1, 1]);
     }
 
     #[test]

@@ -33,6 +33,15 @@ impl Shared {
         (self.hash(path) >> 32) as u32
     }
 
+    fn tag_of(&self, path: &[u8]) -> u32 {
+        (self.hasher.hash_one(path) >> 32) as u32
+    }
+
+    /// Brings what the index has of paths to the core's cache; see [`Index::warm`].
+    pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
+        self.index.warm(paths.map(|path| self.tag_of(path)), guard);
+    }
+
     /// The node of that number; none if it is gone.
     pub fn node<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<Node<'g>> {
         Node::load(self.nodes.cell(id)?, guard)

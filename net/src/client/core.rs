@@ -94,6 +94,8 @@ pub struct Core {
     clock: Clock,
     next_number: u64,
     to_replica: Sender<Mail<RequestBatch>>,
+    /// A batch that came back empty: the next one's memory.
+    pub(super) emptied: Option<RequestBatch>,
     admission: Arc<Admission>,
     rejected: u64,
 }
@@ -107,7 +109,7 @@ impl Core {
         admission: Arc<Admission>,
     ) -> Self {
         let connections = HashMap::default();
-        Core { state, connections, clock, next_number: 0, to_replica, admission, rejected: 0 }
+        Core { state, connections, clock, next_number: 0, to_replica, emptied: None, admission, rejected: 0 }
     }
 
     /// Reads the clock; once a turn is enough.
@@ -222,9 +224,10 @@ impl Core {
         }
         let was_full = self.state.outgoing.bytes.len() >= OUTGOING_BYTES_MAX;
         let sent_us = self.state.stamps.now_us();
-        let batch = std::mem::take(&mut self.state.outgoing);
+        let next = self.emptied.take().unwrap_or_default();
+        let batch = std::mem::replace(&mut self.state.outgoing, next);
         if let Err(mail) = self.to_replica.send(Mail { batch, sent_us }) {
-            self.state.outgoing = mail.batch;
+            self.emptied = Some(std::mem::replace(&mut self.state.outgoing, mail.batch));
             return;
         }
         self.state.stamps.add(Hop::Gather, self.state.outgoing_us, sent_us);

@@ -23,6 +23,7 @@ impl Core {
         self.begin_turn();
         let Mail { batch, sent_us } = mail;
         self.state.stamps.add(Hop::Reply, sent_us, self.state.now.us);
+        self.emptied = batch.emptied.or(self.emptied.take());
         let mut freed: Vec<u64> = Vec::new();
         for item in batch.items {
             match item {

@@ -164,6 +164,11 @@ impl MappedCheckpoint {
         Ok(MappedCheckpoint { map: map.map_err(DiskError::io("mapping", path))? })
     }
 
+    /// Has all of it read, for who is going to look at all of it and waits for nothing else.
+    pub fn read_ahead(&self) {
+        self.map.read_ahead();
+    }
+
     /// Verifies header, index and access control lists, and gives the records.
     pub fn checkpoint(&self) -> Result<Checkpoint<'_>, Fault> {
         Checkpoint::open(self.map.bytes())

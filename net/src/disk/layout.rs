@@ -16,13 +16,13 @@ use super::{DiskError, changes, sync_directory};
 /// The layout of the directory that this code makes.
 const FORMAT: u32 = 1;
 const LOCK: &str = "LOCK";
-const DATABASE: &str = "database";
+pub(super) const DATABASE: &str = "database";
 const LOG: &str = "log";
 const SNAP: &str = "snap";
 /// Where ZooKeeper keeps its files in a data directory.
 pub(super) const ZOOKEEPER_DATA: &str = "version-2";
 /// What of ZooKeeper's the directory was made from.
-const IMPORTED: &str = "imported";
+pub(super) const IMPORTED: &str = "imported";
 const SEGMENT_SUFFIX: &str = ".rklog";
 const SPARE_SUFFIX: &str = ".rkspare";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";

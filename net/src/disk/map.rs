@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 
 /// A file's bytes, read by the kernel when they are first looked at.
 #[derive(Debug)]
@@ -18,6 +18,11 @@ impl Map {
         // removes it, which leaves the map's pages as they are, and the directory's lock keeps other
         // servers out.
         unsafe { Mmap::map(file) }.map(Map)
+    }
+
+    /// Has the kernel read all of it, now and at once. It may not, and then it reads what is looked at.
+    pub fn read_ahead(&self) {
+        let _ = self.0.advise(Advice::WillNeed);
     }
 
     pub fn bytes(&self) -> &[u8] {

@@ -21,6 +21,7 @@
 //! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
 //! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
 //! | `map` | the memory map |
+//! | `ahead` | the log read by a thread of its own, ahead of what is done with it |
 //! | `recover` | newest valid checkpoint, then the log behind it |
 //! | `zookeeper` | ZooKeeper's own files: taken over, imported, exported |
 //! | `retain` | removal of what recovery does not need |
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::log::IoFailure;
 
+mod ahead;
 mod aligned;
 mod changes;
 mod checkpoints;
@@ -55,11 +57,11 @@ mod tests;
 
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
 pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
-pub use records::Epochs;
+pub use records::{Epochs, Record, RecordFile, look_at_records};
 pub use recover::{Recovered, Refusal, Restore};
 pub use retain::Removed;
 pub use segments::SegmentFiles;
-pub use twin::{TwinFault, read_twin, write_twin};
+pub use twin::{COPIES_AT, TwinFault, read_twin, write_twin};
 
 /// What went wrong with a file.
 #[derive(Debug)]

@@ -4,10 +4,14 @@
 use bincode::{Decode, Encode};
 use ringkeeper_engine::id::{Epoch, Zxid};
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
 use super::DiskError;
-use super::layout::DataDirectory;
+use super::layout::{DATABASE, DataDirectory, IMPORTED, Imported, Manifest};
 use super::recover::Refusal;
-use super::twin::{read_twin, write_twin};
+use super::twin::{self, read_twin, write_twin};
 
 const EPOCHS: &str = "epochs";
 const MARK: &str = "mark";
@@ -96,10 +100,66 @@ impl DataDirectory {
     }
 }
 
+/// What a record says, for who only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Of `DIR/database`.
+    Database(Manifest),
+    /// Of `DIR/imported`: the last transaction that came from ZooKeeper's files.
+    Imported(Zxid),
+    /// Of `DIR/mark`: how far the log is known to be durable.
+    Mark(Zxid),
+    /// Of `DIR/epochs`: the epoch promised, and the epoch lived in.
+    Epochs(Epoch, Epoch),
+}
+
+/// A record's file.
+#[derive(Debug)]
+pub struct RecordFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Both copies, in the order of [`twin::COPIES_AT`]; none of one that is damaged.
+    pub copies: [Option<Record>; 2],
+}
+
+/// No record's file is longer: two copies.
+const FILE_BYTES_MAX: u64 = 2 * twin::COPIES_AT[1];
+
+/// Reads the records of a data directory and leaves them as they are, damaged ones too.
+///
+/// # Errors
+/// A file that is there and cannot be read, by its name.
+pub fn look_at_records(directory: &Path) -> Result<Vec<RecordFile>, (PathBuf, io::Error)> {
+    type Decode = fn(&[u8]) -> [Option<Record>; 2];
+    let kinds: [(&str, Decode); 4] = [
+        (DATABASE, |file| twin::copies(file).map(|copy| copy.map(Record::Database))),
+        (IMPORTED, |file| {
+            twin::copies::<Imported>(file).map(|copy| copy.map(|copy| Record::Imported(Zxid(copy.zxid))))
+        }),
+        (MARK, |file| {
+            twin::copies::<MarkRecord>(file).map(|copy| copy.map(|copy| Record::Mark(Zxid(copy.zxid))))
+        }),
+        (EPOCHS, |file| {
+            let epochs = |copy: EpochsRecord| Record::Epochs(Epoch(copy.accepted), Epoch(copy.current));
+            twin::copies(file).map(|copy| copy.map(epochs))
+        }),
+    ];
+    let mut found = Vec::new();
+    for (name, decode) in kinds {
+        let path = directory.join(name);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
+            Ok(_) => found.push(RecordFile { path, copies: decode(&bytes) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err((path, error)),
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::twin;
     use std::fs;
 
     fn hex(bytes: &[u8]) -> String {
@@ -135,6 +195,27 @@ mod tests {
         write_twin(&file, &EpochsRecord { accepted: 4, current: 5 }).unwrap();
         let refused = DataDirectory::open(path, path).expect_err("no server gets there");
         assert!(matches!(refused, DiskError::Refused(Refusal::EpochsContradict { .. })), "{refused}");
+    }
+
+    #[test]
+    fn whoever_looks_at_records_sees_both_copies_and_mends_none() {
+        let path = tempfile::tempdir().unwrap();
+        let path = path.path();
+        assert!(look_at_records(path).unwrap().is_empty());
+        let directory = DataDirectory::open(path, path).unwrap();
+        directory.write_mark(Zxid(9)).unwrap();
+        directory.write_epochs(Epochs { accepted: Epoch(6), current: Epoch(5) }).unwrap();
+        let whole = look_at_records(path).unwrap();
+        let says: Vec<_> = whole.iter().map(|file| file.copies).collect();
+        let database = Record::Database(Manifest { format: 1, database: directory.database().0 });
+        let expected = [database, Record::Mark(Zxid(9)), Record::Epochs(Epoch(6), Epoch(5))];
+        assert_eq!(says, expected.map(|record| [Some(record); 2]));
+        let mark = path.join(MARK);
+        let mut bytes = fs::read(&mark).unwrap();
+        bytes[twin::COPIES_AT[1] as usize + 9] ^= 1;
+        fs::write(&mark, &bytes).unwrap();
+        assert_eq!(look_at_records(path).unwrap()[1].copies, [Some(Record::Mark(Zxid(9))), None]);
+        assert_eq!(fs::read(&mark).unwrap(), bytes);
     }
 
     #[test]

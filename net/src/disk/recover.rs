@@ -21,9 +21,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{self, Cut, DatabaseId, Replay, Tail, Verdict};
+use ringkeeper_engine::log::{self, Cut, DatabaseId, Recovery, Replay, Tail, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Fault};
 
+use super::ahead::read_ahead;
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
 use super::layout::DataDirectory;
 use super::segments::SegmentFiles;
@@ -249,7 +250,7 @@ impl DataDirectory {
         restore: &mut impl Restore,
     ) -> Result<Recovered, DiskError> {
         let mut damaged = Vec::new();
-        let mut served = None;
+        let (mut served, mut found) = (None, None);
         // What the log has to reach: a checkpoint holds parts of its last transactions, and its name
         // alone says that there was a log up to there.
         let mut known = self.read_mark()?.map(|zxid| (zxid, self.mark_path()));
@@ -257,8 +258,11 @@ impl DataDirectory {
             if known.as_ref().is_none_or(|(zxid, _)| *zxid < name.first_zxid) {
                 known = Some((name.first_zxid, name.path.clone()));
             }
-            match self.take_checkpoint(&name, restore)? {
-                Ok(last_zxid) => {
+            // The log is verified while the checkpoint is read.
+            let take = |restore: &mut _| self.take_checkpoint(&name, restore);
+            match self.read_log(files, name.first_zxid, restore, take)? {
+                Ok((last_zxid, log)) => {
+                    found = Some(log);
                     if known.as_ref().is_none_or(|(zxid, _)| *zxid < last_zxid) {
                         known = Some((last_zxid, name.path.clone()));
                     }
@@ -268,8 +272,14 @@ impl DataDirectory {
                 Err(why) => damaged.push((name, why)),
             }
         }
-        let after = served.as_ref().map_or(Zxid::ZERO, |name| name.first_zxid);
-        let found = log::replay(&mut files.reader()?, self.database(), after, &mut Behind(restore))?;
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let nothing = |_: &mut _| Ok(Ok(()));
+                let read = self.read_log(files, Zxid::ZERO, restore, nothing)?;
+                read.expect("nothing is not damaged").1
+            }
+        };
         let tail = found.tail().map_err(|verdict| Refusal::Log {
             verdict: verdict.clone(),
             checkpoint: served.as_ref().map(|name| name.path.clone()),
@@ -283,6 +293,40 @@ impl DataDirectory {
         }
         files.settle(found.unused())?;
         Ok(Recovered { checkpoint: served, damaged, log: found.verdict, transactions: found.entries, tail })
+    }
+
+    /// Has `begin` restore what the log is behind, and replays the log behind `after` upon that. The log is
+    /// read and verified meanwhile, by a thread of its own. Where `begin` finds damage, that is all.
+    fn read_log<R: Restore, T>(
+        &self,
+        files: &mut SegmentFiles,
+        after: Zxid,
+        restore: &mut R,
+        begin: impl Fn(&mut R) -> Result<Result<T, String>, DiskError>,
+    ) -> Result<Result<(T, Recovery), String>, DiskError> {
+        let database = self.database();
+        let read = read_ahead(files, database, after, |ahead| match begin(restore) {
+            Ok(Ok(begun)) => Ok(Ok((begun, ahead.deliver(&mut Behind(restore))))),
+            Ok(Err(damage)) => Ok(Err(damage)),
+            Err(error) => Err(error),
+        })?;
+        let (begun, found) = match read {
+            Some((done, found)) => match done? {
+                Ok((begun, Ok(()))) => (begun, found),
+                // Where that is in the log, only the log's reader can say.
+                Ok((begun, Err(mut refused))) => {
+                    (begun, log::replay(&mut files.reader()?, database, after, &mut refused)?)
+                }
+                Err(damage) => return Ok(Err(damage)),
+            },
+            None => match begin(restore)? {
+                Ok(begun) => {
+                    (begun, log::replay(&mut files.reader()?, database, after, &mut Behind(restore))?)
+                }
+                Err(damage) => return Ok(Err(damage)),
+            },
+        };
+        Ok(Ok((begun, found)))
     }
 
     /// Restores one checkpoint and returns its last zxid, or what is damaged.
@@ -299,6 +343,7 @@ impl DataDirectory {
             }
             Err(error) => return Err(error),
         };
+        map.read_ahead();
         let checkpoint = match map.checkpoint() {
             Ok(checkpoint) => checkpoint,
             Err(Fault::UnknownVersion(version)) => {

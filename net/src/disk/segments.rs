@@ -196,6 +196,13 @@ impl SegmentFiles {
     /// The spares that an earlier server left, with the segment `next` that it prepared and did not
     /// write to: it becomes a spare too.
     pub fn spares(&mut self, next: Sequence, database: DatabaseId) -> Result<Vec<SegmentFile>, DiskError> {
+        self.set_aside(next, database)?;
+        self.files_named(parse_spare_name)
+    }
+
+    /// Makes the segment `next` a spare if it was prepared and not written to. At an orderly stop that
+    /// saves the next start from reading it whole, to know that.
+    pub fn set_aside(&mut self, next: Sequence, database: DatabaseId) -> Result<(), DiskError> {
         self.reading = None;
         let unused: Vec<_> = self.list()?.into_iter().filter(|file| file.sequence >= next).collect();
         if let [file] = unused[..]
@@ -205,8 +212,9 @@ impl SegmentFiles {
             // Its number as a spare: nothing newer is in it.
             let (from, to) = (self.path(next), self.spare_path(Sequence(next.0 - 1)));
             changes::rename(&from, &to).map_err(DiskError::io("renaming", &from))?;
+            sync_directory(&self.directory)?;
         }
-        self.files_named(parse_spare_name)
+        Ok(())
     }
 
     fn is_unused(&self, file: SegmentFile, database: DatabaseId) -> Result<bool, DiskError> {

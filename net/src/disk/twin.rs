@@ -75,11 +75,19 @@ fn decode_copy<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
     (used == record.len()).then_some(value)
 }
 
-/// The record, and whether one of its copies was damaged.
-pub(super) fn decode<T: Decode<()> + PartialEq>(file: &[u8]) -> Result<(T, bool), TwinFault> {
+/// Where the copies begin in the file, in bytes.
+pub const COPIES_AT: [u64; 2] = [0, SECOND_COPY_AT as u64];
+
+/// Both copies, as far as each is whole.
+pub(super) fn copies<T: Decode<()>>(file: &[u8]) -> [Option<T>; 2] {
     let first = decode_copy::<T>(&file[..file.len().min(SECOND_COPY_AT)]);
     let second = decode_copy::<T>(file.get(SECOND_COPY_AT..).unwrap_or_default());
-    match (first, second) {
+    [first, second]
+}
+
+/// The record, and whether one of its copies was damaged.
+pub(super) fn decode<T: Decode<()> + PartialEq>(file: &[u8]) -> Result<(T, bool), TwinFault> {
+    match copies::<T>(file).into() {
         (Some(first), Some(second)) if first == second => Ok((first, false)),
         (Some(_), Some(_)) => Err(TwinFault::Differ),
         (Some(record), None) | (None, Some(record)) => Ok((record, true)),

@@ -1,7 +1,8 @@
 //! What waits to be answered, and what a core is about to be told.
 
+use super::lent::Lent;
 use super::reads::Read;
-use crate::step::{CloseReason, ConnectionId, Reply, ReplyBatch};
+use crate::step::{CloseReason, ConnectionId, Reply, ReplyBatch, RequestBatch};
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{SessionId, Zxid};
@@ -88,6 +89,7 @@ impl Pending {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
+    lent: Lent<Vec<u8>>,
     items: Vec<Reply>,
 }
 
@@ -158,8 +160,9 @@ impl Outbox {
         self.items.push(Reply::Answer { connection, frame: start..self.bytes.len(), last });
     }
 
-    pub fn take(&mut self, zxid: Zxid, changes: Arc<Changes>) -> ReplyBatch {
-        let Outbox { bytes, items } = std::mem::take(self);
-        ReplyBatch { zxid, bytes, changes, items }
+    pub fn take(&mut self, zxid: Zxid, changes: Arc<Changes>, emptied: Option<RequestBatch>) -> ReplyBatch {
+        let next = self.lent.take();
+        let bytes = self.lent.lend(std::mem::replace(&mut self.bytes, next));
+        ReplyBatch { zxid, bytes, changes, items: std::mem::take(&mut self.items), emptied }
     }
 }

@@ -84,10 +84,11 @@ impl Replica {
         if !advanced && self.outboxes.iter().all(Outbox::is_empty) {
             return;
         }
-        let changes = Arc::new(std::mem::take(&mut self.changes));
+        let next = self.lent_changes.take();
+        let changes = self.lent_changes.lend(std::mem::replace(&mut self.changes, next));
         for (core, outbox) in self.outboxes.iter_mut().enumerate() {
             if advanced || !outbox.is_empty() {
-                let batch = outbox.take(zxid, Arc::clone(&changes));
+                let batch = outbox.take(zxid, Arc::clone(&changes), self.emptied.pop());
                 out.push(Effect::Deliver { core: core as u16, batch });
             }
         }

@@ -55,7 +55,8 @@ impl Replica {
     fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
         // Once, not for each of them.
         let _reading = pin();
-        let mut items = std::mem::take(&mut batch.items).into_iter();
+        let mut all = std::mem::take(&mut batch.items);
+        let mut items = all.drain(..);
         while let Some(item) = items.next() {
             if self.must_wait(&item) {
                 batch.items = iter::once(item).chain(items).collect();
@@ -113,6 +114,11 @@ impl Replica {
                 Request::Report { connection, inquiry } => self.begin_report(connection, inquiry),
                 Request::Collected { ticket, report } => self.collect(now, ticket, *report),
             }
+        }
+        drop(items);
+        batch.items = all;
+        if self.emptied.len() < self.outboxes.len() {
+            self.emptied.extend(batch.emptied());
         }
         None
     }

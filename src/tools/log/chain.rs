@@ -99,6 +99,11 @@ impl Chain {
         (earlier && self.files.binary_search(&link.sequence).is_err()).then_some(link.sequence)
     }
 
+    /// Whether no later segment proves, by being synced, that this one was durable by then.
+    pub fn none_synced_behind(&self, sequence: Sequence) -> bool {
+        self.written.range(sequence.next()..).all(|(_, header)| header.unsynced)
+    }
+
     /// Where a segment is in the log, by the links from the newest one back.
     pub fn place(&self, sequence: Sequence) -> Place {
         let Some((_, newest)) = self.written.last_key_value() else { return Place::Last };

@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::error::OK;
+use ringkeeper_engine::id::Zxid;
 use serde::Serialize;
 
-use super::{Damage, Doubt, End, Entry, Head, Item, Visitor};
+use super::{Batch, Damage, Doubt, End, Entry, Head, Item, Visitor};
 use crate::tools::args::{DataAs, TransactionFilter};
 use crate::tools::out::{Findings, Out};
 use crate::tools::show::{self, AclEntry, DataFields, Hex, Plain};
@@ -19,11 +20,13 @@ pub(super) struct Dump<'f> {
     data: Option<DataAs>,
     /// Whose head was printed last.
     file: PathBuf,
+    /// What was printed last of what is committed.
+    committed: Zxid,
 }
 
 impl<'f> Dump<'f> {
     pub fn new(out: Out, filter: &'f TransactionFilter, data: Option<DataAs>) -> Dump<'f> {
-        Dump { out, filter, data, file: PathBuf::new() }
+        Dump { out, filter, data, file: PathBuf::new(), committed: Zxid::ZERO }
     }
 
     fn head(&mut self, file: &Path, head: &Head) -> io::Result<()> {
@@ -32,6 +35,26 @@ impl<'f> Dump<'f> {
             return self.out.value(&head.json(file));
         }
         self.out.line(format_args!("# {}: {head}", show::name(file)))
+    }
+
+    /// What a batch says of the transactions before it, where that is news.
+    fn batch(&mut self, batch: &Batch) -> io::Result<()> {
+        let Batch { offset, bytes, entries, committed, .. } = *batch;
+        if committed == self.committed {
+            return Ok(());
+        }
+        self.committed = committed;
+        match self.out.json() {
+            true => self.out.value(&BatchJson {
+                r#type: "batch",
+                file: show::name(&self.file),
+                offset,
+                bytes,
+                transactions: entries,
+                committed: Hex(committed.0),
+            }),
+            false => self.out.line(format_args!("# batch at offset {offset}: committed up to {committed}")),
+        }
     }
 
     fn entry(&mut self, entry: &Entry<'_>) -> io::Result<()> {
@@ -64,8 +87,9 @@ impl<'f> Dump<'f> {
 impl Visitor for Dump<'_> {
     fn visit(&mut self, file: &Path, item: Item<'_>) -> io::Result<()> {
         match item {
+            Item::Record(_) => Ok(()),
             Item::Head(head) => self.head(file, &head),
-            Item::Batch(_) => Ok(()),
+            Item::Batch(batch) => self.batch(&batch),
             Item::Entry(entry) => self.entry(&entry),
             Item::Damage(damage) => self.damage(&damage),
             Item::End(offset, end) => self.end(offset, end),
@@ -253,6 +277,17 @@ impl<'a> ActionJson<'a> {
             operations: action.operations.iter().map(|inner| ActionJson::new(inner, data)).collect(),
         }
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchJson {
+    r#type: &'static str,
+    file: String,
+    offset: u64,
+    bytes: u64,
+    transactions: u32,
+    committed: Hex,
 }
 
 /// A damaged place as JSON.

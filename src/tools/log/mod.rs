@@ -5,10 +5,12 @@
 //! | `chain` | how the segments of one folder follow each other |
 //! | `segment` | one of our segments, batch by batch, on behind damage |
 //! | `zookeeper` | one of ZooKeeper's logs, record by record, on behind damage |
-//! | `dump`, `verify`, `stats` | what the commands do with the items that those two deliver |
+//! | `records` | what a data directory keeps twice beside its log: database, mark, epochs |
+//! | `dump`, `verify`, `stats` | what the commands do with the items that those three deliver |
 
 mod chain;
 mod dump;
+mod records;
 mod segment;
 mod stats;
 mod verify;
@@ -30,6 +32,7 @@ use super::find::{self, Format, Sort};
 use super::out::{Findings, Out, Progress, Trouble, conclude};
 use super::show::{Hex, Plain};
 use super::transaction::{Transaction, decode};
+use records::RecordLine;
 
 /// Runs a command.
 pub fn main(command: &LogCommand) -> ExitCode {
@@ -61,11 +64,15 @@ enum Head {
 /// A whole batch of our log.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
+    /// In bytes from the file's beginning.
+    offset: u64,
     /// Bytes of header and entries.
     bytes: u64,
     /// Up to the next one.
     padding: u64,
     entries: u32,
+    /// The newest transaction that was known to be committed when it was written.
+    committed: Zxid,
 }
 
 /// A transaction and its place.
@@ -129,6 +136,8 @@ enum End {
     ContinuedBy { next: Sequence, unused_bytes: u64 },
     /// A write is under way.
     BeingWritten,
+    /// A batch is missing among others, in a log that was written without syncs.
+    Hole { lost_bytes: u64 },
     /// The last write did not complete.
     Torn { lost_bytes: u64 },
     /// Prepared, and not written to.
@@ -145,6 +154,7 @@ impl End {
             End::Abandoned => "abandoned",
             End::ContinuedBy { .. } => "continued",
             End::BeingWritten => "beingWritten",
+            End::Hole { .. } => "hole",
             End::Torn { .. } => "torn",
             End::Unused => "unused",
             End::Lost => "lost",
@@ -163,6 +173,11 @@ impl Display for End {
                 write!(f, "segment {next} goes on; {unused_bytes} bytes behind count no more")
             }
             End::BeingWritten => f.write_str("the next batch is being written"),
+            End::Hole { lost_bytes } => write!(
+                f,
+                "a hole in a log that was written without syncs: a start leaves out what is behind it \
+                 ({lost_bytes} bytes here), in later segments too"
+            ),
             End::Torn { lost_bytes } => write!(
                 f,
                 "the last write did not complete ({lost_bytes} bytes): it was never acknowledged, and a start \
@@ -177,6 +192,8 @@ impl Display for End {
 /// What a log consists of, in the order of the file.
 #[derive(Debug)]
 enum Item<'a> {
+    /// A record beside the log; its file has nothing else in it.
+    Record(RecordLine),
     /// The file begins.
     Head(Head),
     Batch(Batch),
@@ -201,11 +218,32 @@ struct Delivery<'v> {
     visitor: &'v mut dyn Visitor,
     progress: &'v mut Progress,
     damaged: u64,
+    /// How far the file's transactions count.
+    reach: Reach,
+}
+
+/// How far a file's transactions count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    last: Option<Zxid>,
+    /// What comes behind does not, in later files either.
+    ends_at_hole: bool,
+}
+
+impl<'v> Delivery<'v> {
+    fn new(path: &'v Path, visitor: &'v mut dyn Visitor, progress: &'v mut Progress) -> Delivery<'v> {
+        Delivery { path, visitor, progress, damaged: 0, reach: Reach::default() }
+    }
 }
 
 impl Delivery<'_> {
     fn item(&mut self, item: Item<'_>) -> io::Result<()> {
         self.damaged += u64::from(matches!(item, Item::Damage(_)));
+        match &item {
+            Item::Entry(Entry { suspect: None, transaction, .. }) => self.reach.last = Some(transaction.zxid),
+            Item::End(_, End::Hole { .. }) => self.reach.ends_at_hole = true,
+            _ => {}
+        }
         self.visitor.visit(self.path, item)
     }
 
@@ -289,19 +327,36 @@ fn run<V: Visitor>(
             Err(error) => passed_over(&Trouble::Input(file.path, error)),
         }
     }
+    // Before the log, which may go on meanwhile: what a mark says must hold of what is read after it.
+    let mut beside = Vec::new();
+    for path in args.files.iter().filter(|path| path.is_dir()) {
+        match records::Records::read(path) {
+            Ok(records) => beside.push(records),
+            Err(trouble) => passed_over(&trouble),
+        }
+    }
     let mut progress = Progress::new(files.iter().map(|(_, file)| file.length()).sum(), prints_along);
     let mut visitor = visitor(Out::new(args.json));
     let mut chains = chain::Chains::default();
+    for records in &beside {
+        findings.faults += records.deliver(&mut visitor, &mut progress)?;
+    }
     for (format, file) in &mut files {
         let path = file.path().to_path_buf();
-        let mut delivery =
-            Delivery { path: &path, visitor: &mut visitor, progress: &mut progress, damaged: 0 };
+        let mut delivery = Delivery::new(&path, &mut visitor, &mut progress);
         match format {
-            Format::Ringkeeper => segment::read(file, &mut chains, &mut delivery)?,
+            Format::Ringkeeper => {
+                segment::read(file, &mut chains, &mut delivery)?;
+                let reach = delivery.reach;
+                beside.iter_mut().for_each(|records| records.log_has(&path, reach));
+            }
             Format::ZooKeeper => zookeeper::read(file, &mut delivery)?,
         }
         findings.faults += delivery.damaged;
         progress.file_done(file.length());
+    }
+    for records in &beside {
+        findings.faults += records.deliver_end(&mut visitor, &mut progress)?;
     }
     drop(progress);
     visitor.finish(findings)?;

@@ -61,7 +61,10 @@ pub(super) fn read(
         Ok((header, checksum)) => {
             delivery.item(Item::Head(Head::Segment(header)))?;
             let place = say_place(&header, named, chain, delivery)?;
+            say_length(&header, file, delivery)?;
+            let unsynced = header.unsynced && named.is_none_or(|named| chain.none_synced_behind(named));
             let walk = Walk {
+                unsynced,
                 database: header.database,
                 alignment: Some(header.alignment),
                 recycled: header.recycled,
@@ -106,6 +109,17 @@ fn say_place(
     Ok(chain.place(named))
 }
 
+/// A file keeps the length that it was prepared with.
+fn say_length(header: &SegmentHeader, file: &FileBytes, delivery: &mut Delivery<'_>) -> io::Result<()> {
+    match file.length() < header.capacity {
+        true => {
+            let what = format!("the file ends here and was {} bytes long", header.capacity);
+            delivery.damage(Damage::new(file.length(), what))
+        }
+        false => Ok(()),
+    }
+}
+
 /// A segment whose header is not its own.
 struct Headless {
     named: Option<Sequence>,
@@ -141,7 +155,9 @@ impl Headless {
                 last_zxid: Zxid(first.header.first_zxid.0.saturating_sub(1)),
             };
             let (place, recycled) = (self.place, true);
-            return Walk { database, alignment: None, recycled, position, place, file, delivery }.run();
+            let unsynced = false;
+            return Walk { database, alignment: None, unsynced, recycled, position, place, file, delivery }
+                .run();
         }
         delivery.item(Item::Head(Head::Unused))?;
         let nonzero = nonzero_from(file, 0).map_err(input())?;
@@ -223,6 +239,8 @@ struct Walk<'w, 'd> {
     database: DatabaseId,
     /// Of the batches; unknown if the header is damaged.
     alignment: Option<Alignment>,
+    /// Neither its batches nor a later segment's were made durable one by one.
+    unsynced: bool,
     recycled: bool,
     place: Place,
     position: Position,
@@ -297,7 +315,8 @@ impl Walk<'_, '_> {
             Err(fault) => return Ok(Err((fault, Some(in_place)))),
         };
         let padding = behind.offset - offset - u64::from(header.bytes);
-        let batch = Batch { bytes: header.bytes.into(), padding, entries: header.entries };
+        let BatchHeader { bytes: length, entries: count, committed, .. } = header;
+        let batch = Batch { offset, bytes: length.into(), padding, entries: count, committed };
         if suspect.is_none() {
             self.delivery.item(Item::Batch(batch))?;
         }
@@ -324,6 +343,12 @@ impl Walk<'_, '_> {
     fn fault(&mut self, fault: BatchFault, in_place: Option<InPlace>) -> Result<Option<End>, Trouble> {
         let offset = self.position.offset;
         let later = self.find(offset + SECTOR_BYTES)?;
+        // The newest segment's first batch was synced with its header.
+        let begins_last = self.next().is_none() && offset == FIRST_BATCH_AT;
+        let goes_on = later.is_some() || self.next().is_some();
+        if self.unsynced && fault.can_be_torn() && goes_on && !begins_last {
+            return Ok(Some(End::Hole { lost_bytes: self.nonzero()? }));
+        }
         let Some(batch) = in_place else {
             let end = self.next().map_or(u64::MAX, |next| next.link.end);
             let Some(later) = later.filter(|later| later.at < end) else { return self.tail(fault) };

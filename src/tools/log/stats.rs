@@ -128,7 +128,7 @@ impl<'f> Stats<'f> {
     }
 
     fn batch(&mut self, batch: &Batch) {
-        let Batch { bytes, padding, entries } = *batch;
+        let Batch { bytes, padding, entries, .. } = *batch;
         record(&mut self.batches.entries, entries.into());
         record(&mut self.batches.bytes, bytes);
         self.batches.padding += padding;
@@ -171,6 +171,7 @@ impl<'f> Stats<'f> {
 impl Visitor for Stats<'_> {
     fn visit(&mut self, file: &Path, item: Item<'_>) -> io::Result<()> {
         match item {
+            Item::Record(record) => self.out.either(&record)?,
             Item::Head(_) => self.files += 1,
             Item::Batch(batch) => self.batch(&batch),
             Item::Entry(entry) => self.entry(&entry),

@@ -104,6 +104,7 @@ impl Verify {
 impl Visitor for Verify {
     fn visit(&mut self, file: &Path, item: Item<'_>) -> io::Result<()> {
         match item {
+            Item::Record(record) => self.out.either(&record)?,
             Item::Head(head) => self.head(file, &head),
             Item::Batch(_) => self.file.batches += 1,
             Item::Entry(entry) if entry.suspect.is_none() => self.entry(entry.transaction.zxid),

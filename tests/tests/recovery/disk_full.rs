@@ -1,18 +1,16 @@
 //! A full disk, in each phase: writes wait, reads and operators are answered, nothing is lost, and the server
 //! goes on by itself when there is space.
 //!
-//! The disk is a small tmpfs. Mounting one takes a user and mount namespace of one's own; where the kernel
-//! or a container forbids that, the test says that it was skipped, and why.
+//! The disk is a small tmpfs.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::run::{PAUSE, Running, Started, start_command, until_prepared};
-use ringkeeper_tests::server::ringkeeper_binary;
+use crate::own_disk::{on_own_disk, start_on};
+use crate::run::{PAUSE, Running, Started, until_prepared};
 use ringkeeper_tests::wire::{Encoder, Session, op};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,40 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const DISK_KIB: usize = 4096;
 const SEGMENT: &str = "log.segmentBytes=262144";
 const SEGMENT_BYTES: u64 = 262_144;
-/// What becomes a child of this test's binary, in its own namespaces.
-const CHILD: &str = "RINGKEEPER_TEST_DISK";
 
 /// Runs `test` with a small file system at a path, or says why it cannot.
 fn on_small_disk(name: &str, test: impl FnOnce(&Path)) {
-    if let Some(disk) = std::env::var_os(CHILD) {
-        return test(Path::new(&disk));
-    }
-    let disk = tempfile::tempdir().expect("a directory");
-    let mount = format!("mount -t tmpfs -o size={DISK_KIB}k tmpfs \"$0\"");
-    let unshared = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(disk.path());
-        command
-    };
-    let probe = unshared(&mount).output().expect("util-linux");
-    if !probe.status.success() {
-        let why = String::from_utf8_lossy(&probe.stderr);
-        // Past the capture of a passing test's output: `tests/run` counts these lines.
-        let line = format!("SKIPPED disk_full::{name}: no file system of one's own here: {}\n", why.trim());
-        io::stderr().write_all(line.as_bytes()).expect("standard error");
-        return;
-    }
-    let again = format!("{mount} && exec \"$@\"");
-    let binary = std::env::current_exe().expect("this test");
-    let ran = unshared(&again)
-        .arg(binary)
-        .args([&format!("disk_full::{name}"), "--exact", "--nocapture"])
-        .env(CHILD, disk.path())
-        .env("RINGKEEPER_BIN", ringkeeper_binary().expect("the binary"))
-        .output()
-        .expect("this test again");
-    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
+    let mount = format!("mount -t tmpfs -o size={DISK_KIB}k tmpfs");
+    on_own_disk(&mount, &format!("disk_full::{name}"), test);
 }
 
 /// Takes all the space there is; gives it back when it is dropped.
@@ -76,27 +45,23 @@ impl Drop for Ballast {
 }
 
 fn start(disk: &Path, more: &[&str]) -> Started {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig=KILL", "--"]).arg(ringkeeper_binary().expect("the binary"));
-    command.args(["serve", "--client-port", "0", "--set", "4lw.commands.whitelist=*", "--set", SEGMENT]);
-    command.args(more).arg("--data-dir").arg(disk.join("data"));
-    start_command(command)
+    start_on(disk, &[&["--set", SEGMENT], more].concat())
 }
 
-fn set(path: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn set(path: &str, value: &[u8]) -> Vec<u8> {
     let mut body = Encoder::default();
     body.string(path).buffer(Some(value)).int(-1);
     body.bytes
 }
 
-fn create(session: &mut Session, path: &str) {
+pub(crate) fn create(session: &mut Session, path: &str) {
     let mut body = Encoder::default();
     body.string(path).buffer(Some(b"new")).open_acl().int(0);
     assert_eq!(session.request(op::CREATE, &body.bytes).expect("a reply").error, 0);
 }
 
 /// A node's version and data.
-fn read(session: &mut Session, path: &str) -> Vec<u8> {
+pub(crate) fn read(session: &mut Session, path: &str) -> Vec<u8> {
     let mut body = Encoder::default();
     body.string(path).boolean(false);
     session.request(op::GET_DATA, &body.bytes).expect("a reply").body
@@ -112,7 +77,7 @@ fn ask(address: SocketAddr, word: &str) -> String {
 }
 
 #[track_caller]
-fn until(server: &Running, said: &str) {
+pub(crate) fn until(server: &Running, said: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !server.said().contains(said) {
         assert!(Instant::now() < deadline, "`{said}` never came: {}", server.said());

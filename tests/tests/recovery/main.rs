@@ -5,11 +5,15 @@
 //! - `table`: the decision table, a row a case.
 //! - `corruptions`: a thousand targeted damages, none of which may lose a transaction in silence.
 //! - `disk_full`: a disk without space, in each phase.
+//! - `own_disk`: a file system of a test's own.
+//! - `no_direct`: a file system that refuses O_DIRECT.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
 mod data;
 mod disk_full;
 mod failures;
+mod no_direct;
+mod own_disk;
 mod run;
 mod table;

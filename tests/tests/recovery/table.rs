@@ -410,6 +410,8 @@ fn each_row_of_the_table_does_and_says_what_it_must() {
             KilledUnsynced => Data::fill("none", End::Killed),
         };
         assert!(data.checkpoints().len() >= 3 && data.written().len() >= 3, "a run with a history");
+        let unused = data.segments().len() - data.written().len();
+        assert!(of != Stopped || unused == 0, "an orderly stop leaves a prepared segment to be read");
         (of, data)
     });
     let mut wrong = Vec::new();

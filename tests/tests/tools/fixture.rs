@@ -121,6 +121,16 @@ fn failed_multi(out: &mut Encoder) {
     part(out, op::ERROR, |out| _ = out.int(-110));
 }
 
+/// The length of a segment's file.
+pub const FILE_BYTES: usize = 16 << 10;
+
+/// What a segment's header says of how it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sort {
+    pub unsynced: bool,
+    pub capacity: u64,
+}
+
 /// A segment that is being made.
 pub struct Segment {
     pub bytes: Vec<u8>,
@@ -135,6 +145,11 @@ pub struct Segment {
 impl Segment {
     /// An empty one: the first of a log, or one that goes on behind another.
     pub fn new(sequence: u64, before: Option<&Segment>) -> Segment {
+        Segment::of(sequence, before, Sort::default())
+    }
+
+    /// The same, of a certain sort.
+    pub fn of(sequence: u64, before: Option<&Segment>, sort: Sort) -> Segment {
         let previous = before.map(|before| Link {
             sequence: before.header.sequence,
             end: before.bytes.len() as u64,
@@ -149,8 +164,8 @@ impl Segment {
             previous,
             alignment: Alignment::SECTOR,
             recycled: false,
-            unsynced: false,
-            capacity: 0,
+            unsynced: sort.unsynced,
+            capacity: sort.capacity,
         };
         let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
         let checksum = header.encode(&mut bytes);
@@ -189,7 +204,7 @@ impl Segment {
     /// The file: the batches, and zeros that were written in advance.
     pub fn file(&self) -> Vec<u8> {
         let mut file = self.bytes.clone();
-        file.resize(16 << 10, 0);
+        file.resize(FILE_BYTES, 0);
         file
     }
 }
@@ -201,14 +216,19 @@ pub fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
 
 /// The two segments of the history: four batches, then three.
 pub fn segments() -> [Segment; 2] {
+    segments_of(Sort::default())
+}
+
+/// The same, of a certain sort.
+pub fn segments_of(sort: Sort) -> [Segment; 2] {
     let history = history();
-    let first = Segment::new(1, None)
+    let first = Segment::of(1, None, sort)
         .batch(&history[..1])
         .batch(&history[1..4])
         .batch(&history[4..5])
         .batch(&history[5..6]);
     let second =
-        Segment::new(2, Some(&first)).batch(&history[6..8]).batch(&history[8..10]).batch(&history[10..]);
+        Segment::of(2, Some(&first), sort).batch(&history[6..8]).batch(&history[8..10]).batch(&history[10..]);
     [first, second]
 }
 
@@ -224,12 +244,27 @@ pub fn directory() -> TempDir {
     write("own/log/000000000001.rklog", &first.file());
     write("own/log/000000000002.rklog", &second.file());
     write("own/log/000000000003.rklog", &[0; 8192]);
+    write("own/database", &twin(&[&1u32.to_le_bytes()[..], &DATABASE.0.to_le_bytes()].concat()));
+    write("own/mark", &twin(&11u64.to_le_bytes()));
+    write("own/epochs", &twin(&[3u32.to_le_bytes(), 2u32.to_le_bytes()].concat()));
     write("zk/version-2/log.1", &zookeeper_log());
     write("own/snap/0000000000000005.rksnap", &checkpoint(5));
     write("own/snap/0000000000000008.rksnap", &checkpoint(8));
     write("zk/version-2/snapshot.5", &zookeeper_snapshot(5, Compression::None));
     write("zk/version-2/snapshot.8.gz", &zookeeper_snapshot(8, Compression::Gzip));
     directory
+}
+
+/// Where the second copy of a record is.
+pub const SECOND_COPY_AT: usize = 4096;
+
+/// A small record, kept twice.
+pub fn twin(record: &[u8]) -> Vec<u8> {
+    let numbers = [record.len() as u32, crc32c::crc32c(record)].map(u32::to_le_bytes).concat();
+    let copy = [&b"RKTW"[..], &numbers, record].concat();
+    let mut file = copy.clone();
+    file.resize(SECOND_COPY_AT, 0);
+    [file, copy].concat()
 }
 
 /// The history in ZooKeeper's format.
