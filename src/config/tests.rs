@@ -353,6 +353,21 @@ fn an_ensemble_is_read() {
 }
 
 #[test]
+fn who_is_to_serve_readers_without_local_sessions_is_told_that_it_cannot() {
+    let ensemble = "initLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.2=b:1:2\nreadonlymode.enabled=true\n";
+    let warnings = |more: &str| {
+        let case = minimal(&format!("{ensemble}{more}")).with_file("/d/myid", "1");
+        let (config, notices) = case.load().expect("it is sound");
+        assert!(config.ensemble.read_only_mode);
+        let of_readers = |notice: &String| notice.contains("readers get local sessions");
+        notices.iter().map(ToString::to_string).filter(of_readers).count()
+    };
+    assert_eq!(warnings(""), 1);
+    assert_eq!(warnings("localSessionsUpgradingEnabled=true"), 1);
+    assert_eq!(warnings("localSessionsEnabled=true"), 0);
+}
+
+#[test]
 fn standalone_enabled_decides_what_one_server_is() {
     let one = "server.1=a:1:2\ninitLimit=1\nsyncLimit=1\n";
     assert!(!minimal(one).config().ensemble.is_distributed());
