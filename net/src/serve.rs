@@ -83,6 +83,8 @@ pub struct EnsembleOptions {
     pub members: Members,
     /// How long things may take.
     pub timing: Timing,
+    /// Transactions that an epoch may have; at three quarters of them the leader moves to the next.
+    pub epoch_transactions_max: u32,
     /// `quorumListenOnAllIPs`.
     pub listen_on_all_ips: bool,
     /// `tcpKeepAlive`.
@@ -167,7 +169,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
                 timing: ensemble.timing,
                 window_bytes: WINDOW_BYTES,
                 reconfig_enabled: options.settings.reconfig_enabled,
-                epoch_transactions_max: u32::MAX,
+                epoch_transactions_max: ensemble.epoch_transactions_max,
             };
             let last = held.last().map_or(database.last, |last| last.zxid);
             let epochs = epochs(&directory, last)?;

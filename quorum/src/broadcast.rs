@@ -11,15 +11,13 @@ struct Judge {
     verifier: Verifier,
     /// The first of them.
     from: Zxid,
-    /// The last of them; `None` as long as there are more.
-    upto: Option<Zxid>,
 }
 
 /// The leader's side.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
-    /// The configuration in force, and with it those before and behind it while one gives way to
-    /// another: what is proposed meanwhile needs a quorum of each.
+    /// The configuration in force, and behind it the one that is to take its place: what is proposed
+    /// until then needs a quorum of each.
     judges: Vec<Judge>,
     /// The newest transaction that each server has on disk, and all before it.
     acked: BTreeMap<ServerId, Zxid>,
@@ -30,20 +28,23 @@ pub struct Broadcast {
 impl Broadcast {
     /// A leader whose log ends at `last`, all of it committed.
     pub fn new(verifier: impl Into<Verifier>, last: Zxid) -> Self {
-        let judge = Judge { verifier: verifier.into(), from: Zxid::ZERO, upto: None };
+        let judge = Judge { verifier: verifier.into(), from: Zxid::ZERO };
         Broadcast { judges: vec![judge], acked: BTreeMap::new(), proposed: last, committed: last }
     }
 
     /// The newest proposal makes another configuration: it, and what follows, needs its quorum, too.
     pub fn begin_change(&mut self, verifier: Verifier) {
-        self.judges.push(Judge { verifier, from: self.proposed, upto: None });
+        self.judges.push(Judge { verifier, from: self.proposed });
     }
 
-    /// The newest configuration is in force. What is proposed from here on needs no quorum of another.
+    /// The newest configuration is in force: nothing needs a quorum of the one before any more, what was
+    /// proposed meanwhile neither. Servers of that one may have left without an ack of it. Whoever is
+    /// elected has the change in its log, since a quorum of those servers has it, and so needs a quorum of
+    /// the newest. ZooKeeper waits for both, for ever if need be.
     pub fn end_change(&mut self) {
-        if let Some((_, before)) = self.judges.split_last_mut() {
-            before.iter_mut().for_each(|judge| judge.upto = judge.upto.or(Some(self.proposed)));
-        }
+        let ended = self.judges.len().saturating_sub(1);
+        self.judges.drain(..ended);
+        self.judge();
     }
 
     /// The newest transaction that `server` has on disk, and all before it.
@@ -61,20 +62,19 @@ impl Broadcast {
     pub fn ack(&mut self, server: ServerId, upto: Zxid) -> Zxid {
         let acked = self.acked.entry(server).or_default();
         *acked = upto.max(*acked);
+        self.judge();
+        self.committed
+    }
+
+    fn judge(&mut self) {
         let mut durable = self.proposed;
         for judge in &self.judges {
             let has = judge.verifier.durable_at_quorum(|voter| self.acked(voter));
             // What comes before its first is not its affair.
-            let has = has.max(Zxid(judge.from.0.saturating_sub(1)));
-            if judge.upto.is_none_or(|upto| has < upto) {
-                durable = durable.min(has);
-            }
+            durable = durable.min(has.max(Zxid(judge.from.0.saturating_sub(1))));
         }
         self.committed = self.committed.max(durable);
-        let committed = self.committed;
-        self.judges.retain(|judge| judge.upto.is_none_or(|upto| committed < upto));
         self.check();
-        self.committed
     }
 
     /// Forgets what `server` had: it comes back, and says anew what it has.
@@ -130,11 +130,26 @@ mod tests {
         assert_eq!(broadcast.ack(ServerId(2), Zxid(13)), Zxid(11), "it came before the change");
         broadcast.ack(ServerId(4), Zxid(12));
         assert_eq!(broadcast.ack(ServerId(5), Zxid(12)), Zxid(12));
+        broadcast.ack(ServerId(4), Zxid(13));
+        assert_eq!(broadcast.ack(ServerId(5), Zxid(12)), Zxid(12));
         broadcast.end_change();
+        assert_eq!(broadcast.committed(), Zxid(12));
         broadcast.propose(Zxid(14));
-        assert_eq!(broadcast.ack(ServerId(1), Zxid(14)), Zxid(12));
-        broadcast.ack(ServerId(4), Zxid(14));
-        assert_eq!(broadcast.ack(ServerId(5), Zxid(14)), Zxid(14), "the old servers count no more");
+        assert_eq!(broadcast.ack(ServerId(5), Zxid(14)), Zxid(13), "the old servers count no more");
+    }
+
+    /// Server 2 became an observer with the change, and never acks what was proposed behind it.
+    #[test]
+    fn what_waits_for_a_server_that_left_is_committed_with_the_change() {
+        let mut broadcast = Broadcast::new(Verifier::majority([2, 3].map(ServerId)), Zxid(10));
+        broadcast.propose(Zxid(11));
+        broadcast.begin_change(Verifier::majority([1, 3].map(ServerId)));
+        broadcast.propose(Zxid(12));
+        broadcast.ack(ServerId(1), Zxid(12));
+        broadcast.ack(ServerId(3), Zxid(12));
+        assert_eq!(broadcast.ack(ServerId(2), Zxid(11)), Zxid(11));
+        broadcast.end_change();
+        assert_eq!(broadcast.committed(), Zxid(12));
     }
 
     #[test]

@@ -162,6 +162,9 @@ impl Election {
         let &Notification { vote, round, state, version, .. } = notification;
         vote.leader.filter(|leader| view.verifier.is_voter(*leader))?;
         let ballot = Ballot { vote, round, state, version };
+        // Voters answer whatever is said by somebody without a vote: if that answered in turn, the two would
+        // never come to an end.
+        let answer = if view.verifier.is_voter(self.me) { Tell::Sender } else { Tell::Nobody };
         match state {
             PeerState::Looking => {
                 if round > self.round {
@@ -171,7 +174,7 @@ impl Election {
                     self.update_proposal(if better { vote } else { self.own }, view);
                     *tell = Tell::All;
                 } else if round < self.round {
-                    *tell = Tell::Sender;
+                    *tell = answer;
                     return None;
                 } else if self.better(vote, self.proposal, view) {
                     self.update_proposal(vote, view);
@@ -179,7 +182,7 @@ impl Election {
                 } else if self.better(self.proposal, vote, view) {
                     // It has not heard this vote, or heard it before it looked for a leader itself. Without
                     // an answer both would wait until they tell theirs again.
-                    *tell = Tell::Sender;
+                    *tell = answer;
                 }
                 self.received.insert(from, ballot);
                 self.decide(now, view)
@@ -323,6 +326,22 @@ mod tests {
         let ascending =
             [Vote::default(), vote(0, 0, 1), vote(1, 9, 1), vote(1, 9, 2), vote(1, 10, 1), vote(2, 0, 1)];
         assert!(ascending.is_sorted() && ascending.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn only_a_voter_answers_a_worse_vote() {
+        let worse = || says(Looking, 1, vote(1, 9, 2));
+        let older = || says(Looking, 0, vote(1, 10, 3));
+        let mut case = Case::new();
+        for notification in [worse(), older()] {
+            assert_eq!(case.hears(0, 2, notification), None);
+            assert_eq!(case.tell, Tell::Sender);
+        }
+        case.verifier = Verifier::majority([2, 3].map(ServerId));
+        for notification in [worse(), older()] {
+            assert_eq!(case.hears(0, 2, notification), None);
+            assert_eq!(case.tell, Tell::Nobody);
+        }
     }
 
     #[test]

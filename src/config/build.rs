@@ -33,18 +33,14 @@ mod default {
     pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
     pub const CNX_TIMEOUT_MS: u32 = 5_000;
     pub const NOTIFICATION_MIN_MS: u32 = 200;
-    pub const NOTIFICATION_MAX_MS: u32 = 60_000;
-    pub const BIND_RETRIES: u32 = 3;
-    pub const SNAP_SYNCS_MAX: u32 = 10;
-    pub const DIFF_SYNCS_MAX: u32 = 100;
-    pub const OBSERVER_ELECTION_DELAY_MS: u64 = 200;
+    /// ZooKeeper's is 60,000: a minute of silence would be a minute of outage.
+    pub const NOTIFICATION_MAX_MS: u32 = 2_000;
 }
 
 /// The least that ZooKeeper corrects a setting to.
 mod least {
     pub const SNAP_COUNT: i64 = 2;
     pub const SNAP_RETAIN_COUNT: i64 = 3;
-    pub const COMMIT_LOG_COUNT: i64 = 500;
     pub const EXTRA_BYTES: i64 = 1_024;
 }
 
@@ -85,9 +81,9 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn config(mut self) -> Config {
-        let unservable = self.meanings();
         let storage = self.storage();
         let ensemble = self.ensemble(&storage.data_dir);
+        let unservable = self.meanings(ensemble.is_distributed());
         let static_address = self.client_address();
         let address = self.own_address(static_address, &ensemble);
         Config {
@@ -113,7 +109,7 @@ impl Builder<'_> {
     }
 
     /// Says which settings have no effect here; returns those that must not be ignored.
-    fn meanings(&mut self) -> Vec<ConfigError> {
+    fn meanings(&mut self, is_distributed: bool) -> Vec<ConfigError> {
         let mut refused = Vec::new();
         for Setting { key, name, value, origin, .. } in self.settings.iter() {
             match key.meaning {
@@ -126,12 +122,15 @@ impl Builder<'_> {
                 Meaning::NotYet(why) => {
                     self.report.warn(Some(origin), name, format!("accepted, no effect yet: {why}"));
                 }
-                Meaning::Guard { harmless, .. } if value.eq_ignore_ascii_case(harmless) => {}
-                Meaning::Guard { harmless, missing } => refused.push(ConfigError {
-                    origin: Some(origin.clone()),
-                    key: Some(name.clone()),
-                    text: format!("only {harmless} can be served: {missing}"),
-                }),
+                Meaning::PeersGuard { .. } if !is_distributed => {}
+                Meaning::Guard { harmless, .. } | Meaning::PeersGuard { harmless, .. }
+                    if value.eq_ignore_ascii_case(harmless) => {}
+                Meaning::Guard { harmless, missing } | Meaning::PeersGuard { harmless, missing } => refused
+                    .push(ConfigError {
+                        origin: Some(origin.clone()),
+                        key: Some(name.clone()),
+                        text: format!("only {harmless} can be served: {missing}"),
+                    }),
             }
         }
         refused
@@ -397,11 +396,9 @@ impl Builder<'_> {
         let dynamic_file = self.values.text("dynamicConfigFile").map(PathBuf::from);
         let membership = self.membership(dynamic_file.as_deref());
         let role = self.role(&membership, my_id);
-        self.at_least("commitLogCount", least::COMMIT_LOG_COUNT);
         let values = &self.values;
         let init_ticks_max = values.u32("initLimit", 0);
         let connect = NonZeroU32::new(values.u32("connectToLearnerMasterLimit", 0));
-        let at_least_zero = |name| values.integer(name).and_then(|v| u32::try_from(v).ok());
         let ensemble = Ensemble {
             my_id,
             membership,
@@ -415,29 +412,13 @@ impl Builder<'_> {
             init_ticks_max,
             sync_ticks_max: values.u32("syncLimit", 0),
             connect_ticks_max: connect.map_or(init_ticks_max, NonZeroU32::get),
-            leader_serves: values.switch("leaderServes", true),
             listen_on_all: values.switch("quorumListenOnAllIPs", false),
-            observers_log: values.switch("observer.syncEnabled", values.switch("syncEnabled", true)),
-            observer_master_port: values
-                .integer("observerMasterPort")
-                .and_then(|p| u16::try_from(p).ok())
-                .filter(|&p| p > 0),
-            committed_kept: values.u32("commitLogCount", 0).max(least::COMMIT_LOG_COUNT as u32),
             election_connect_ms_max: values.u32("cnxTimeout", default::CNX_TIMEOUT_MS),
-            election_silence_ms_max: at_least_zero("quorumCnxnTimeoutMs"),
-            election_bind_attempts_max: NonZeroU32::new(
-                values.u32("electionPortBindRetry", default::BIND_RETRIES),
-            ),
             notification_interval_min_ms: values
                 .u32("fastleader.minNotificationInterval", default::NOTIFICATION_MIN_MS),
             notification_interval_max_ms: values
                 .u32("fastleader.maxNotificationInterval", default::NOTIFICATION_MAX_MS),
-            epoch_wait_ms_max: at_least_zero("leader.maxTimeToWaitForEpoch"),
-            snap_syncs_max: values.u32("leader.maxConcurrentSnapSyncs", default::SNAP_SYNCS_MAX),
-            diff_syncs_max: values.u32("leader.maxConcurrentDiffSyncs", default::DIFF_SYNCS_MAX),
-            observer_reconnect_delay_ms: values.u64("observer.reconnectDelayMs", 0),
-            observer_election_delay_ms: values
-                .u64("observer.election.DelayMs", default::OBSERVER_ELECTION_DELAY_MS),
+            epoch_transactions_max: values.u32("leader.epochTransactionsMax", u32::MAX),
             tcp_keep_alive: values.switch("tcpKeepAlive", false),
         };
         self.check_ensemble(&ensemble);

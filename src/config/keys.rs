@@ -64,6 +64,13 @@ pub(super) enum Meaning {
         /// What is missing.
         missing: &'static str,
     },
+    /// A `Guard` of what passes between servers; without effect on a standalone server.
+    PeersGuard {
+        /// The value that asks for nothing.
+        harmless: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
 }
 
 /// One known key. A name that ends in `.*` stands for a family (`server.*`: `server.1`, `server.2`, …).
@@ -142,6 +149,9 @@ pub(super) fn describe(key: &Key) -> String {
         Meaning::Without(text) => format!("accepted, no meaning here: {text}"),
         Meaning::NotYet(text) => format!("accepted, no effect yet: {text}"),
         Meaning::Guard { harmless, missing } => format!("only {harmless} is served: {missing}"),
+        Meaning::PeersGuard { harmless, missing } => {
+            format!("for ensembles: only {harmless} is served: {missing}")
+        }
     };
     format!("{}  ({place}; {})\n    {meaning}", key.name, super::values::expected(key.kind))
 }
@@ -247,7 +257,7 @@ mod tests {
             let text = match key.meaning {
                 Meaning::Used(text) | Meaning::Ensemble(text) => text,
                 Meaning::Without(text) | Meaning::NotYet(text) => text,
-                Meaning::Guard { missing, .. } => missing,
+                Meaning::Guard { missing, .. } | Meaning::PeersGuard { missing, .. } => missing,
             };
             assert!(text.len() > 8, "{}: {text:?}", key.name);
             assert!(!text.ends_with('.'), "{}: the notice adds its own end", key.name);

@@ -263,36 +263,16 @@ pub struct Ensemble {
     pub sync_ticks_max: u32,
     /// `connectToLearnerMasterLimit`, in ticks, by default `initLimit`.
     pub connect_ticks_max: u32,
-    /// `leaderServes`.
-    pub leader_serves: bool,
     /// `quorumListenOnAllIPs`.
     pub listen_on_all: bool,
-    /// `syncEnabled`, or the property `observer.syncEnabled`.
-    pub observers_log: bool,
-    /// `observerMasterPort`, where it is more than 0.
-    pub observer_master_port: Option<u16>,
-    /// `commitLogCount`: 500 at least.
-    pub committed_kept: u32,
     /// `cnxTimeout`, in milliseconds.
     pub election_connect_ms_max: u32,
-    /// `quorumCnxnTimeoutMs`; by default `syncLimit` ticks.
-    pub election_silence_ms_max: Option<u32>,
-    /// `electionPortBindRetry`; `None` is no limit.
-    pub election_bind_attempts_max: Option<NonZeroU32>,
     /// `fastleader.minNotificationInterval`, in milliseconds.
     pub notification_interval_min_ms: u32,
     /// `fastleader.maxNotificationInterval`, in milliseconds.
     pub notification_interval_max_ms: u32,
-    /// `leader.maxTimeToWaitForEpoch`, in milliseconds; `None` waits `initLimit` ticks.
-    pub epoch_wait_ms_max: Option<u32>,
-    /// `leader.maxConcurrentSnapSyncs`.
-    pub snap_syncs_max: u32,
-    /// `leader.maxConcurrentDiffSyncs`.
-    pub diff_syncs_max: u32,
-    /// `observer.reconnectDelayMs`.
-    pub observer_reconnect_delay_ms: u64,
-    /// `observer.election.DelayMs`.
-    pub observer_election_delay_ms: u64,
+    /// `leader.epochTransactionsMax`: transactions that an epoch may have.
+    pub epoch_transactions_max: u32,
     /// `tcpKeepAlive`.
     pub tcp_keep_alive: bool,
 }

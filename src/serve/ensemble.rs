@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ringkeeper_engine::id::ServerId;
 use ringkeeper_net::serve::EnsembleOptions;
+use ringkeeper_quorum::election::ElectionTiming;
 use ringkeeper_quorum::members::{self, Members};
 use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::zab::Timing;
@@ -41,8 +42,14 @@ pub fn options(config: &Config) -> Result<Option<EnsembleOptions>, String> {
             tick_ms,
             init_limit: u64::from(ensemble.init_ticks_max),
             sync_limit: u64::from(ensemble.sync_ticks_max),
+            election: ElectionTiming {
+                resend_ms_min: u64::from(ensemble.notification_interval_min_ms),
+                resend_ms_max: u64::from(ensemble.notification_interval_max_ms),
+                ..ElectionTiming::default()
+            },
             ..Timing::default()
         },
+        epoch_transactions_max: ensemble.epoch_transactions_max,
         listen_on_all_ips: ensemble.listen_on_all,
         keep_alive: ensemble.tcp_keep_alive,
         election_timeout: Duration::from_millis(u64::from(ensemble.election_connect_ms_max)),

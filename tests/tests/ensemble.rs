@@ -12,7 +12,7 @@ use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::{self, Change, Rules};
 use ringkeeper_tests::body;
 use ringkeeper_tests::ensemble::check::{Summary, check, digests, equal, trees};
-use ringkeeper_tests::ensemble::load::{Load, Rate};
+use ringkeeper_tests::ensemble::load::{Load, Rate, Seen};
 use ringkeeper_tests::ensemble::node::{Data, Mode, Role};
 use ringkeeper_tests::ensemble::{Ensemble, Plan, kind, tree};
 use ringkeeper_tests::server::Options;
@@ -44,6 +44,7 @@ const THREE: &[(&str, Law)] = table![
     sync_shows_what_was_acknowledged_elsewhere,
     without_a_quorum_nobody_serves_but_readers,
     a_server_without_data_takes_the_whole_tree,
+    an_epoch_that_is_used_up_ends_without_a_pause,
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
 ];
 
@@ -75,6 +76,7 @@ line_up! { rrr:
     a_session_is_everywhere,
     sync_shows_what_was_acknowledged_elsewhere,
     a_server_without_data_takes_the_whole_tree,
+    an_epoch_that_is_used_up_ends_without_a_pause,
 }
 // Ours leads Java's servers.
 line_up! { jjr:
@@ -421,6 +423,29 @@ fn a_server_without_data_takes_the_whole_tree(line_up: &str) {
             ensemble.await_all();
         }
     });
+}
+
+/// A zxid can tell so many transactions of an epoch: the leader moves to the next one in place, and no client
+/// loses its connection. Only ours can; a ZooKeeper's leader steps down.
+fn an_epoch_that_is_used_up_ends_without_a_pause(line_up: &str) {
+    let options =
+        Options { config: vec!["leader.epochTransactionsMax=1000".to_owned()], ..Options::default() };
+    let mut ensemble = Ensemble::start(&Plan { options, ..Plan::of(line_up) });
+    let leader = ensemble.await_leader();
+    let load = Load::start(&ensemble.addresses(), Rate { writes_per_second: 2_000, ..Rate::default() });
+    let epoch = |load: &Load| {
+        let newest =
+            |seen: &Seen| seen.acked.last().map_or(Zxid::ZERO, |acked| Zxid(acked.zxid.cast_unsigned()));
+        load.seen().iter().map(newest).max().unwrap_or_default().epoch().0
+    };
+    let (from, first) = (Instant::now(), epoch(&load));
+    load.await_more(4_000);
+    let epochs = epoch(&load) - first;
+    assert!((4..=6).contains(&epochs), "4,000 writes took {epochs} epochs");
+    assert_eq!(ensemble.leader(), Some(leader));
+    let summary = check(&mut ensemble, load, from);
+    assert_eq!(summary.reconnects, 0);
+    report("used up epochs", line_up, summary);
 }
 
 /// The pure rules foretell what a leader answers, what `/zookeeper/config` is then, and the files.

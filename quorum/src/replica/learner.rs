@@ -122,8 +122,11 @@ impl Learner {
             let outbox = &mut outboxes[pending.connection.core as usize];
             pending.answer(outbox, tree, upto, None);
         }
+        // What stood before it may have waited for a transaction, so that it was not ready so far.
         let next = self.waiting.get(&session).and_then(VecDeque::front);
-        if next.is_none_or(|next| next.after == NOT_YET) {
+        if next.is_some_and(|next| next.after != NOT_YET) {
+            self.ready.insert(session);
+        } else {
             self.ready.remove(&session);
         }
     }

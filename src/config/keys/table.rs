@@ -29,6 +29,11 @@ const fn guard(harmless: &'static str, missing: &'static str) -> Meaning {
     Meaning::Guard { harmless, missing }
 }
 
+/// A guard of ensembles alone: a standalone server has no peers.
+const fn peers(missing: &'static str) -> Meaning {
+    Meaning::PeersGuard { harmless: "false", missing }
+}
+
 const PORT: Kind = int(0, 65_535);
 const ANY_INT: Kind = int(INT_MIN, INT_MAX);
 const ANY_LONG: Kind = int(i64::MIN, i64::MAX);
@@ -57,6 +62,13 @@ const OWN_NETWORK: Meaning = Without("there is one network stack, on io_uring");
 const OWN_GROUP_COMMIT: Meaning = Without(
     "writes gather while a sync is in flight; log.groupCommit.maxDelayUs and log.groupCommit.maxBatchBytes widen that",
 );
+const OWN_DIFFERENCE: Meaning = Without(
+    "a learner gets its difference from memory or from the log on disk, wherever that reaches back far enough",
+);
+const OWN_PAUSES: Meaning = Without("a server tries again after a pause of its own, which begins at 20 ms");
+const NO_OBSERVER_MASTER: Meaning = NotYet("observers follow the leader alone");
+const NO_SYNC_THROTTLE: Meaning =
+    NotYet("learners are synchronised as they come, without a limit of their number");
 const OWN_CACHE: Meaning = Without("replies are made straight from the tree, without a cache");
 const OWN_LOGGING: Meaning = Without("messages go to standard error, see the variable RUST_LOG");
 const NO_JVM: Meaning = Without("there is no Java virtual machine");
@@ -166,6 +178,7 @@ const OWN: &[Key] = &[
     key("log.groupCommit.maxBatchBytes", Own, int(4_096, 1 << 30), Used("bytes after which a batch is written without more waiting")),
     key("log.segmentBytes", Own, SEGMENT, Used("the size of a log segment, a multiple of 4096")),
     key("snapshot.logBytes", Own, int(0, i64::MAX), Used("bytes of log from one checkpoint to the next; 0 is no limit; 268435456 where nothing is given")),
+    key("leader.epochTransactionsMax", Own, int(1_000, u32::MAX as i64), Ensemble("transactions that an epoch may have; at three quarters of them the leader moves to the next, which no client notices; 4294967295, all that a zxid can tell, where it is not given")),
     key("snapshot.bytesPerSecondMax", Own, int(0, i64::MAX), Used("the disk share of a checkpoint; 0 is no limit; 67108864 where it is not given")),
 ];
 
@@ -183,52 +196,52 @@ const ENSEMBLE: &[Key] = &[
     key("electionAlg", File, int(3, 3), Ensemble("the election; 3 is the only one left")),
     key("peerType", File, Text, Ensemble("participant or observer")),
     key("quorumListenOnAllIPs", File, Switch, Ensemble("peers are heard on all addresses")),
-    key("observerMasterPort", File, int(INT_MIN, 65_535), Ensemble("the port for observers of a follower")),
-    key("syncEnabled", File, Switch, Ensemble("observers write their log")),
-    key("observer.syncEnabled", Prefixed, Switch, Ensemble("observers write their log")),
-    key("leaderServes", Prefixed, YesNo, Ensemble("the leader takes clients")),
-    key("commitLogCount", Prefixed, ANY_INT, Ensemble("committed transactions kept in memory for followers; 500 at least")),
-    key("snapshotSizeFactor", Prefixed, Kind::Fraction { min: f64::MIN, max: f64::MAX }, Ensemble("the share of a checkpoint up to which a follower gets the log instead")),
+    key("observerMasterPort", File, int(INT_MIN, 65_535), NO_OBSERVER_MASTER),
+    key("syncEnabled", File, Switch, Without("an observer always writes its log")),
+    key("observer.syncEnabled", Prefixed, Switch, Without("an observer always writes its log")),
+    key("leaderServes", Prefixed, YesNo, NotYet("the leader takes clients")),
+    key("commitLogCount", Prefixed, ANY_INT, OWN_DIFFERENCE),
+    key("snapshotSizeFactor", Prefixed, Kind::Fraction { min: f64::MIN, max: f64::MAX }, OWN_DIFFERENCE),
     key("cnxTimeout", Prefixed, int(0, INT_MAX), Ensemble("milliseconds to open an election connection")),
-    key("quorumCnxnTimeoutMs", Prefixed, dec(-1, INT_MAX), Ensemble("milliseconds an election connection may be silent; -1 is syncLimit ticks")),
-    key("electionPortBindRetry", Prefixed, dec(0, INT_MAX), Ensemble("attempts to bind the election port; 0 is no limit")),
+    key("quorumCnxnTimeoutMs", Prefixed, dec(-1, INT_MAX), Without("an election connection may be silent; a peer that is gone shows in its heartbeats")),
+    key("electionPortBindRetry", Prefixed, dec(0, INT_MAX), Without("a port that is taken ends the start at once, with its number")),
     key("fastleader.minNotificationInterval", Prefixed, dec(1, INT_MAX), Ensemble("milliseconds between two election notifications at first")),
     key("fastleader.maxNotificationInterval", Prefixed, dec(1, INT_MAX), Ensemble("milliseconds between two election notifications at last")),
-    key("leader.maxTimeToWaitForEpoch", Prefixed, ANY_DEC, Ensemble("milliseconds that a new leader waits for epochs")).also(&["maxTimeToWaitForEpoch"]),
-    key("leader.maxConcurrentSnapSyncs", Prefixed, dec(1, INT_MAX), Ensemble("followers that get a whole tree at once")).also(&["maxConcurrentSnapSyncs"]),
-    key("leader.maxConcurrentDiffSyncs", Prefixed, dec(1, INT_MAX), Ensemble("followers that get a difference at once")).also(&["maxConcurrentDiffSyncs"]),
-    key("observer.reconnectDelayMs", Prefixed, dec(0, i64::MAX), Ensemble("milliseconds before an observer connects again")),
-    key("observer.election.DelayMs", Prefixed, dec(0, i64::MAX), Ensemble("milliseconds before an observer looks for a leader")),
+    key("leader.maxTimeToWaitForEpoch", Prefixed, ANY_DEC, Without("a new leader waits initLimit ticks for a quorum, and ends the wait when its voters are known to look elsewhere")).also(&["maxTimeToWaitForEpoch"]),
+    key("leader.maxConcurrentSnapSyncs", Prefixed, dec(1, INT_MAX), NO_SYNC_THROTTLE).also(&["maxConcurrentSnapSyncs"]),
+    key("leader.maxConcurrentDiffSyncs", Prefixed, dec(1, INT_MAX), NO_SYNC_THROTTLE).also(&["maxConcurrentDiffSyncs"]),
+    key("observer.reconnectDelayMs", Prefixed, dec(0, i64::MAX), OWN_PAUSES),
+    key("observer.election.DelayMs", Prefixed, dec(0, i64::MAX), OWN_PAUSES),
     key("tcpKeepAlive", Prefixed, Switch, Ensemble("TCP keep-alive on election connections")),
     key("multiAddress.enabled", Prefixed, Switch, Ensemble("a server may have several addresses")),
-    key("multiAddress.reachabilityCheckTimeoutMs", Prefixed, int(1, INT_MAX), Ensemble("milliseconds to find a peer's reachable address")),
-    key("multiAddress.reachabilityCheckEnabled", Prefixed, Switch, Ensemble("a peer's addresses are tried")),
-    key("oraclePath", File, Text, Ensemble("the file that breaks the tie of two servers")),
-    key("quorum.cnxn.threads.size", File, ANY_INT, Ensemble("threads for election connections in ZooKeeper")),
-    key("enableEagerACLCheck", Prefixed, Switch, Ensemble("a follower checks an ACL before it forwards a write")),
-    key("follower.skipLearnerRequestToNextProcessor", Prefixed, Switch, Ensemble("memory of an observer master in ZooKeeper")),
-    key("forward_learner_requests_to_commit_processor_disabled", Prefixed, Switch, Ensemble("a queue of the leader in ZooKeeper")),
-    key("forceSnapshotSync", Prefixed, Switch, Ensemble("a follower always gets a whole tree")),
-    key("observerMaster.sizeLimit", Prefixed, ANY_DEC, Ensemble("bytes that an observer master keeps for observers")),
-    key("leader.ackLoggingFrequency", Prefixed, ANY_DEC, Ensemble("how often a leader logs an ack's latency")),
-    key("leader.closeSocketAsync", Both, Switch, Ensemble("the leader closes a socket on another thread in ZooKeeper")),
-    key("learner.closeSocketAsync", Both, Switch, Ensemble("a learner closes a socket on another thread in ZooKeeper")),
-    key("learner.asyncSending", Both, Switch, Ensemble("a learner sends from another thread in ZooKeeper")),
-    key("leaderConnectDelayDuringRetryMs", Prefixed, ANY_DEC, Ensemble("milliseconds before a learner tries the leader again")),
-    key("leader.nodelay", Bare, Switch, Ensemble("TCP_NODELAY on a leader's connections")),
-    key("follower.nodelay", Bare, Switch, Ensemble("TCP_NODELAY on a follower's connections")),
-    key("messageTracker.BufferSize", Prefixed, ANY_DEC, Ensemble("messages between leader and follower kept for diagnosis")),
-    key("messageTracker.Enabled", Prefixed, Switch, Ensemble("messages between leader and follower kept for diagnosis")),
-    key("quorum.auth.enableSasl", File, Switch, Ensemble("peers authenticate by SASL")),
-    key("quorum.auth.serverRequireSasl", File, Switch, Ensemble("peers must authenticate by SASL")),
-    key("quorum.auth.learnerRequireSasl", File, Switch, Ensemble("peers must authenticate by SASL")),
-    key("quorum.auth.learner.saslLoginContext", File, Text, Ensemble("the section of the JAAS file for outgoing connections")),
-    key("quorum.auth.server.saslLoginContext", File, Text, Ensemble("the section of the JAAS file for incoming connections")),
-    key("quorum.auth.kerberos.servicePrincipal", File, Text, Ensemble("the peers' Kerberos principal")),
-    key("kerberos.canonicalizeHostNames", Prefixed, Switch, Ensemble("peers' host names are made canonical for Kerberos")),
-    key("sslQuorum", File, Switch, Ensemble("peers speak TLS")),
-    key("portUnification", File, Switch, Ensemble("peers are heard with and without TLS")),
-    key("sslQuorumReloadCertFiles", File, Switch, Ensemble("the peers' certificates are read again when they change")),
+    key("multiAddress.reachabilityCheckTimeoutMs", Prefixed, int(1, INT_MAX), Without("all addresses of a peer are tried, each for cnxTimeout")),
+    key("multiAddress.reachabilityCheckEnabled", Prefixed, Switch, Without("all addresses of a peer are tried, each for cnxTimeout")),
+    key("oraclePath", File, Text, NotYet("there is no oracle: of two servers both must be there")),
+    key("quorum.cnxn.threads.size", File, ANY_INT, OWN_NETWORK),
+    key("enableEagerACLCheck", Prefixed, Switch, Without("the leader checks the ACL of a forwarded write")),
+    key("follower.skipLearnerRequestToNextProcessor", Prefixed, Switch, OWN_NETWORK),
+    key("forward_learner_requests_to_commit_processor_disabled", Prefixed, Switch, OWN_NETWORK),
+    key("forceSnapshotSync", Prefixed, Switch, NotYet("a follower gets the difference wherever there is one")),
+    key("observerMaster.sizeLimit", Prefixed, ANY_DEC, NO_OBSERVER_MASTER),
+    key("leader.ackLoggingFrequency", Prefixed, ANY_DEC, Without("an ack's latency is not logged")),
+    key("leader.closeSocketAsync", Both, Switch, OWN_NETWORK),
+    key("learner.closeSocketAsync", Both, Switch, OWN_NETWORK),
+    key("learner.asyncSending", Both, Switch, OWN_NETWORK),
+    key("leaderConnectDelayDuringRetryMs", Prefixed, ANY_DEC, OWN_PAUSES),
+    key("leader.nodelay", Bare, Switch, Without("TCP_NODELAY is always set")),
+    key("follower.nodelay", Bare, Switch, Without("TCP_NODELAY is always set")),
+    key("messageTracker.BufferSize", Prefixed, ANY_DEC, NotYet("messages between leader and follower are not kept")),
+    key("messageTracker.Enabled", Prefixed, Switch, NotYet("messages between leader and follower are not kept")),
+    key("quorum.auth.enableSasl", File, Switch, peers("SASL between servers is not there yet, so anybody would get in")),
+    key("quorum.auth.serverRequireSasl", File, Switch, peers("SASL between servers is not there yet, so anybody would get in")),
+    key("quorum.auth.learnerRequireSasl", File, Switch, peers("SASL between servers is not there yet, so anybody would get in")),
+    key("quorum.auth.learner.saslLoginContext", File, Text, NO_SASL),
+    key("quorum.auth.server.saslLoginContext", File, Text, NO_SASL),
+    key("quorum.auth.kerberos.servicePrincipal", File, Text, NO_SASL),
+    key("kerberos.canonicalizeHostNames", Prefixed, Switch, NO_SASL),
+    key("sslQuorum", File, Switch, peers("TLS between servers is not there yet, so all would be sent in the clear")),
+    key("portUnification", File, Switch, Without("peers are heard without TLS alone, which is not there yet")),
+    key("sslQuorumReloadCertFiles", File, Switch, NO_TLS),
 ];
 
 #[rustfmt::skip]

@@ -1,6 +1,7 @@
 //! Clients, and the cores that they are connected to: each has a session and a few requests on their way.
 //! It checks what it is told: answers come in the order of its requests, and no zxid goes back.
 
+use super::line;
 use fastrand::Rng;
 use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::id::{SessionId, Tick, Zxid};
@@ -52,6 +53,12 @@ pub struct Client {
     next_node: u64,
     /// Requests that were answered with success.
     pub answered: u64,
+    /// Changes the ensemble now and then, of servers up to this number.
+    pub changes_servers: Option<u8>,
+    /// Makes all of them voters; until that is done.
+    pub readmits: bool,
+    /// Changes of the ensemble that were answered with success.
+    pub changes: u64,
 }
 
 impl Client {
@@ -71,6 +78,9 @@ impl Client {
             lost: Vec::new(),
             next_node: 0,
             answered: 0,
+            changes_servers: None,
+            readmits: false,
+            changes: 0,
         }
     }
 
@@ -131,6 +141,11 @@ impl Client {
     }
 
     fn operation(&mut self, rng: &mut Rng) -> (OpCode, Vec<u8>, Option<(String, bool)>) {
+        if let Some(servers) = self.changes_servers
+            && (self.readmits || rng.u8(0..16) == 0)
+        {
+            return (OpCode::Reconfig, self.change(servers, rng), None);
+        }
         self.next_node += 1;
         let path = format!("/c{}-{}", self.number, self.next_node);
         let mut body = Vec::new();
@@ -162,6 +177,26 @@ impl Client {
         }
     }
 
+    /// A change of the ensemble: one server, or all.
+    fn change(&self, servers: u8, rng: &mut Rng) -> Vec<u8> {
+        let any = |rng: &mut Rng| if rng.u8(0..3) == 0 { "observer" } else { "participant" };
+        let id = rng.u8(1..=servers);
+        let (joining, leaving, whole) = match rng.u8(0..3) {
+            // One after the other: a quorum of what comes must vote already.
+            _ if self.readmits => (Some(line(id, "participant")), None, None),
+            0 => (None, Some(id.to_string()), None),
+            1 => (Some(line(id, any(rng))), None, None),
+            _ => {
+                let lines: Vec<String> = (1..=servers).map(|id| line(id, any(rng))).collect();
+                (None, None, Some(lines.join(",")))
+            }
+        };
+        let mut body = Vec::new();
+        [joining, leaving, whole].iter().for_each(|text| text.write(&mut body));
+        (-1i64).write(&mut body);
+        body
+    }
+
     /// What it is about, in a line.
     pub fn describe(&self) -> String {
         let Client { number, at, session, open, dead, .. } = self;
@@ -179,6 +214,12 @@ impl Client {
         self.seen = zxid;
         if header.err == 0 {
             self.answered += 1;
+        }
+        if header.err == 0 && asked.op == OpCode::Reconfig {
+            self.changes += 1;
+            let text = String::from_utf8_lossy(&frame[4..]);
+            self.readmits &=
+                text.matches(":participant").count() < self.changes_servers.map_or(0, usize::from);
         }
         if let Some((path, ephemeral)) = asked.creates {
             assert_eq!(header.err, 0, "client {}: {path}", self.number);

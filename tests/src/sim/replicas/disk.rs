@@ -12,6 +12,7 @@ use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_net::disk::Restore;
 use ringkeeper_net::restore::{Apply, Restart, Restored};
+use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::Transaction;
 use ringkeeper_quorum::zab::Epochs;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Disk {
     pub mark: Zxid,
     /// What was promised.
     pub epochs: Epochs,
+    /// The configuration that took the place of the first one.
+    pub members: Option<Members>,
 }
 
 impl SegmentSource for Disk {

@@ -186,6 +186,9 @@ impl Ensemble {
             }
             zab::Effect::SeekLog(link, last) => self.work(index, Work::Sought(link, last)),
             zab::Effect::CloseLearner(link) => self.send(link, false, Frame::End),
+            // A server does nothing else while it writes them.
+            zab::Effect::Members(members, _) => self.servers[index].disk.members = Some(members),
+            zab::Effect::MembersSeen(_) | zab::Effect::Notice(_) => {}
             other => unreachable!("{other:?} is not for the network"),
         }
     }

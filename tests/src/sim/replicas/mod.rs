@@ -9,7 +9,8 @@
 //!
 //! Servers crash and restart, paths are cut, clients come back elsewhere or die, while all write. Then
 //! everything heals: the servers must serve and agree to the byte, with every node that a client was told
-//! of, and without those of sessions that are over.
+//! of, and without those of sessions that are over. In some runs a client changes the ensemble meanwhile:
+//! servers leave, come back, gain and lose their votes.
 
 use self::clients::{Client, TIMEOUT_MS};
 use self::disk::Disk;
@@ -17,7 +18,7 @@ use fastrand::Rng;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{LogWrite, Upkeep};
-use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_engine::tree::digest::{TreeDigest, persisted};
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
@@ -36,6 +37,9 @@ mod effects;
 const TICK_MS: u64 = 10;
 /// How long healed servers may take to serve and agree, in milliseconds.
 const PROGRESS_MS_MAX: u64 = 30_000;
+
+/// Shows the configuration.
+const CONFIG_NODE: &str = "/zookeeper/config";
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ pub struct Plan {
     pub rage_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// Whether the ensemble is changed while all goes wrong.
+    pub reconfigures: bool,
     /// Servers, by bits, that introduce themselves to their leader as Java's do: requests and proposals go
     /// one by one between the two.
     pub plain: u8,
@@ -65,8 +71,9 @@ impl Plan {
     /// Chosen by the seed.
     pub fn of_seed(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x7265_706c);
+        let voters = *rng.choice(&[1, 3, 3, 3, 5]).expect("choices");
         Plan {
-            voters: *rng.choice(&[1, 3, 3, 3, 5]).expect("choices"),
+            voters,
             observers: *rng.choice(&[0, 0, 1]).expect("choices"),
             clients: *rng.choice(&[2, 5, 9]).expect("choices"),
             window_bytes: *rng.choice(&[0, 2000, 1 << 20]).expect("choices"),
@@ -74,19 +81,26 @@ impl Plan {
             snap_count: *rng.choice(&[20, 100, 100_000]).expect("choices"),
             rage_ms: 8000,
             fault_ms: *rng.choice(&[150, 500, 1500]).expect("choices"),
+            reconfigures: voters > 1 && rng.u8(0..3) == 0,
             plain: *rng.choice(&[0, 0, 0b0101, 0b10, u8::MAX]).expect("choices"),
         }
     }
 
-    fn members(&self) -> Members {
-        let mut text = String::new();
-        for id in 1..=self.voters + self.observers {
-            let role = if id > self.voters { ":observer" } else { "" };
-            writeln!(text, "server.{id}=localhost:{}:{}{role}", 2000 + u16::from(id), 3000 + u16::from(id))
-                .expect("a string");
-        }
-        Members::parse(&text).expect("a configuration")
+    fn servers(&self) -> u8 {
+        self.voters + self.observers
     }
+
+    fn members(&self) -> Members {
+        let role = |id| if id > self.voters { "observer" } else { "participant" };
+        let lines: Vec<String> = (1..=self.servers()).map(|id| line(id, role(id))).collect();
+        Members::parse(&lines.join("\n")).expect("a configuration")
+    }
+}
+
+/// A server's line in a configuration.
+fn line(id: u8, role: &str) -> String {
+    let port = |base: u16| base + u16::from(id);
+    format!("server.{id}=localhost:{}:{}:{role};{}", port(2000), port(3000), port(4000))
 }
 
 /// One life of a server.
@@ -229,13 +243,15 @@ impl Ensemble {
             serving: false,
             contacts: BTreeSet::new(),
         };
-        let servers = (0..u64::from(plan.voters + plan.observers)).map(server).collect();
+        let servers = (0..u64::from(plan.servers())).map(server).collect();
+        let mut clients: Vec<Client> = (0..plan.clients).map(Client::new).collect();
+        clients[0].changes_servers = plan.reconfigures.then_some(plan.servers());
         let mut ensemble = Ensemble {
             rng: Rng::with_seed(seed),
             seed,
             members: plan.members(),
             servers,
-            clients: (0..plan.clients).map(Client::new).collect(),
+            clients,
             now_us: 0,
             events: BinaryHeap::new(),
             bodies: BTreeMap::new(),
@@ -299,6 +315,8 @@ impl Ensemble {
             tick_ms: 100,
             min_session_timeout_ms: 100,
             snap_count: self.plan.snap_count,
+            reconfig_enabled: self.plan.reconfigures,
+            skip_acl: self.plan.reconfigures,
             ..Settings::default()
         };
         let id = ServerId(index as u8 + 1);
@@ -312,10 +330,10 @@ impl Ensemble {
         };
         let zab_config = Config {
             me: id,
-            members: self.members.clone(),
+            members: server.disk.members.as_ref().unwrap_or(&self.members).clone(),
             timing: Timing { tick_ms: 100, ..Timing::default() },
             window_bytes: self.plan.window_bytes,
-            reconfig_enabled: false,
+            reconfig_enabled: self.plan.reconfigures,
             epoch_transactions_max: self.plan.epoch_transactions_max,
         };
         let data = (restart.database, restart.held);
@@ -445,7 +463,7 @@ impl Ensemble {
         }
         let server = &self.servers[index];
         let Some(replica) = server.replica.as_ref().filter(|_| server.serving) else { return };
-        let (applied, digest) = (replica.applied(), TreeDigest::of_tree(&replica.reader()));
+        let (applied, digest) = (replica.applied(), tree_of(replica));
         let known = *self.digests.entry(applied).or_insert(digest);
         assert_eq!(known, digest, "server {} has another tree at {applied}", index + 1);
     }
@@ -547,6 +565,9 @@ impl Ensemble {
 
     /// All must serve, and go on; then, when nobody writes any more, be the same to the byte.
     pub fn demand_agreement(&mut self) {
+        if self.plan.reconfigures {
+            self.readmit_all();
+        }
         let before: u64 = self.clients.iter().map(|client| client.answered).sum();
         let end = self.now_us + PROGRESS_MS_MAX * 1000;
         loop {
@@ -563,14 +584,23 @@ impl Ensemble {
             self.clients[number].dead = true;
         }
         self.run_ms(u64::from(TIMEOUT_MS) + 2000);
-        let trees: Vec<(Zxid, TreeDigest)> = self.servers.iter().map(Self::tree_of).collect();
-        assert!(trees.iter().all(|tree| *tree == trees[0]), "agreement: {trees:?}\n{}", self.describe());
+        let state = |server: &Server| {
+            let replica = server.replica.as_ref().expect("it runs");
+            (replica.applied(), tree_of(replica), server.disk.members.clone())
+        };
+        let states: Vec<_> = self.servers.iter().map(state).collect();
+        assert!(states.iter().all(|state| *state == states[0]), "agreement: {states:?}\n{}", self.describe());
         self.check_nodes();
     }
 
-    fn tree_of(server: &Server) -> (Zxid, TreeDigest) {
-        let replica = server.replica.as_ref().expect("it runs");
-        (replica.applied(), TreeDigest::of_tree(&replica.reader()))
+    /// Whoever is no member any more need not serve: all are made members again.
+    fn readmit_all(&mut self) {
+        self.clients[0].readmits = true;
+        let end = self.now_us + PROGRESS_MS_MAX * 1000;
+        while self.clients[0].readmits {
+            assert!(self.now_us < end, "liveness: no change in time:\n{}", self.describe());
+            self.run_ms(20);
+        }
     }
 
     /// Everything that clients were told is there, and nothing of sessions that are over.
@@ -609,8 +639,11 @@ impl Ensemble {
         let answered: u64 = self.clients.iter().map(|client| client.answered).sum();
         let lost: usize = self.clients.iter().map(|client| client.lost.len()).sum();
         let starts: u64 = self.servers.iter().map(|server| server.start).sum();
-        let (seed, looks) = (self.seed, self.digests.len());
-        format!("seed {seed}: {answered} answers, {lost} sessions lost, {starts} starts, {looks} looks")
+        let (seed, looks, changes) = (self.seed, self.digests.len(), self.clients[0].changes);
+        format!(
+            "seed {seed}: {answered} answers, {lost} sessions lost, {starts} starts, {looks} looks, {changes} \
+             changes"
+        )
     }
 }
 
@@ -621,4 +654,19 @@ fn short(input: &Input) -> String {
         text.truncate(cut);
     }
     text
+}
+
+/// All but what a server sets by itself: it shows the configuration that it goes by before it has applied
+/// the transaction that made it.
+fn tree_of(replica: &Replica) -> TreeDigest {
+    let mut sum = TreeDigest::default();
+    let Ok(()) = replica.reader().walk(Zxid(u64::MAX), |caught| {
+        let path = caught.path();
+        if path != CONFIG_NODE {
+            let stat = persisted(caught.node, &caught.data, caught.children);
+            sum = sum.plus(TreeDigest::of_node(&path, caught.data.data, &stat));
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    sum
 }
