@@ -1,12 +1,13 @@
 //! The log, read and verified by a thread of its own: while a checkpoint is read, and while what was read
 //! is applied.
 //!
-//! What the thread read goes to the one who applies it in pieces, over a bounded channel, and the pieces
-//! come back for their memory. What is found of the log is the reader's, which stops where the log does,
-//! whatever is still under way.
+//! What the thread read goes to the one who applies it in pieces, and the pieces come back for their memory:
+//! the reader waits for some when too many bytes are out. What is found of the log is the reader's, which
+//! stops where the log does, whatever is still under way.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use ringkeeper_engine::id::Zxid;
@@ -17,8 +18,8 @@ use super::segments::SegmentFiles;
 
 /// Bytes of transactions from which on a piece is sent.
 const PIECE_BYTES: usize = 1 << 20;
-/// Pieces that wait for the one who applies them.
-const PIECES_MAX: usize = 64;
+/// Bytes that are out at most, unless one piece has more: a transaction may be that long.
+const OUT_BYTES_MAX: usize = 64 << 20;
 
 /// What the log's reader finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +69,11 @@ pub(super) fn read_ahead<T>(
 ) -> Result<Option<(T, Recovery)>, DiskError> {
     let mut source = files.reader()?;
     thread::scope(|scope| {
-        let (send, pieces) = sync_channel(PIECES_MAX);
-        let (back, empty) = channel();
+        let (send, pieces) = channel();
+        let (back, returned) = channel();
         let read = move || {
-            let mut sending = Sending { piece: Piece::default(), send, empty };
+            let (piece, out) = (Piece::default(), VecDeque::new());
+            let mut sending = Sending { piece, send, returned, out, out_bytes: 0 };
             let found = log::replay(&mut source, database, after, &mut sending);
             // Nobody may want the rest.
             let _ = sending.send();
@@ -89,14 +91,31 @@ pub(super) fn read_ahead<T>(
 /// The reader's end.
 struct Sending {
     piece: Piece,
-    send: SyncSender<Piece>,
-    empty: Receiver<Piece>,
+    send: Sender<Piece>,
+    /// Empty ones, in the order in which they were sent.
+    returned: Receiver<Piece>,
+    /// Bytes of each that is out.
+    out: VecDeque<usize>,
+    out_bytes: usize,
 }
 
+/// There is nobody any more to read for.
+struct Unwanted;
+
 impl Sending {
-    fn send(&mut self) -> Result<(), SendError<Piece>> {
-        let next = self.empty.try_recv().unwrap_or_default();
-        self.send.send(std::mem::replace(&mut self.piece, next))
+    fn send(&mut self) -> Result<(), Unwanted> {
+        let mut next = self.returned.try_recv().ok();
+        self.out_bytes -= next.as_ref().and_then(|_| self.out.pop_front()).unwrap_or(0);
+        let bytes = self.piece.bytes.len();
+        while !self.out.is_empty() && self.out_bytes + bytes > OUT_BYTES_MAX {
+            next = Some(self.returned.recv().map_err(|_| Unwanted)?);
+            self.out_bytes -= self.out.pop_front().unwrap_or(0);
+        }
+        let piece = std::mem::replace(&mut self.piece, next.unwrap_or_default());
+        self.send.send(piece).map_err(|_| Unwanted)?;
+        self.out.push_back(bytes);
+        self.out_bytes += bytes;
+        Ok(())
     }
 
     fn send_if_full(&mut self) -> Result<(), String> {
@@ -134,12 +153,13 @@ impl Ahead {
                 };
                 taken.map_err(|why| Refused { at, why })?;
             }
-            if piece.bytes.capacity() <= 2 * PIECE_BYTES {
-                piece.bytes.clear();
-                piece.items.clear();
-                // The reader may have ended.
-                let _ = self.back.send(piece);
+            if piece.bytes.capacity() > 2 * PIECE_BYTES {
+                piece = Piece::default();
             }
+            piece.bytes.clear();
+            piece.items.clear();
+            // The reader may have ended.
+            let _ = self.back.send(piece);
         }
         Ok(())
     }
@@ -159,5 +179,62 @@ impl Replay for Refused {
 impl Refused {
     fn refuse(&self, at: At) -> Result<(), String> {
         if at == self.at { Err(self.why.clone()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader of so long transactions sends, and how many bytes were out at most.
+    fn run(lengths: &[usize], taken: usize) -> (Vec<Zxid>, usize) {
+        let (send, pieces) = channel();
+        let (back, returned) = channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let (piece, out) = (Piece::default(), VecDeque::new());
+                let mut sending = Sending { piece, send, returned, out, out_bytes: 0 };
+                let mut most = 0;
+                for (zxid, length) in (1..).zip(lengths) {
+                    let zxid = Zxid(zxid);
+                    if sending.transaction(zxid, &vec![zxid.0 as u8; *length]).is_err() {
+                        break;
+                    }
+                    most = most.max(sending.out_bytes);
+                }
+                let _ = sending.send();
+                most
+            });
+            struct Takes(Vec<Zxid>, usize);
+            impl Replay for Takes {
+                fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+                    assert!(bytes.iter().step_by(4099).all(|byte| *byte == zxid.0 as u8));
+                    self.0.push(zxid);
+                    if self.0.len() < self.1 { Ok(()) } else { Err("enough".to_owned()) }
+                }
+
+                fn committed(&mut self, _: Zxid) -> Result<(), String> {
+                    Ok(())
+                }
+            }
+            let mut takes = Takes(Vec::new(), taken);
+            let refused = Ahead { pieces, back }.deliver(&mut takes).err().map(|refused| refused.at);
+            let last = takes.0.last().map(|zxid| At::Transaction(*zxid));
+            assert_eq!(refused, last.filter(|_| takes.0.len() == taken));
+            (takes.0, reader.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn all_is_delivered_in_order_and_no_more_is_out_than_may_be() {
+        let long = [1, PIECE_BYTES, 3 * PIECE_BYTES, 0, OUT_BYTES_MAX + 1, 7];
+        let many = vec![PIECE_BYTES / 2 + 1; 300];
+        for lengths in [&[][..], &long, &many] {
+            let (zxids, most) = run(lengths, usize::MAX);
+            assert_eq!(zxids, (1..=lengths.len() as u64).map(Zxid).collect::<Vec<_>>());
+            assert!(most <= OUT_BYTES_MAX + 1, "{most}");
+        }
+        let (zxids, _) = run(&many, 5);
+        assert_eq!(zxids.len(), 5, "the reader ends too when nobody reads on");
     }
 }
