@@ -298,7 +298,7 @@ mod driver {
     use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
     use io_uring::{IoUring, opcode};
     use std::any::Any;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::fs::File;
     use std::future::Future;
     use std::io;
@@ -343,6 +343,8 @@ mod driver {
         slots: RefCell<Slots>,
         /// Flags of a receive.
         receive_flags: u16,
+        /// Writes and syncs of files that are under way.
+        disk_operations: Cell<u32>,
     }
 
     /// The kernel waits for bytes before it looks for them (`IORING_RECVSEND_POLL_FIRST`): who has just sent
@@ -359,7 +361,12 @@ mod driver {
                 Ok(ring) => (ring, WAIT_FIRST),
                 Err(_) => (IoUring::new(entries)?, 0),
             };
-            Ok(Driver { ring: RefCell::new(ring), slots: RefCell::default(), receive_flags })
+            Ok(Driver {
+                ring: RefCell::new(ring),
+                slots: RefCell::default(),
+                receive_flags,
+                disk_operations: Cell::new(0),
+            })
         }
 
         /// Gives the kernel an operation that touches only what `owned` keeps alive.
@@ -412,6 +419,23 @@ mod driver {
                 }
             }
             self.complete();
+        }
+
+        /// Whether a file is being written.
+        pub fn waits_for_disk(&self) -> bool {
+            self.disk_operations.get() > 0
+        }
+
+        /// As [`Self::begin`], for the disk.
+        async fn on_disk<T: Unpin + 'static>(
+            self: &Rc<Self>,
+            entry: Entry,
+            owned: T,
+        ) -> (io::Result<usize>, T) {
+            self.disk_operations.set(self.disk_operations.get() + 1);
+            let done = self.begin(entry, owned).await;
+            self.disk_operations.set(self.disk_operations.get() - 1);
+            done
         }
 
         /// Tells the kernel what was begun.
@@ -528,7 +552,7 @@ mod driver {
                 let bytes = rest.len().min(i32::MAX as usize) as u32;
                 let entry = opcode::Write::new(Fd(file.as_raw_fd()), rest.as_ptr(), bytes);
                 let entry = entry.offset(offset).build();
-                let (result, (_, back)) = self.begin(entry, (Rc::clone(file), buffer)).await;
+                let (result, (_, back)) = self.on_disk(entry, (Rc::clone(file), buffer)).await;
                 buffer = back;
                 match result {
                     Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
@@ -546,7 +570,7 @@ mod driver {
         /// fdatasync.
         pub async fn sync_data(self: &Rc<Self>, file: Rc<File>) -> io::Result<()> {
             let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
-            self.begin(entry, file).await.0.map(drop)
+            self.on_disk(entry, file).await.0.map(drop)
         }
 
         /// The next connection of a listening socket.

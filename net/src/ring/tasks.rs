@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-/// Polls of a turn, after which the kernel is told what was asked for and completions are looked for. What it
-/// is told it does at once, and a few answers to clients take as long as a write of the log: while it is busy
-/// with too many of them, the disk would have nothing to do.
-const POLLS_PER_TURN_MAX: usize = 4;
+/// Polls of a turn, after which completions are looked for: tasks that wake each other keep none from
+/// the rest.
+const POLLS_PER_TURN_MAX: usize = 256;
+/// The same while the disk works. What the kernel is told it does at once, and a few answers to clients take
+/// as long as a write of the log: while it is busy with too many of them, the disk would have nothing to do.
+const POLLS_BESIDE_DISK_MAX: usize = 4;
 /// Urgent tasks polled one after the other while others wait: those that wake each other keep none from the
 /// rest.
 const URGENT_IN_A_ROW_MAX: usize = 4;
@@ -201,7 +203,12 @@ impl Executor {
         let main_waker = Waker::from(Arc::clone(&main));
         loop {
             self.gather();
-            for _ in 0..POLLS_PER_TURN_MAX {
+            for polls in 0.. {
+                // One of them may have begun a write.
+                let beside_disk = self.driver.waits_for_disk();
+                if polls >= if beside_disk { POLLS_BESIDE_DISK_MAX } else { POLLS_PER_TURN_MAX } {
+                    break;
+                }
                 let Some((task, is_urgent)) = self.next() else { break };
                 if task != MAIN {
                     self.poll(task);
