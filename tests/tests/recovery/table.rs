@@ -64,15 +64,15 @@ const ROWS: &[Row] = &[
         Refuses,
         &["mark knows that", "it is damaged in segment"],
     ),
-    ("missing last segment", Stopped, |data| remove(&data.newest_segment().path), Refuses, MISSING),
+    ("missing last segment", Killed, |data| remove(&data.newest_segment().path), Refuses, MISSING),
     (
-        "missing last segment and prepared one",
+        "missing last segment, and none prepared behind it",
         Stopped,
-        remove_last_two,
+        |data| remove(&data.newest_segment().path),
         Refuses,
         &["mark knows that it was durable up to"],
     ),
-    ("missing prepared segment", Stopped, |data| remove(&data.segments().pop().unwrap()), Serves, &[]),
+    ("missing prepared segment", Killed, |data| remove(&data.segments().pop().unwrap()), Serves, &[]),
     (
         "empty last segment",
         Killed,
@@ -314,11 +314,6 @@ fn lose_end(data: &Data) {
 fn lose_end_and_damage(data: &Data) {
     lose_end(data);
     damage_batch(data, 0);
-}
-
-fn remove_last_two(data: &Data) {
-    remove(&data.newest_segment().path);
-    remove(&data.segments().pop().unwrap());
 }
 
 /// Not a damage: the newest segment's file held another one before.
