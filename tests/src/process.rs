@@ -17,6 +17,18 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at a condition that nothing announces.
 pub(crate) const POLL_PAUSE: Duration = Duration::from_millis(10);
 
+/// Waits for what nothing announces; `None` if it does not come in that time.
+pub fn await_some<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match look() {
+            Some(found) => return Some(found),
+            None if Instant::now() > deadline => return None,
+            None => thread::sleep(POLL_PAUSE),
+        }
+    }
+}
+
 /// Below the ports of outgoing connections (`net.ipv4.ip_local_port_range`, from 32768).
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
