@@ -89,12 +89,17 @@ impl<T: Reusable + Default> Lent<T> {
         let is_kept = value.is_kept();
         let shared = value.share();
         if is_kept {
-            if self.0.len() == KEPT {
-                self.0.pop_front();
-            }
-            self.0.push_back(shared.clone());
+            self.keep(shared.clone());
         }
         shared
+    }
+
+    /// One that went out already; its size is worth keeping.
+    pub fn keep(&mut self, shared: T::Shared) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(shared);
     }
 }
 

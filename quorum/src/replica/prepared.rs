@@ -1,22 +1,17 @@
 //! Transactions that were prepared and are not proposed yet. Their bytes are made here once, in one
 //! buffer a batch; log, window and wire share it.
 
+use super::lent::Lent;
 use crate::message::{Batch, BatchBuilder};
-use bytes::Bytes;
+use crate::step::KEPT_BYTES_MAX;
 use ringkeeper_engine::id::Zxid;
-use std::collections::VecDeque;
-
-/// Batches whose memory is used again when nobody needs them any more: a few are under way at a time.
-const KEPT_BATCHES: usize = 4;
-/// A batch that has more memory than this is not kept.
-const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     gathered: BatchBuilder,
-    /// Batches before, oldest first.
-    batches: VecDeque<Bytes>,
+    /// Of the batches before.
+    lent: Lent<Vec<u8>>,
 }
 
 impl Prepared {
@@ -41,12 +36,8 @@ impl Prepared {
 
     /// Where the next transaction's bytes go.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.gathered.capacity() == 0
-            && let Some(mut unused) = self.batches.pop_front_if(|batch| batch.is_unique())
-        {
-            // Its content is not carried over.
-            unused.truncate(0);
-            self.gathered = BatchBuilder::within(Vec::from(unused));
+        if self.gathered.capacity() == 0 {
+            self.gathered = BatchBuilder::within(self.lent.take());
         }
         self.gathered.begin()
     }
@@ -61,10 +52,7 @@ impl Prepared {
         let is_kept = self.gathered.capacity() <= KEPT_BYTES_MAX;
         let batch = self.gathered.take()?;
         if is_kept {
-            if self.batches.len() == KEPT_BATCHES {
-                self.batches.pop_front();
-            }
-            self.batches.push_back(batch.shared());
+            self.lent.keep(batch.shared());
         }
         Some(batch)
     }
