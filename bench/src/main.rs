@@ -10,7 +10,7 @@
 //! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
 //! | `sweep` `curves` `plot` | experiments whose point is a curve |
 //! | `compare` `etcd` | this server beside a peer |
-//! | `watches` `sessions` `failover` `tree` `checkpoint` | experiments of their own kind |
+//! | `watches` `sessions` `failover` `tree` `checkpoint` `interference` | experiments of their own kind |
 //! | `group_commit` `one_write` `raw` | the log and the shortest write, beside what the machine takes |
 //! | `hollow` | the ceiling |
 //!
@@ -29,6 +29,7 @@ mod fill;
 mod generator;
 mod group_commit;
 mod hollow;
+mod interference;
 mod load;
 mod local;
 mod measure;
@@ -103,6 +104,8 @@ enum Command {
     Tree(tree::Options),
     /// What writers feel of a checkpoint of a large tree.
     Checkpoint(checkpoint::Options),
+    /// What readers feel of writers.
+    Interference(interference::Options),
 }
 
 #[derive(Args)]
@@ -224,6 +227,7 @@ fn main() -> ExitCode {
         Command::Hollow(options) => hollow::run(&options),
         Command::Tree(options) => tree::run(options),
         Command::Checkpoint(options) => checkpoint::run(&options),
+        Command::Interference(options) => interference::run(&options),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

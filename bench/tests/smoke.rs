@@ -254,6 +254,18 @@ fn sessions_are_opened_idle_and_closed() {
 }
 
 #[test]
+fn reads_are_measured_alone_and_beside_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["interference", "--rate", "500", "--rounds", "1", "--subjects", "ringkeeper"];
+    let (printed, turns) = experiment(directory.path(), &arguments);
+    assert!(printed.contains("beside writes / alone"), "{printed}");
+    for reads in ["alone", "beside_writes"] {
+        assert!(turns[0][reads]["p50"].as_f64().unwrap() > 0.0, "{turns}");
+    }
+    assert!(turns[0]["writes_per_s"].as_f64().unwrap() >= 475.0, "{turns}");
+}
+
+#[test]
 fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let own = binary().to_str().unwrap();
