@@ -2,7 +2,7 @@
 //! it does then. The other servers are only their messages.
 
 use super::*;
-use crate::message::{Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
+use crate::message::{Batch, Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
 use crate::step::{CloseReason, Reply, Request};
 use crate::zab::Attempt;
 use bytes::Bytes;
@@ -324,6 +324,23 @@ fn transaction(zxid: Zxid, session: SessionId, xid: i32, op: OpCode, record: &[u
 
 const fn zxid(counter: u64) -> Zxid {
     Zxid(1 << 32 | counter)
+}
+
+#[test]
+fn what_cannot_be_applied_is_not_logged_and_ends_the_connection_to_its_leader() {
+    let cut_short = transaction(zxid(1), SESSION, 1, OpCode::Delete, b"\0\0\0\x09/a");
+    let of_another = transaction(zxid(2), SESSION, 1, OpCode::Delete, b"\0\0\0\x02/a");
+    for transaction in [cut_short, Transaction { zxid: zxid(1), ..of_another }] {
+        let batch = Batch::one(transaction.zxid, &transaction.bytes);
+        for message in [ToLearner::Proposal(transaction), ToLearner::Proposals(batch)] {
+            let mut bench = Bench::following();
+            let before = bench.replica.log.last_appended();
+            bench.leader(message);
+            assert!(bench.messages.iter().any(|effect| matches!(effect, zab::Effect::CloseLeader(_))));
+            assert_eq!(bench.replica.log.last_appended(), before);
+            assert_eq!(bench.take_replies(), ["serving Nothing"]);
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The replica and its [`Zab`]: what is told to it, and what it asks for.
 
 use super::Replica;
+use crate::message::{ToLearner, Transaction};
 use crate::step::Effect;
 use crate::zab;
+use ringkeeper_engine::apply;
 use ringkeeper_engine::id::{Now, Zxid};
 use ringkeeper_engine::log::LogError;
 
@@ -32,6 +34,18 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
         self.propose(now, out)?;
+        let input = match input {
+            zab::Input::FromLeader(attempt, message) => match check(&message) {
+                Ok(()) => zab::Input::FromLeader(attempt, message),
+                // In the log it would be the end of this server, and of every start after it.
+                Err(why) => {
+                    out.push(Effect::Notice(format!("the leader is left: {why}")));
+                    out.push(Effect::Peer(zab::Effect::CloseLeader(attempt)));
+                    zab::Input::LeaderLost(attempt)
+                }
+            },
+            input => input,
+        };
         self.ask(now, input, out)
     }
 
@@ -78,5 +92,18 @@ impl Replica {
         }
         self.log.set_committed(self.zab.committed());
         Ok(())
+    }
+}
+
+/// Whether this server can apply what the leader proposes.
+fn check(message: &ToLearner) -> Result<(), String> {
+    match message {
+        ToLearner::Proposal(Transaction { zxid, bytes })
+        | ToLearner::Inform(Transaction { zxid, bytes })
+        | ToLearner::InformAndActivate { transaction: Transaction { zxid, bytes }, .. } => {
+            apply::check(*zxid, bytes)
+        }
+        ToLearner::Proposals(batch) => batch.iter().try_for_each(|(zxid, bytes)| apply::check(zxid, bytes)),
+        _ => Ok(()),
     }
 }
