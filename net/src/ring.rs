@@ -174,11 +174,13 @@ impl Listener {
     /// As the kernel says; the listener stays usable.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match &self.0 {
-            Either::Own(driver, socket) => {
+            Either::Own(driver, socket) => loop {
                 let stream = driver.accept(Rc::clone(socket)).await?;
-                let peer = stream.peer_addr()?;
-                Ok((Stream(Either::Own(Rc::clone(driver), Rc::new(stream))), peer))
-            }
+                // One that was reset while it waited has no peer any more.
+                if let Ok(peer) = stream.peer_addr() {
+                    return Ok((Stream(Either::Own(Rc::clone(driver), Rc::new(stream))), peer));
+                }
+            },
             Either::TokioUring(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream(Either::TokioUring(Rc::new(stream))), peer))

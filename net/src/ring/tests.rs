@@ -223,3 +223,19 @@ fn timers_end_in_the_order_of_their_moments_and_a_dropped_one_wakes_nobody() {
     })
     .expect("a ring");
 }
+
+#[test]
+fn a_client_that_was_reset_before_it_was_accepted_keeps_nobody_waiting() {
+    run(Runtime::Own, async {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let gone = TcpStream::connect(address).expect("a connection");
+        // Its end is a reset then.
+        socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).expect("a socket");
+        drop(gone);
+        let here = TcpStream::connect(address).expect("a connection");
+        let (_, peer) = Listener::new(socket).accept().await.expect("the one that is there");
+        assert_eq!(peer, here.local_addr().expect("an address"));
+    })
+    .expect("a ring");
+}
