@@ -297,7 +297,7 @@ unsafe impl tokio_uring::buf::IoBuf for LogBuffer {
 /// The own runtime's side of the kernel: operations in, completions out.
 mod driver {
     use io_uring::squeue::Entry;
-    use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
+    use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
     use io_uring::{IoUring, opcode};
     use std::any::Any;
     use std::cell::{Cell, RefCell};
@@ -387,17 +387,17 @@ mod driver {
         }
 
         fn push(&self, entry: &Entry) {
-            let mut ring = self.ring.borrow_mut();
             loop {
                 // SAFETY: what the entry points to is in memory that `begin` got with it, at an address
                 // that a move of its owner does not change. Until the completion nothing else has it:
                 // an operation that is dropped before leaves it in its slot.
-                if unsafe { ring.submission().push(entry) }.is_ok() {
+                if unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok() {
                     return;
                 }
-                // Full: the kernel takes what there is. Busy means that completions are to be taken
-                // first, and by the next turn they are, so try again.
-                let _ = ring.submit();
+                // Full: the kernel takes what there is, or is busy until completions are taken.
+                if self.ring.borrow().submit().is_err() {
+                    self.complete();
+                }
             }
         }
 
@@ -474,10 +474,18 @@ mod driver {
             }
         }
 
-        /// Cancels what is left in the kernel, and waits for it.
+        /// Cancels what is left in the kernel, and waits for it. One by one: kernels before 5.19 know no
+        /// way to cancel all, and would be waited for in vain.
         pub fn end(&self) {
-            self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(NOBODY));
             let busy = |slot: &Slot| matches!(slot, Slot::Pending(_) | Slot::Abandoned { .. });
+            let left: Vec<usize> = {
+                let slots = self.slots.borrow();
+                let numbered = slots.all.iter().enumerate();
+                numbered.filter(|(_, slot)| busy(slot)).map(|(index, _)| index).collect()
+            };
+            for index in left {
+                self.push(&opcode::AsyncCancel::new(index as u64).build().user_data(NOBODY));
+            }
             while self.slots.borrow().all.iter().any(busy) {
                 self.turn(Some(None));
             }
