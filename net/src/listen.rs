@@ -2,7 +2,7 @@
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,7 +46,19 @@ fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
+/// A socket that listens on the address. All addresses of IPv4 are those of IPv6 too, as Java's are; where there
+/// is no IPv6, they are alone.
 fn socket(address: SocketAddr, options: ListenOptions, shared: bool) -> io::Result<TcpListener> {
+    if address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        match socket_at((Ipv6Addr::UNSPECIFIED, address.port()).into(), options, shared) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
+            done => return done,
+        }
+    }
+    socket_at(address, options, shared)
+}
+
+fn socket_at(address: SocketAddr, options: ListenOptions, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if shared {
@@ -67,6 +79,7 @@ fn socket(address: SocketAddr, options: ListenOptions, shared: bool) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
 
     #[test]
     fn an_address_that_is_taken_is_refused_also_when_cores_share_one() {
@@ -78,5 +91,17 @@ mod tests {
         assert!(first.iter().all(|listener| listener.local_addr().unwrap() == taken));
         assert_eq!(listen(taken, options, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(listen(taken, options, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn every_address_of_ipv4_is_every_address_of_ipv6_too_as_javas_is() {
+        let options = ListenOptions { backlog: 16, keep_alive: false };
+        let all = listen(SocketAddr::from(([0, 0, 0, 0], 0)), options, 1).unwrap();
+        let port = all[0].local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("IPv4");
+        // Where there is no IPv6, nobody comes over it.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("IPv6");
+        }
     }
 }
