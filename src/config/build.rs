@@ -159,7 +159,6 @@ impl Builder<'_> {
             data_log_dir: data_log_dir.map_or_else(|| data_dir.clone(), PathBuf::from),
             data_dir,
             directories_created: self.values.switch("datadir.autocreate", true),
-            empty_tree_created: self.values.switch("db.autocreate", true),
         }
     }
 

@@ -93,8 +93,6 @@ pub struct Storage {
     pub data_log_dir: PathBuf,
     /// `datadir.autocreate`: a missing directory is created.
     pub directories_created: bool,
-    /// `db.autocreate`: without data the server starts with an empty tree.
-    pub empty_tree_created: bool,
 }
 
 /// How the log reaches the disk.
