@@ -154,11 +154,6 @@ impl Preparation {
         self.disk_is_full
     }
 
-    /// When the next step is due, if it has to wait.
-    pub fn due_at_us(&self) -> Option<u64> {
-        self.retry_at_us.or((self.stage == Stage::Zero).then_some(self.pause_until_us))
-    }
-
     /// The next step, `None` if there is none now. A `spare` that is there is taken; no pause is made in
     /// a `hurry`.
     pub fn next(&self, now_us: u64, spare: Option<Sequence>, hurry: bool) -> Option<Upkeep> {
@@ -345,7 +340,6 @@ mod tests {
             preparation.completed(step, Ok(()), now_us).unwrap();
         }
         assert_eq!(preparation.next(ZERO_PAUSE_US - 1, None, false), None);
-        assert_eq!(preparation.due_at_us(), Some(ZERO_PAUSE_US));
         let next = Upkeep::Zero { sequence: Sequence(4), offset: ZERO_STEP_BYTES, bytes: ZERO_STEP_BYTES };
         assert_eq!(preparation.next(ZERO_PAUSE_US, None, false), Some(next));
         assert_eq!(preparation.next(0, None, true), Some(next));

@@ -461,11 +461,6 @@ impl LogWriter {
         }
     }
 
-    /// When `take_upkeep` will have a step again, if it waits for space on the disk or pauses.
-    pub fn upkeep_due_at_us(&self) -> Option<u64> {
-        self.preparation.due_at_us()
-    }
-
     /// Whether the next segment is filled less than twice as far as the current one is: it is to be
     /// ready when that is half full. Also when there is none, or none with room for what waits.
     fn needs_segment_soon(&self) -> bool {
