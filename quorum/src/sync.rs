@@ -9,6 +9,10 @@
 
 use ringkeeper_engine::id::Zxid;
 
+/// What a learner says that needs a whole tree. No leader's log has a place for it: Java's sends a tree, too,
+/// unless all that it has is of the epoch before the first election.
+pub const NOTHING_IN_COMMON: Zxid = Zxid(u32::MAX as u64);
+
 /// What a leader tells a learner to do with its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {

@@ -17,6 +17,8 @@ pub(super) struct Core {
     /// As they are to be; what is on disk may be older.
     pub(super) epochs: Epochs,
     pub(super) persisted: Epochs,
+    /// The leader that would cut what is in the tree: a whole tree is taken from it.
+    pub(super) takes_tree_of: Option<ServerId>,
     /// Whom the accepted epoch was promised to, if that was since the start.
     pub(super) promised: Option<ServerId>,
     pub(super) history: History,
@@ -57,6 +59,7 @@ impl Core {
             now: Tick(0),
             epochs: Epochs { accepted, ..recovered.epochs },
             persisted: recovered.epochs,
+            takes_tree_of: None,
             promised: None,
             generation: Generation(0),
             durable: Some(history.last()),
@@ -309,6 +312,7 @@ impl Core {
         self.generation.0 += 1;
         self.durable = None;
         self.history.reset(zxid);
+        self.takes_tree_of = None;
         self.committed = zxid;
         self.delivered = zxid;
         self.unsee();

@@ -16,7 +16,7 @@ use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;
 use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner};
 use crate::reconfig::designated_leader;
-use crate::sync::{Plan, plan};
+use crate::sync::{NOTHING_IN_COMMON, Plan, plan};
 use bytes::Bytes;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -414,7 +414,9 @@ impl Leading {
     fn sync_follower(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let common = core.history.newest_upto(learner.last);
-        if common.is_none() {
+        if learner.last == NOTHING_IN_COMMON {
+            self.queue_log(core, link, None, out);
+        } else if common.is_none() {
             learner.stage = LearnerStage::Seeking;
             out.push(Effect::SeekLog(link, learner.last));
         } else {

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::{Attempt, Effect, MembersBy, Quit, Serving};
 use crate::members::Members;
 use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
+use crate::sync::NOTHING_IN_COMMON;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 
 /// Attempts to connect to a leader before another is looked for.
@@ -229,7 +230,7 @@ impl Learning {
                 turn.ok_or(Quit("UPTODATE came twice"))?.established = true;
                 Ok(())
             }
-            ToLearner::Diff(zxid) if self.stage == Stage::Choosing => {
+            ToLearner::Diff(zxid) if self.stage == Stage::Choosing && !self.takes_tree(core) => {
                 self.receive_log(core, zxid);
                 Ok(())
             }
@@ -340,11 +341,18 @@ impl Learning {
         self.stage = Stage::Receiving;
     }
 
+    /// Whether this leader would cut the log where it cannot be cut.
+    fn takes_tree(&self, core: &Core) -> bool {
+        core.takes_tree_of == Some(self.leader)
+    }
+
     fn truncate(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let last = core.history.last();
-        // What was applied is committed, and every leader has it.
+        // What was applied is committed, and every leader has it; but for the end of a log that a ZooKeeper
+        // left, of which nobody knows what was.
         let kept = core.history.newest_upto(zxid).filter(|kept| *kept >= core.delivered && zxid <= last);
         let Some(kept) = kept else {
+            core.takes_tree_of = Some(self.leader);
             return Err(Quit("the leader cuts the log where it cannot be cut"));
         };
         if kept < last {
@@ -487,8 +495,12 @@ impl Learning {
 
     pub(super) fn advance(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
-            let current = self.promise.then_some(core.epochs.current);
-            self.send(ToLeader::AckEpoch { current, last: core.history.last() }, out);
+            // Who says less than it has must not count for what it has.
+            let (current, last) = match self.takes_tree(core) {
+                true => (None, NOTHING_IN_COMMON),
+                false => (self.promise.then_some(core.epochs.current), core.history.last()),
+            };
+            self.send(ToLeader::AckEpoch { current, last }, out);
             self.stage = Stage::Choosing;
         }
         if self.stage == Stage::Persisting && core.is_durable(self.barrier) {
