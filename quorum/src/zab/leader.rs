@@ -399,7 +399,9 @@ impl Leading {
     pub(super) fn on_progress(&mut self, core: &Core, link: Link) {
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.heard = core.now;
-            self.started = core.now;
+            if !learner.observer && core.verifier.is_voter(learner.server) {
+                self.started = core.now;
+            }
         }
     }
 
