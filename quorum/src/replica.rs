@@ -319,7 +319,7 @@ impl Replica {
                 self.on_checkpointed(result.err().map(|failure| failure.message), out);
                 Ok(())
             }
-            Input::Peer(input) => self.order(now, input, out),
+            Input::Peer(input) => self.on_peer(now, input, out),
             Input::Staged(attempt, tree) => {
                 self.staged = Some(tree);
                 let staged = self.order(now, zab::Input::SnapshotStaged(attempt), out);

@@ -2,7 +2,7 @@
 //! it does then. The other servers are only their messages.
 
 use super::*;
-use crate::message::{Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
+use crate::message::{Batch, Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
 use crate::step::{CloseReason, Reply, Request};
 use crate::zab::Attempt;
 use bytes::Bytes;
@@ -570,4 +570,25 @@ fn connections_are_closed_for_a_reason_of_their_own() {
     assert_eq!(bench.take_replies(), [format!("close 1 {:?}", CloseReason::Moved)]);
     bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
     assert_eq!(bench.take_replies(), ["close 1 Moved"]);
+}
+
+/// No byte of a leader ends this server, or comes on its disk to end each start.
+#[test]
+fn what_is_no_transaction_ends_the_connection_and_is_not_logged() {
+    let whole = transaction(zxid(1), SESSION, 1, OpCode::CloseSession, &[]);
+    let cut = Transaction { bytes: whole.bytes.slice(..20), ..whole.clone() };
+    let other = Transaction { zxid: zxid(1), ..transaction(zxid(2), SESSION, 1, OpCode::CloseSession, &[]) };
+    let read = transaction(zxid(1), SESSION, 1, OpCode::GetData, b"\0\0\0\x02/a\0");
+    for wrong in [cut, other, read] {
+        let batch = Batch::one(wrong.zxid, &wrong.bytes);
+        for message in [ToLearner::Proposal(wrong.clone()), ToLearner::Proposals(batch)] {
+            let mut bench = Bench::following();
+            bench.leader(message);
+            assert_eq!(bench.take_replies(), ["serving Nothing"]);
+            assert_eq!(bench.replica.zab.last(), Zxid::ZERO);
+        }
+    }
+    let mut bench = Bench::following();
+    bench.leader(ToLearner::Proposal(whole));
+    assert_eq!((bench.take_replies().len(), bench.replica.zab.last()), (0, zxid(1)));
 }

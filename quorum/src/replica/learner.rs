@@ -8,7 +8,7 @@
 use super::answers::{Outbox, Pending, PendingKind};
 use super::{Owner, Replica};
 use crate::message::{Requests, ToLeader, ToLearner};
-use crate::step::{CloseReason, ConnectionId, Service};
+use crate::step::{CloseReason, ConnectionId, Effect, Service};
 use crate::zab;
 use bytes::Bytes;
 use ringkeeper_engine::apply::{Applied, Outcome};
@@ -17,9 +17,11 @@ use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
 use ringkeeper_engine::jute::Reader;
 use ringkeeper_engine::jute::records::TxnHeader;
+use ringkeeper_engine::log::LogError;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::WriteRequest;
 use ringkeeper_engine::tree::TreeWriter;
+use ringkeeper_engine::zookeeper::transaction::Transaction as Decoded;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Bytes of records above which requests to the leader are another packet.
@@ -141,7 +143,41 @@ impl Learner {
     }
 }
 
+/// Why what a leader sends is not to be logged: once it is on disk, no start would get past it.
+fn unreadable(message: &ToLearner) -> Option<String> {
+    let one = |zxid: Zxid, bytes: &[u8]| match Decoded::decode(bytes) {
+        Err(fault) => Some(format!("{zxid} is no transaction: {fault}")),
+        Ok(decoded) if Zxid::from_jute(decoded.header.zxid) != zxid => {
+            Some(format!("{zxid} says that it is {}", Zxid::from_jute(decoded.header.zxid)))
+        }
+        Ok(_) => None,
+    };
+    match message {
+        ToLearner::Proposal(transaction)
+        | ToLearner::Inform(transaction)
+        | ToLearner::InformAndActivate { transaction, .. } => one(transaction.zxid, &transaction.bytes),
+        ToLearner::Proposals(batch) => batch.iter().find_map(|(zxid, bytes)| one(zxid, bytes)),
+        _ => None,
+    }
+}
+
 impl Replica {
+    /// Something came from the network of the ensemble.
+    pub(super) fn on_peer(
+        &mut self,
+        now: Now,
+        input: zab::Input,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), LogError> {
+        if let zab::Input::FromLeader(attempt, message) = &input
+            && let Some(why) = unreadable(message)
+        {
+            out.push(Effect::Notice(format!("the leader is left: {why}")));
+            return self.order(now, zab::Input::LeaderLost(*attempt), out);
+        }
+        self.order(now, input, out)
+    }
+
     /// A request of a client of this server.
     pub(super) fn forward(
         &mut self,
