@@ -462,7 +462,9 @@ impl Zab {
             return Err(Quit("another configuration is in force"));
         }
         if !core.verifier.is_voter(from) {
-            core.tell(from, self.phase.state(core), out);
+            if core.answers_strangers(notification) {
+                core.tell(from, self.phase.state(core), out);
+            }
             return Ok(());
         }
         if matches!(self.phase, Phase::Looking) {

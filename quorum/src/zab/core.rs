@@ -184,6 +184,15 @@ impl Core {
         is_other
     }
 
+    /// Whether somebody without a vote is answered. If two without one answered each other they would never
+    /// come to an end; but who lost its vote and has not heard of it yet is told by anybody.
+    pub(super) fn answers_strangers(&self, notification: &Notification) -> bool {
+        let votes = self.verifier.is_voter(self.config.me);
+        let version = |text: &str| Members::parse(text).ok().map(|members| members.version());
+        let theirs = || notification.members.as_deref().and_then(version);
+        votes || self.config.reconfig_enabled && theirs() < Some(self.config.members.version())
+    }
+
     pub(super) fn init_ms(&self) -> u64 {
         self.config.timing.tick_ms * self.config.timing.init_limit
     }
