@@ -316,6 +316,7 @@ impl Zab {
     pub fn start(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.core.now = now;
         let from = out.len();
+        self.core.start(out);
         self.zab_timeout(Quit("started"), out);
         self.settle(out);
         self.counters.on_effects(now, &out[from..]);

@@ -290,6 +290,17 @@ impl Core {
         out.push(Effect::PersistEpochs(self.epochs));
     }
 
+    /// Says what a start found beside what it was told. The log may say that a later epoch was accepted: a
+    /// leader of that one is acked once it is on disk, and nothing else would bring it there.
+    pub(super) fn start(&self, out: &mut Vec<Effect>) {
+        if self.epochs != self.persisted {
+            out.push(Effect::PersistEpochs(self.epochs));
+        }
+        if self.is_changing() {
+            out.push(Effect::MembersSeen(self.seen.clone()));
+        }
+    }
+
     /// Takes on an epoch whose initial history is on disk.
     pub(super) fn adopt(&mut self, epoch: Epoch, out: &mut Vec<Effect>) {
         if self.epochs.current < epoch {
