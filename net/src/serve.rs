@@ -86,6 +86,8 @@ pub struct Options {
 pub struct EnsembleOptions {
     /// Who belongs to it, this server too.
     pub members: Members,
+    /// Who was about to belong to it when this server was last at work.
+    pub next_members: Option<Members>,
     /// How long things may take.
     pub timing: Timing,
     /// Transactions that an epoch may have; at three quarters of them the leader moves to the next.
@@ -171,6 +173,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
             let zab_config = zab::Config {
                 me: options.server,
                 members: ensemble.members.clone(),
+                next_members: ensemble.next_members.clone(),
                 timing: ensemble.timing,
                 window_bytes: WINDOW_BYTES,
                 reconfig_enabled: options.settings.reconfig_enabled,

@@ -177,6 +177,7 @@ impl Replica {
         let zab_config = zab::Config {
             me: config.server,
             members: Members::standalone(config.server),
+            next_members: None,
             timing: Timing::default(),
             window_bytes: 0,
             reconfig_enabled: false,
@@ -321,11 +322,16 @@ impl Replica {
             }
             Input::Peer(input) => self.on_peer(now, input, out),
             Input::Staged(attempt, tree) => {
+                let shown = members::shown(&tree.database);
                 self.staged = Some(tree);
                 let staged = self.order(now, zab::Input::SnapshotStaged(attempt), out);
-                // Of an attempt that is over.
-                self.staged = None;
-                staged
+                // What is left is of an attempt that is over.
+                match self.staged.take() {
+                    Some(_) => staged,
+                    None => staged.and_then(|()| {
+                        shown.map_or(Ok(()), |members| self.order(now, zab::Input::TreeShows(members), out))
+                    }),
+                }
             }
             Input::EpochsPersisted(Ok(epochs)) => self.order(now, zab::Input::EpochsPersisted(epochs), out),
             Input::EpochsPersisted(Err(failure)) => Err(LogError::Failed(failure)),

@@ -387,6 +387,17 @@ fn the_dynamic_file_has_the_servers() {
         case().with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2:participant;127.0.0.1:2182").config();
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:2182");
     assert_eq!(config.ensemble.version, 0x1f);
+    assert_eq!(config.ensemble.proposed, None);
+    let proposed = case()
+        .with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2;5")
+        .with_file("zoo.cfg.dynamic.next", "server.1=b:1:2;5\nversion=20")
+        .config();
+    let proposed = proposed.ensemble.proposed.map(|proposed| proposed.text);
+    assert_eq!(proposed.as_deref(), Some("server.1=b:1:2;5\nversion=20"));
+    // As ZooKeeper: a configuration that is all in zoo.cfg has none beside it.
+    let proposed =
+        minimal("").with_file("zoo.cfg.dynamic.next", "server.1=b:1:2;5").config().ensemble.proposed;
+    assert_eq!(proposed, None);
     assert!(case().errors()[0].starts_with("error: zoo.cfg:4: dynamicConfigFile: /c/zoo.cfg.dynamic.1f: "));
     let errors = case().with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2;5\ntickTime=7").errors();
     assert_eq!(

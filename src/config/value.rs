@@ -240,6 +240,15 @@ impl FourLetterWords {
     }
 }
 
+/// A configuration of the ensemble that is not in force, as the file `zoo.cfg.dynamic.next` has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposed {
+    /// The file, for messages.
+    pub file: String,
+    /// Its text, not yet read.
+    pub text: String,
+}
+
 /// The ensemble. A standalone server ignores all but `reconfig_enabled`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ensemble {
@@ -251,6 +260,8 @@ pub struct Ensemble {
     pub version: u64,
     /// `dynamicConfigFile`.
     pub dynamic_file: Option<PathBuf>,
+    /// What was proposed to take that file's place when the server was last at work.
+    pub proposed: Option<Proposed>,
     /// `standaloneEnabled`: one participant is a standalone server, not an ensemble of one.
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.

@@ -63,6 +63,7 @@ impl Bench {
         let zab_config = zab::Config {
             me: ServerId(2),
             members: Members::parse(&servers).expect("a configuration"),
+            next_members: None,
             timing: Timing::default(),
             window_bytes: 1 << 20,
             epoch_transactions_max: u32::MAX,

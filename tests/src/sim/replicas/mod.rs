@@ -352,6 +352,7 @@ impl Ensemble {
         let zab_config = Config {
             me: id,
             members: server.disk.members.as_ref().unwrap_or(&self.members).clone(),
+            next_members: server.disk.next.clone(),
             timing: Timing { tick_ms: 100, ..Timing::default() },
             window_bytes: self.plan.window_bytes,
             reconfig_enabled: self.plan.reconfigures,
