@@ -116,7 +116,7 @@ pub(super) struct Leading {
     ping_at: Tick,
     /// Since when the epoch's zxids run out.
     used_up_since: Option<Tick>,
-    /// Since when this server's own disk owes.
+    /// Since when this server's own disk owes and has not gone on.
     owes_since: Option<Tick>,
     /// The proposal of another configuration that is not committed.
     change: Option<Zxid>,
@@ -491,6 +491,8 @@ impl Leading {
     fn leader_process_ackld(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         learner.stage = LearnerStage::Synced;
+        // What it was proposed before, it could not ack.
+        learner.owes_since = learner.owes_since.map(|_| core.now);
         let (acked, server) = (learner.acked, learner.server);
         if !learner.observer && core.verifier.is_voter(server) {
             self.synced.insert(server);
@@ -576,10 +578,11 @@ impl Leading {
         }
         if self.serves() {
             let durable = core.durable.unwrap_or_default();
-            self.broadcast.ack(me, durable);
-            if durable == core.history.last() {
-                self.owes_since = None;
+            // Under load there is no moment at which nothing is owed.
+            if durable > self.broadcast.acked(me) {
+                self.owes_since = (durable < core.history.last()).then_some(core.now);
             }
+            self.broadcast.ack(me, durable);
             self.commit(core, out);
             self.commit_with_follower(core, out);
         }
