@@ -589,7 +589,9 @@ fn what_is_no_transaction_ends_the_connection_and_is_not_logged() {
             assert_eq!(bench.replica.zab.last(), Zxid::ZERO);
         }
     }
+    let check = transaction(zxid(2), SESSION, 2, OpCode::Check, b"\0\0\0\x02/a\0\0\0\0");
     let mut bench = Bench::following();
     bench.leader(ToLearner::Proposal(whole));
-    assert_eq!((bench.take_replies().len(), bench.replica.zab.last()), (0, zxid(1)));
+    bench.leader(ToLearner::Proposal(check));
+    assert_eq!((bench.take_replies().len(), bench.replica.zab.last()), (0, zxid(2)));
 }

@@ -16,7 +16,7 @@ use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, SessionId, Zxid};
 use ringkeeper_engine::jute::Reader;
-use ringkeeper_engine::jute::records::TxnHeader;
+use ringkeeper_engine::jute::records::{PathVersion, TxnHeader};
 use ringkeeper_engine::log::LogError;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::WriteRequest;
@@ -145,7 +145,15 @@ impl Learner {
 
 /// Why what a leader sends is not to be logged: once it is on disk, no start would get past it.
 fn unreadable(message: &ToLearner) -> Option<String> {
+    // A ZooKeeper's leader proposes it, though no ZooKeeper can read it again (ZOOKEEPER-2623).
+    let is_check = |bytes: &[u8]| {
+        let mut reader = Reader::new(bytes);
+        let header = reader.read::<TxnHeader>();
+        header.is_ok_and(|header| header.op == OpCode::Check.code())
+            && reader.read::<PathVersion<'_>>().is_ok()
+    };
     let one = |zxid: Zxid, bytes: &[u8]| match Decoded::decode(bytes) {
+        Err(_) if is_check(bytes) => None,
         Err(fault) => Some(format!("{zxid} is no transaction: {fault}")),
         Ok(decoded) if Zxid::from_jute(decoded.header.zxid) != zxid => {
             Some(format!("{zxid} says that it is {}", Zxid::from_jute(decoded.header.zxid)))
