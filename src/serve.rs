@@ -42,7 +42,9 @@ pub fn main(args: &ServeArgs) -> ExitCode {
     };
     let config = match cli::load_config(args.file.as_deref(), &overrides) {
         Ok((config, notices)) => {
-            notices.iter().for_each(|notice| eprintln!("{notice}"));
+            // Standard error has no buffer: each piece of a notice would be a write of its own.
+            let lines = notices.iter().map(|notice| format!("{notice}\n"));
+            eprint!("{}", lines.collect::<String>());
             config
         }
         Err(errors) => {

@@ -162,7 +162,9 @@ impl Drive {
 
     fn take_peers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(peers) = &mut self.peers else { return };
-        while let Some(input) = peers.take() {
+        loop {
+            peers.hear_leader(self.replica.can_log());
+            let Some(input) = peers.take() else { return };
             let input = match input {
                 zab::Input::SnapshotStaged(attempt) => {
                     let Some(staged) = peers.take_staged(attempt) else { continue };

@@ -64,6 +64,9 @@ use std::sync::Arc;
 /// Bytes of proposals under way at which no more requests are taken.
 const WINDOW_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes that wait for the log at which the leader is not listened to: a few writes of it.
+const LOGGED_BYTES_MAX: u64 = 4 << 20;
+
 /// How long a sign of life may wait in its core before the replica hears of it. A session expires
 /// this much later than its deadline, so never while one is on its way.
 const TOUCH_LAG_MS: u64 = 200;
@@ -285,6 +288,12 @@ impl Replica {
         !self.failed && waiting < WINDOW_BYTES_MAX && self.held.is_empty()
     }
 
+    /// Whether more is to be heard from the leader: else what comes is left where it is, and back-pressure
+    /// reaches the leader's socket. What the disk cannot take yet is better kept there than in memory here.
+    pub fn can_log(&self) -> bool {
+        self.failed || self.log.pending_bytes() < LOGGED_BYTES_MAX
+    }
+
     /// Whether nothing waits for the log, and nothing for its mark.
     pub fn is_settled(&self) -> bool {
         let written = self.prepared.is_empty() && self.log_queue.is_empty() && !self.log.has_pending();
@@ -345,7 +354,8 @@ impl Replica {
         }
         self.take_held(now);
         self.take_held_forwarded(now);
-        let result = self.propose(now, out).and_then(|()| self.feed_log(now, out));
+        let proposed = if self.gathers_proposals() { Ok(()) } else { self.propose(now, out) };
+        let result = proposed.and_then(|()| self.feed_log(now, out));
         self.note(result, out);
         self.release_pending(self.applied());
         self.release_waiting();
@@ -456,7 +466,7 @@ impl Replica {
     /// What must hold between two steps.
     fn check(&self) {
         assert_eq!(self.applied(), self.zab.delivered());
-        assert!(self.prepared.is_empty() || self.failed);
+        assert!(self.prepared.is_empty() || self.failed || self.log.is_writing());
         if self.log_queue.is_empty() {
             assert_eq!(self.log.last_appended(), self.zab.last());
         }

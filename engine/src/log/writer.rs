@@ -486,6 +486,11 @@ impl LogWriter {
         self.gathering.is_some() || !self.full.is_empty()
     }
 
+    /// Bytes that wait to be written.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
+    }
+
     /// Bytes that may be appended before `append` says `Full`.
     pub fn room_bytes(&self) -> u64 {
         self.settings.max_pending_bytes.saturating_sub(self.pending_bytes)

@@ -215,6 +215,11 @@ impl Peers {
         self.quorum.send_tree(&mut self.context, link, zxid, tree);
     }
 
+    /// Whether there is room for what comes from the leader.
+    pub fn hear_leader(&mut self, has_room: bool) {
+        self.quorum.hear_leader(&mut self.context, has_room);
+    }
+
     /// What happened, one after the other; `None` when everything has been told.
     pub fn take(&mut self) -> Option<Input> {
         loop {
