@@ -150,8 +150,11 @@ fn turns_of(options: &Options, subject: &Subject) -> Result<Vec<Turn>, Failure> 
     let addresses = cluster.addresses();
     let mut writer = Session::open(addresses[leader]).map_err(broken)?;
     writer.create().map_err(broken)?;
-    // Neither a fresh heap nor a fresh log is what is measured.
-    writer.write(options.transactions.min(DEPTH), options.value_bytes).map_err(broken)?;
+    // Neither a cold leader nor a log that has just begun is what is measured.
+    let begun = Instant::now();
+    while begun.elapsed().as_secs_f64() < options.common.warmup {
+        writer.write(DEPTH, options.value_bytes).map_err(broken)?;
+    }
     let mut turns = Vec::new();
     for way in &options.ways {
         let followers = cluster.quorum_port(leader)?;
