@@ -10,7 +10,7 @@ use crate::local::connections_to;
 use crate::raw::median;
 use crate::report;
 use crate::subjects::{Options as Common, Subject, check_counts};
-use crate::wire::{self, Path, Scanner, Template};
+use crate::wire::{self, NODES_MAX, Path, Scanner, Template};
 use crate::workload::{self, PERSISTENT};
 use clap::{Args, ValueEnum};
 use ringkeeper_engine::jute::records::{GetDataResponse, PathWatchRequest};
@@ -22,8 +22,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const NODE: &str = "/ringkeeper-bench-catch-up";
-const NODE_EXISTS: i32 = -110;
+const ROOT: &str = "/ringkeeper-bench-catch-up";
 const SESSION_TIMEOUT_MS: i32 = 10_000;
 /// Writes in flight.
 const DEPTH: usize = 1000;
@@ -47,6 +46,9 @@ pub struct Options {
     /// Writes that the follower misses.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     transactions: usize,
+    /// Nodes that they change, one after the other. What a server sends of a small tree is the tree.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    nodes: u64,
     /// Bytes of each value.
     #[arg(long, value_name = "B", default_value_t = 100)]
     value_bytes: usize,
@@ -97,6 +99,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
     if options.transactions == 0 {
         return Err(Failure::Option("--transactions 0: expected 1 or more".into()));
+    }
+    if !(1..=NODES_MAX).contains(&options.nodes) {
+        return Err(Failure::Option(format!("--nodes {}: expected 1 to {NODES_MAX}", options.nodes)));
     }
     let subjects = options.common.subjects(false)?;
     if subjects.iter().any(|subject| matches!(subject, Subject::Running(_))) {
@@ -149,11 +154,11 @@ fn turns_of(options: &Options, subject: &Subject) -> Result<Vec<Turn>, Failure> 
     let follower = (0..options.copies).find(|server| *server != leader).expect("there are three or more");
     let addresses = cluster.addresses();
     let mut writer = Session::open(addresses[leader]).map_err(broken)?;
-    writer.create().map_err(broken)?;
+    writer.create(options).map_err(broken)?;
     // Neither a cold leader nor a log that has just begun is what is measured.
     let begun = Instant::now();
     while begun.elapsed().as_secs_f64() < options.common.warmup {
-        writer.write(DEPTH, options.value_bytes).map_err(broken)?;
+        writer.write(DEPTH, options).map_err(broken)?;
     }
     let mut turns = Vec::new();
     for way in &options.ways {
@@ -164,7 +169,7 @@ fn turns_of(options: &Options, subject: &Subject) -> Result<Vec<Turn>, Failure> 
             Way::Killed => cluster.kill(follower)?,
             Way::Halted => cluster.halt(follower)?,
         }
-        let last = writer.write(options.transactions, options.value_bytes).map_err(broken)?;
+        let last = writer.write(options.transactions, options).map_err(broken)?;
         await_that("the leader to give its follower up", || !joined())?;
         let begun = Instant::now();
         match way {
@@ -223,47 +228,51 @@ impl Session {
         Ok(Session { stream, scanner: Scanner::default(), xid: 0 })
     }
 
-    fn create(&mut self) -> io::Result<()> {
-        self.ask(&workload::create(&Path::new(NODE), b"", PERSISTENT), 1, NODE_EXISTS).map(drop)
+    /// Makes the nodes.
+    fn create(&mut self, options: &Options) -> io::Result<()> {
+        self.ask(&workload::create(&Path::new(ROOT), b"", PERSISTENT), 1, 1)?;
+        let value = workload::value(options.value_bytes, 0);
+        let create = workload::create(&Path::new(ROOT).name(""), &value, PERSISTENT);
+        self.ask(&create, options.nodes as usize, options.nodes).map(drop)
     }
 
-    /// Sets the node so often, and returns the last write's zxid.
-    fn write(&mut self, count: usize, value_bytes: usize) -> io::Result<i64> {
-        let set = workload::set(&Path::new(NODE), &workload::value(value_bytes, 1));
-        let mut last = 0;
+    /// Sets the nodes, so many times in all, the first one at last; returns the last write's zxid.
+    fn write(&mut self, count: usize, options: &Options) -> io::Result<i64> {
+        let set = workload::set(&Path::new(ROOT).name(""), &workload::value(options.value_bytes, 1));
+        self.ask(&set, count - 1, options.nodes)?;
+        self.ask(&set, 1, options.nodes)
+    }
+
+    /// Asks so often, of one node after the other, and waits for the answers; returns the last one's zxid.
+    fn ask(&mut self, request: &Template, count: usize, nodes: u64) -> io::Result<i64> {
+        let (mut zxid, mut wrong, mut frames, mut buffer) = (0, None, Vec::new(), vec![0; 64 << 10]);
         for sent in (0..count).step_by(DEPTH) {
-            last = self.ask(&set, DEPTH.min(count - sent), 0)?;
-        }
-        Ok(last)
-    }
-
-    /// Asks so often, and waits for the answers; returns the last one's zxid. All are to be good, or the
-    /// error that is `expected`.
-    fn ask(&mut self, request: &Template, count: usize, expected: i32) -> io::Result<i64> {
-        let mut frames = Vec::new();
-        for _ in 0..count {
-            self.xid += 1;
-            request.encode(self.xid, 0, &mut frames);
-        }
-        self.stream.write_all(&frames)?;
-        let (mut answered, mut zxid, mut wrong, mut buffer) = (0, 0, None, vec![0; 64 << 10]);
-        while answered < count {
-            let bytes = match self.stream.read(&mut buffer)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                bytes => &buffer[..bytes],
-            };
-            let fed = self.scanner.feed(bytes, |reply| {
-                (answered, zxid) = (answered + 1, reply.zxid);
-                wrong = wrong.or(Some(reply.err).filter(|err| ![0, expected].contains(err)));
-            });
-            fed.map_err(|error| io::Error::other(error.to_string()))?;
+            let until = (sent + DEPTH).min(count);
+            frames.clear();
+            for number in sent..until {
+                self.xid += 1;
+                request.encode(self.xid, number as u64 % nodes, &mut frames);
+            }
+            self.stream.write_all(&frames)?;
+            let mut answered = sent;
+            while answered < until {
+                let bytes = match self.stream.read(&mut buffer)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    bytes => &buffer[..bytes],
+                };
+                let fed = self.scanner.feed(bytes, |reply| {
+                    (answered, zxid) = (answered + 1, reply.zxid);
+                    wrong = wrong.or(Some(reply.err).filter(|err| *err != 0));
+                });
+                fed.map_err(|error| io::Error::other(error.to_string()))?;
+            }
         }
         wrong.map_or(Ok(zxid), |code| Err(io::Error::other(format!("error {code}"))))
     }
 
-    /// Reads the node; the zxid of its last change.
+    /// Reads the first node; the zxid of its last change.
     fn read(&mut self) -> io::Result<i64> {
-        let get = Template::new(OpCode::GetData, &Path::new(NODE), |path, out| {
+        let get = Template::new(OpCode::GetData, &Path::new(ROOT).name(""), |path, out| {
             PathWatchRequest { path: path.into(), watch: false }.write(out);
         });
         let mut frame = Vec::new();

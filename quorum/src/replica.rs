@@ -354,8 +354,7 @@ impl Replica {
         }
         self.take_held(now);
         self.take_held_forwarded(now);
-        let proposed = if self.gathers_proposals() { Ok(()) } else { self.propose(now, out) };
-        let result = proposed.and_then(|()| self.feed_log(now, out));
+        let result = self.propose(now, out).and_then(|()| self.feed_log(now, out));
         self.note(result, out);
         self.release_pending(self.applied());
         self.release_waiting();
@@ -466,7 +465,7 @@ impl Replica {
     /// What must hold between two steps.
     fn check(&self) {
         assert_eq!(self.applied(), self.zab.delivered());
-        assert!(self.prepared.is_empty() || self.failed || self.log.is_writing());
+        assert!(self.prepared.is_empty() || self.failed);
         if self.log_queue.is_empty() {
             assert_eq!(self.log.last_appended(), self.zab.last());
         }

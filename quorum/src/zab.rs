@@ -541,6 +541,12 @@ impl Zab {
         }
     }
 
+    /// About how long the tree is when it is sent whole, in bytes: learners that miss much more of the log are
+    /// sent the tree. Nobody is, where nobody says so.
+    pub fn set_tree_bytes(&mut self, bytes: u64) {
+        self.core.tree_bytes = bytes;
+    }
+
     /// What this server is doing.
     pub fn state(&self) -> PeerState {
         self.phase.state(&self.core)

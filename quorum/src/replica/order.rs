@@ -1,31 +1,13 @@
 //! The replica and its [`Zab`]: what is told to it, and what it asks for.
-//!
-//! A leader proposes as its log writes: what is prepared while a write is under way is proposed, and written,
-//! when that is done, in one batch. Proposed at once it would only wait for the logs, and each of its parts
-//! would cost every server a message, a wake-up, and an answer. Where the others' logs are faster than this
-//! one, nothing waits for it: what they have committed makes way. Nor does what is long.
 
 use super::Replica;
-use crate::message::ToLeader;
 use crate::step::Effect;
 use crate::zab;
 use ringkeeper_engine::id::{Now, Zxid};
 use ringkeeper_engine::log::LogError;
 
-/// Bytes of transactions from which on they are proposed at once: their parts fill packets of their own.
-const GATHERED_BYTES_MAX: usize = 16 << 10;
-
-/// Whether what was prepared can be proposed as well after this input: the zxids that it got are the next
-/// ones then, too, or the role is over.
-fn leaves_zxids(input: &zab::Input) -> bool {
-    match input {
-        zab::Input::Durable(..) => true,
-        zab::Input::FromLearner(_, message) => {
-            matches!(message, ToLeader::Ack(_) | ToLeader::Request { .. } | ToLeader::Requests(_))
-        }
-        _ => false,
-    }
-}
+/// What is sent of a node besides its path and its data (`DataNode`): its list and its Stat.
+const NODE_BYTES: u64 = 80;
 
 impl Replica {
     /// The zxid of the transaction that is prepared next; `None` while nothing can be proposed.
@@ -44,37 +26,29 @@ impl Replica {
         self.ask(now, zab::Input::Propose(proposals), out)
     }
 
-    /// Whether what was prepared is yet to be proposed, with what comes until the log's write is done.
-    pub(super) fn gathers_proposals(&self) -> bool {
-        let waits = self.log.is_writing() && self.zab.committed() < self.zab.last();
-        let is_short = self.prepared.bytes() < GATHERED_BYTES_MAX && self.members_prepared.is_none();
-        self.may_gather() && waits && is_short
-    }
-
-    /// Whether the next zxids stay what they are: not while the ensemble or the epoch changes. A server alone
-    /// has nobody to tell.
-    fn may_gather(&self) -> bool {
-        !self.standalone && self.zab.takes_changes()
-    }
-
     /// Tells `zab` what happened, and does what it asks for. What was prepared got its zxids before
-    /// that happened, so it is proposed first, unless that changes nothing.
+    /// that happened, so it is proposed first.
     pub(super) fn order(
         &mut self,
         now: Now,
         input: zab::Input,
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
-        if !(self.may_gather() && leaves_zxids(&input)) {
-            self.propose(now, out)?;
-        }
+        self.propose(now, out)?;
         self.ask(now, input, out)
+    }
+
+    /// About how long the tree is when it is sent whole.
+    fn tree_bytes(&self) -> u64 {
+        let tree = &self.database.tree;
+        tree.data_bytes().max(0) as u64 + tree.node_count() as u64 * NODE_BYTES
     }
 
     pub(super) fn ask(&mut self, now: Now, input: zab::Input, out: &mut Vec<Effect>) -> Result<(), LogError> {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut asked = std::mem::take(&mut self.asked);
+            self.zab.set_tree_bytes(self.tree_bytes());
             self.zab.step(now.tick, input, &mut asked);
             for effect in asked.drain(..) {
                 if let zab::Effect::ToLearner(link, message) = &effect {

@@ -47,11 +47,6 @@ impl Prepared {
         self.gathered.end(zxid);
     }
 
-    /// Forgets all of them.
-    pub fn clear(&mut self) {
-        drop(self.take());
-    }
-
     /// All of them, in their order.
     pub fn take(&mut self) -> Option<Batch> {
         let is_kept = self.gathered.capacity() <= KEPT_BYTES_MAX;

@@ -70,8 +70,7 @@ impl Replica {
     }
 
     fn stop_serving(&mut self, now: Now) {
-        // Nobody was told of it; who asked for it is not answered.
-        self.prepared.clear();
+        assert!(self.prepared.is_empty(), "what was prepared was proposed before the role ended");
         self.prep.discard_proposals();
         self.members_prepared = None;
         self.sessions = Sessions::new(self.settings.tick_ms);

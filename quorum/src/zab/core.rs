@@ -33,6 +33,8 @@ pub(super) struct Core {
     /// Those of them that cannot be reached any more.
     down: BTreeSet<ServerId>,
     pub(super) attempts: u64,
+    /// About how long the tree is when it is sent whole, in bytes.
+    pub(super) tree_bytes: u64,
     pub(super) role: Role,
     /// The newest configuration that was proposed; `config.members` is the one in force.
     pub(super) seen: Members,
@@ -68,6 +70,7 @@ impl Core {
             known: BTreeSet::new(),
             down: BTreeSet::new(),
             attempts: 0,
+            tree_bytes: u64::MAX,
             role: listed.map_or(Role::Participant, |member| member.role),
             seen: config.members.clone(),
             verifier: config.members.verifier().clone(),

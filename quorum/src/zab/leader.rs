@@ -125,6 +125,19 @@ pub(super) struct Leading {
     retires_since: Option<Tick>,
 }
 
+/// A tree is sent instead of so many times as much of the log.
+const LOG_PER_TREE_MAX: u64 = 4;
+/// But not instead of so little.
+const LOG_BYTES_MIN: u64 = 1 << 20;
+
+/// Whether a whole tree is much less than what the log has after `common`: then it is sent and taken sooner,
+/// though the learner has to write a checkpoint of it.
+fn is_tree_shorter(core: &Core, common: Zxid) -> bool {
+    let log = core.history.range(common, core.history.last()).map(|batch| batch.transaction_bytes() as u64);
+    let log = log.sum::<u64>();
+    log > LOG_BYTES_MIN && log / LOG_PER_TREE_MAX > core.tree_bytes
+}
+
 impl Leading {
     pub(super) fn new(core: &Core) -> Self {
         Leading {
@@ -413,12 +426,13 @@ impl Leading {
     /// Makes a learner's log this leader's: from memory, or from disk, or by a whole tree.
     fn sync_follower(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        let common = core.history.newest_upto(learner.last);
-        if common.is_none() {
-            learner.stage = LearnerStage::Seeking;
-            out.push(Effect::SeekLog(link, learner.last));
-        } else {
-            self.queue_log(core, link, common, out);
+        match core.history.newest_upto(learner.last) {
+            None => {
+                learner.stage = LearnerStage::Seeking;
+                out.push(Effect::SeekLog(link, learner.last));
+            }
+            Some(common) if is_tree_shorter(core, common) => self.queue_log(core, link, None, out),
+            common => self.queue_log(core, link, common, out),
         }
     }
 
