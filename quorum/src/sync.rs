@@ -28,7 +28,8 @@ pub enum Plan {
 
 /// The plan for a learner whose log ends at `last`, by a leader of whose log all up to `committed` is
 /// committed, or will be with the epoch that begins. `common` is the newest of the leader's
-/// transactions that is not newer than `last`, if the leader still has what follows it.
+/// transactions that is not newer than `last`, if the leader still has what follows it and that is not much
+/// more than a whole tree.
 ///
 /// A learner that is no Ringkeeper gets what a Java leader would send: it is never left with a
 /// transaction that is not committed yet, and is not made to cut its log in an earlier epoch than

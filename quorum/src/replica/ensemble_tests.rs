@@ -8,7 +8,7 @@ use crate::zab::Attempt;
 use bytes::Bytes;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::Epoch;
-use ringkeeper_engine::jute::records::{ErrorTxn, TxnHeader};
+use ringkeeper_engine::jute::records::{ErrorTxn, SetDataRequest, TxnHeader};
 use ringkeeper_engine::jute::{self, Reader, Write};
 use ringkeeper_engine::log::{self, DatabaseId, LogWrite, Sequence, Tail};
 use ringkeeper_engine::op::OpCode;
@@ -64,7 +64,7 @@ impl Bench {
             me: ServerId(2),
             members: Members::parse(&servers).expect("a configuration"),
             timing: Timing::default(),
-            window_bytes: 1 << 20,
+            window_bytes: 8 << 20,
             epoch_transactions_max: u32::MAX,
             reconfig_enabled: false,
         };
@@ -570,4 +570,27 @@ fn connections_are_closed_for_a_reason_of_their_own() {
     assert_eq!(bench.take_replies(), [format!("close 1 {:?}", CloseReason::Moved)]);
     bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
     assert_eq!(bench.take_replies(), ["close 1 Moved"]);
+}
+
+#[test]
+fn a_learner_that_misses_much_more_log_than_the_tree_is_long_is_sent_the_tree() {
+    let mut bench = Bench::leading();
+    bench.learner(request(SESSION, 1, OpCode::Create, create("/a")));
+    let data = vec![7; 200_000];
+    let set = SetDataRequest { path: "/a".into(), data: Some(&data), version: -1 };
+    for xid in 2..=20 {
+        bench.learner(request(SESSION, xid, OpCode::SetData, jute::to_bytes(&set)));
+    }
+    bench.learner(ToLeader::Ack(zxid(20)));
+    assert_eq!(bench.replica.zab.delivered(), zxid(20));
+    // Of some 200 kB.
+    for (last, link, tree) in [(zxid(19), 6, false), (zxid(16), 7, false), (zxid(2), 8, true)] {
+        let said = |message| Input::Peer(zab::Input::FromLearner(Link(link), message));
+        let info = LearnerInfo { server: ServerId(3), config_version: 0, extended: true };
+        bench.messages.clear();
+        bench.input(said(ToLeader::FollowerInfo { accepted: Epoch(0), info }));
+        bench.input(said(ToLeader::AckEpoch { current: Some(Epoch(0)), last }));
+        let is_sent = bench.messages.iter().any(|effect| matches!(effect, zab::Effect::SendTree(..)));
+        assert_eq!(is_sent, tree, "{last}");
+    }
 }
