@@ -104,8 +104,7 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     Generator::open(&cluster.addresses(), 1, 1)?.close()?;
     let before = cluster.resident().ok();
     let begun = Instant::now();
-    let generator =
-        Generator::open_within(&cluster.addresses(), options.sessions, 1, options.window)?;
+    let generator = Generator::open_within(&cluster.addresses(), options.sessions, 1, options.window)?;
     let opened_per_s = options.sessions as f64 / begun.elapsed().as_secs_f64();
     let after = cluster.resident().ok();
 

@@ -653,7 +653,9 @@ mod driver {
         fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
             let index = self.index.get().unwrap_or_else(|| self.begin());
             let mut slots = self.driver.slots.borrow_mut();
-            let Slot::Arriving(arriving) = &mut slots.all[index] else { unreachable!("the slot is this one's") };
+            let Slot::Arriving(arriving) = &mut slots.all[index] else {
+                unreachable!("the slot is this one's")
+            };
             let Some(next) = arriving.came.pop_front() else {
                 arriving.waker = Some(context.waker().clone());
                 return Poll::Pending;
@@ -684,7 +686,9 @@ mod driver {
         fn drop(&mut self) {
             let Some(index) = self.index.get() else { return };
             let mut slots = self.driver.slots.borrow_mut();
-            let Slot::Arriving(arriving) = &mut slots.all[index] else { unreachable!("the slot is this one's") };
+            let Slot::Arriving(arriving) = &mut slots.all[index] else {
+                unreachable!("the slot is this one's")
+            };
             if arriving.ended {
                 slots.release(index);
                 return;

@@ -7,7 +7,7 @@ use crate::client::core::{Core, CoreState};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
-use crate::disk::{DataDirectory, DiskError, SegmentFiles};
+use crate::disk::{DataDirectory, DiskError, Located, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, listen};
 use crate::log_lane::LogLane;
@@ -353,7 +353,7 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
     }
     if recovered.log != log::Verdict::Clean {
-        warn!("{}", recovered.log);
+        warn!("{}", Located { verdict: &recovered.log, log: &directory.log() });
     }
     let Restart { database, held, log_bytes } = restored.finish();
     info!(

@@ -409,6 +409,7 @@ impl Builder<'_> {
             dynamic_file,
             standalone_enabled: values.switch("standaloneEnabled", true),
             reconfig_enabled: values.switch("reconfigEnabled", false),
+            leader_serves: values.switch("leaderServes", true),
             multi_address: values.switch("multiAddress.enabled", false),
             read_only_mode: values.switch("readonlymode.enabled", false),
             local_sessions: values.switch("localSessionsEnabled", false),

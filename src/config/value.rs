@@ -52,7 +52,7 @@ pub struct Config {
 pub struct Listen {
     /// `clientPortAddress` and `clientPort`, or what this server's own `server.N` line says.
     pub address: HostPort,
-    /// `clientPortListenBacklog`; `None` is the default, which is Java's 50.
+    /// `clientPortListenBacklog`; `None`, which is -1, leaves it to the server.
     pub backlog: Option<NonZeroU32>,
     /// `clientTcpKeepAlive`.
     pub tcp_keep_alive: bool,
@@ -255,6 +255,8 @@ pub struct Ensemble {
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `leaderServes`: the leader takes clients.
+    pub leader_serves: bool,
     /// `multiAddress.enabled`: a server may have several addresses.
     pub multi_address: bool,
     /// `readonlymode.enabled`.

@@ -9,7 +9,7 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{DatabaseId, Sequence};
 use ringkeeper_engine::zookeeper::FileName;
 
-use super::recover::Refusal;
+use super::refusal::Refusal;
 use super::twin::{read_twin, write_twin};
 use super::{DiskError, changes, sync_directory};
 

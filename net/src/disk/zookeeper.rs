@@ -26,7 +26,8 @@ use ringkeeper_engine::zookeeper::stream::{Compression, Input};
 
 use super::checkpoints::CheckpointFile;
 use super::layout::{DataDirectory, Imported as Record, ZOOKEEPER_DATA, names};
-use super::recover::{Refusal, Restore};
+use super::recover::Restore;
+use super::refusal::Refusal;
 use super::segments::SegmentFiles;
 use super::{DiskError, sync_directory};
 

@@ -78,7 +78,7 @@ const CLIENTS: Meaning = Without("it is a setting of ZooKeeper's clients");
 const SERVER: &[Key] = &[
     key("clientPort", File, PORT, Used("the port for clients; 0 takes a free one")),
     key("clientPortAddress", File, Text, Used("the address for clients; without it, all")),
-    key("clientPortListenBacklog", File, int(-1, INT_MAX), Used("connections that wait to be accepted")),
+    key("clientPortListenBacklog", File, int(-1, INT_MAX), Used("connections that wait to be accepted; -1 is 4096, as far as net.core.somaxconn allows")),
     key("clientTcpKeepAlive", Prefixed, Switch, Used("TCP keep-alive on clients' connections")),
     key("tickTime", File, TICK, Used("the length of a tick in milliseconds")),
     key("minSessionTimeout", File, int(-1, INT_MAX), Used("the shortest session timeout in milliseconds; -1 is two ticks")),
@@ -201,7 +201,7 @@ const ENSEMBLE: &[Key] = &[
     key("observerMasterPort", File, int(INT_MIN, 65_535), NO_OBSERVER_MASTER),
     key("syncEnabled", File, Switch, Without("an observer always writes its log")),
     key("observer.syncEnabled", Prefixed, Switch, Without("an observer always writes its log")),
-    key("leaderServes", Prefixed, YesNo, NotYet("the leader takes clients")),
+    key("leaderServes", Prefixed, YesNo, Ensemble("no: the leader takes no clients")),
     key("commitLogCount", Prefixed, ANY_INT, OWN_DIFFERENCE),
     key("snapshotSizeFactor", Prefixed, Kind::Fraction { min: f64::MIN, max: f64::MAX }, OWN_DIFFERENCE),
     key("cnxTimeout", Prefixed, int(0, INT_MAX), Ensemble("milliseconds to open an election connection")),
