@@ -158,8 +158,8 @@ fn a_herd_of_clients_waits_for_the_server_and_not_for_the_kernel() {
     signal(&server, Signal::CONT);
     assert_eq!(clients.len(), herd, "the next one was not let in at once");
     let mut clients = clients;
-    let request = ConnectRequest::new_session(10_000).encode();
-    clients.iter_mut().for_each(|client| client.send(&[request.clone()]).unwrap_or_else(|e| panic!("{e}")));
+    let request = [ConnectRequest::new_session(10_000).encode()];
+    clients.iter_mut().for_each(|client| client.send(&request).unwrap_or_else(|e| panic!("{e}")));
     for client in &mut clients {
         assert!(matches!(client.receive(PATIENCE), Received::Frame(_)), "no session");
     }

@@ -25,6 +25,7 @@ use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Output of one connection above which its requests wait: a client that does not read its answers
@@ -128,6 +129,11 @@ impl Core {
     /// Reads the clock; once a turn is enough.
     pub fn begin_turn(&mut self) {
         self.state.now = self.clock.now();
+    }
+
+    /// See [`Clock::until_multiple`].
+    pub fn until_multiple(&self, period_ms: u64) -> Duration {
+        self.clock.until_multiple(period_ms)
     }
 
     /// A connection came; `None` if it is turned away.
