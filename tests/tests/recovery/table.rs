@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
         Stopped,
         |data| data.checkpoints().iter().for_each(|path| remove(path)),
         Refuses,
-        &["error: segment", "of the log is missing; without a valid checkpoint the whole log is needed"],
+        &["error: segment", "of the log is missing", "; without a valid checkpoint the whole log is needed"],
     ),
     (
         "no checkpoint and no log",
