@@ -61,9 +61,9 @@ struct Json<'i> {
     digests_compared: u64,
     digests_different: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    current_epoch: Option<u64>,
+    current_epoch: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    accepted_epoch: Option<u64>,
+    accepted_epoch: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     myid: Option<&'i str>,
     notices: &'i [String],
@@ -98,8 +98,8 @@ fn summary(imported: &Imported) -> String {
     text.push_str(&format!("{transactions} transactions in {logs} logs"));
     let said = [
         ("digests agree", imported.digests.compared - imported.digests.different),
-        ("current epoch", imported.epochs[0].unwrap_or_default()),
-        ("accepted epoch", imported.epochs[1].unwrap_or_default()),
+        ("current epoch", imported.epochs[0].unwrap_or_default().into()),
+        ("accepted epoch", imported.epochs[1].unwrap_or_default().into()),
     ];
     for (name, number) in said.iter().filter(|(_, number)| *number > 0) {
         text.push_str(&format!("; {name}: {number}"));

@@ -42,7 +42,9 @@ pub fn main(args: &ServeArgs) -> ExitCode {
     };
     let config = match cli::load_config(args.file.as_deref(), &overrides) {
         Ok((config, notices)) => {
-            notices.iter().for_each(|notice| eprintln!("{notice}"));
+            // Standard error has no buffer: each piece of a notice would be a write of its own.
+            let lines = notices.iter().map(|notice| format!("{notice}\n"));
+            eprint!("{}", lines.collect::<String>());
             config
         }
         Err(errors) => {
@@ -74,8 +76,11 @@ fn start_messages() {
 
 /// The number of a standalone server, in the high byte of its session ids, as ZooKeeper's.
 const STANDALONE_SERVER: ServerId = ServerId(1);
-/// Java's default.
-const BACKLOG: u32 = 50;
+/// Connections that wait to be accepted, where nobody says how many: as many as Linux lets wait by default
+/// (`net.core.somaxconn`, which also bounds what is asked for). ZooKeeper asks for 50, Java's default: where more
+/// clients come at once, as they do when a server is back, the kernel forgets the rest, and each of them tries
+/// again after a second or more. They cost nothing until they come.
+const BACKLOG: u32 = 4096;
 
 /// Serves until the process is told to stop.
 ///
@@ -162,6 +167,7 @@ fn settings(config: &Config) -> Settings {
         skip_acl: config.access.acl_skipped,
         enforce_quota: config.nodes.quota_enforced,
         reconfig_enabled: config.ensemble.reconfig_enabled,
+        leader_serves: config.ensemble.leader_serves,
         local_sessions_enabled: config.ensemble.local_sessions,
         local_sessions_upgrading_enabled: config.ensemble.local_sessions_upgraded,
         read_only_mode_enabled: config.ensemble.read_only_mode,

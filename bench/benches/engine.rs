@@ -14,10 +14,12 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{DatabaseId, LogWriter, Sequence, Tail, Upkeep};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::{Prep, Stamp, WriteRequest};
+use ringkeeper_engine::read::ReadContext;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::tree::acl::AclList;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::time::Instant;
 
 /// Nodes of the trees that are read and written.
 const TREES: [usize; 2] = [1_000, 100_000];
@@ -100,6 +102,47 @@ fn index(c: &mut Criterion) {
                 });
             });
         }
+    }
+    group.finish();
+}
+
+/// getData as a client core does it: on one thread, on two that share a tree, and on two with a tree each, which
+/// is what the machine has to give. What serialised reads, a lock or a line of memory that each of them writes,
+/// would show as a difference between the last two. It needs two idle processors.
+fn read(c: &mut Criterion) {
+    let mut group = c.benchmark_group("read");
+    let (nodes, settings) = (TREES[0], Settings::default());
+    let databases = [filled(nodes), filled(nodes)];
+    for (name, threads, trees) in
+        [("1 thread", 1, 1), ("2 threads, 1 tree", 2, 1), ("2 threads, 2 trees", 2, 2)]
+    {
+        group.throughput(Throughput::Elements(threads as u64));
+        group.bench_function(BenchmarkId::new("getData", name), |b| {
+            b.iter_custom(|times| {
+                let start = Barrier::new(threads);
+                let one = &|thread: usize| {
+                    let reader = databases[thread % trees].tree.reader();
+                    let mut random = fastrand::Rng::with_seed(SEED + thread as u64);
+                    let picked: Vec<String> = (0..256).map(|_| path(random.usize(..nodes))).collect();
+                    let mut reply = Vec::with_capacity(4096);
+                    start.wait();
+                    let begun = Instant::now();
+                    for path in picked.iter().cycle().take(times as usize) {
+                        reply.clear();
+                        let view = reader.view(Zxid(u64::MAX));
+                        let context = ReadContext { view: &view, auth: &[], settings: &settings };
+                        black_box(context.get_data(path, &mut reply).is_ok());
+                    }
+                    begun.elapsed()
+                };
+                std::thread::scope(|scope| {
+                    let running: Vec<_> =
+                        (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
+                    let took = running.into_iter().map(|thread| thread.join().expect("a sound read"));
+                    took.max().unwrap_or_default()
+                })
+            });
+        });
     }
     group.finish();
 }
@@ -232,5 +275,5 @@ fn checkpoints(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, index, codec, log_encode, apply, checkpoints);
+criterion_group!(benches, index, read, codec, log_encode, apply, checkpoints);
 criterion_main!(benches);

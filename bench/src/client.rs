@@ -6,16 +6,17 @@ use crate::wire::{self, Scanner};
 use crate::workload::Operation;
 use ringkeeper_engine::jute::records::ReplyHeader;
 use ringkeeper_engine::op::{NOTIFICATION_XID, OpCode, PING_XID};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What every client asks for; the load itself keeps its session alive.
 const SESSION_TIMEOUT_MS: i32 = 30_000;
-/// How long a server may take for a handshake.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// What the answer to a handshake has, and a little more.
+const HANDSHAKE_BYTES: usize = 64;
 
 /// A request whose reply is to come.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,9 @@ pub enum Received {
 
 /// A session and its connection.
 pub struct Client {
+    server: SocketAddr,
+    /// What has come of the handshake's answer.
+    answer: Vec<u8>,
     stream: TcpStream,
     session: i64,
     scanner: Scanner,
@@ -48,39 +52,82 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and sends the handshake without waiting for its answer.
+    /// Begins to connect, and sends the handshake if the server is as near as this machine is; nothing waits.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub fn connect(server: SocketAddr) -> Result<Client, Failure> {
-        let open = || -> std::io::Result<TcpStream> {
-            let mut stream = TcpStream::connect_timeout(&server, HANDSHAKE_PATIENCE)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(HANDSHAKE_PATIENCE))?;
-            stream.write_all(&wire::handshake(SESSION_TIMEOUT_MS))?;
-            Ok(stream)
+        let open = || -> rustix::io::Result<OwnedFd> {
+            let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+            net::sockopt::set_tcp_nodelay(&socket, true)?;
+            match net::connect(&socket, &server) {
+                Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+                Err(error) => Err(error),
+            }
         };
-        let stream = open().map_err(|error| Failure::Connect { server, why: error.to_string() })?;
-        Ok(Client {
-            stream,
+        let socket = open().map_err(|error| Failure::Connect { server, why: error.to_string() })?;
+        let mut client = Client {
+            server,
+            answer: Vec::new(),
+            stream: socket.into(),
             session: 0,
             scanner: Scanner::default(),
-            out: Vec::new(),
+            out: wire::handshake(SESSION_TIMEOUT_MS),
             out_sent: 0,
             in_flight: VecDeque::new(),
             next_xid: 1,
             closing: false,
+        };
+        client.send_handshake()?;
+        Ok(client)
+    }
+
+    /// Sends the handshake, as far as the connection takes it. `false`: not all of it yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn send_handshake(&mut self) -> Result<bool, Failure> {
+        let server = self.server;
+        self.flush().map_err(|failure| match failure {
+            Failure::Connection(why) => Failure::Connect { server, why },
+            other => other,
         })
     }
 
-    /// Takes the handshake's answer; from then on nothing blocks.
+    /// Whether the connection has taken all that was to be sent.
+    pub fn has_sent_all(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether the server has opened the session.
+    pub fn is_open(&self) -> bool {
+        self.session != 0
+    }
+
+    /// Takes the handshake's answer, if it has come. `false`: it has not.
     ///
     /// # Errors
     /// The server refuses the session, or the connection breaks.
-    pub fn open_session(&mut self) -> Result<(), Failure> {
-        self.session = wire::read_handshake(&mut self.stream)
-            .map_err(|error| Failure::Handshake { why: error.to_string() })?;
-        self.stream.set_nonblocking(true).map_err(|error| Failure::Connection(error.to_string()))
+    pub fn open_session(&mut self) -> Result<bool, Failure> {
+        let mut bytes = [0; HANDSHAKE_BYTES];
+        let failed = |why: String| Failure::Handshake { why };
+        let count = match self.stream.read(&mut bytes) {
+            Ok(0) => return Err(failed("it closes the connection".into())),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        self.answer.extend_from_slice(&bytes[..count]);
+        let session = wire::handshake_answer(&self.answer).map_err(|error| failed(error.to_string()))?;
+        self.session = session.unwrap_or(0);
+        if self.is_open() {
+            self.answer = Vec::new();
+        }
+        Ok(self.is_open())
     }
 
     /// The session's id.

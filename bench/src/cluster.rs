@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 use crate::local;
 use crate::servers::{Kind, Options, Server};
+use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -101,13 +102,48 @@ impl Cluster {
     /// # Errors
     /// It is none that was started here.
     pub fn kill(&mut self, number: usize) -> Result<(), Failure> {
+        self.started(number).map(Server::kill)
+    }
+
+    /// Starts a server again that was killed; it may take a while until it answers.
+    ///
+    /// # Errors
+    /// It is none that was started here, or cannot be started.
+    pub fn spawn(&mut self, number: usize) -> Result<(), Failure> {
+        self.started(number)?.spawn()
+    }
+
+    /// Halts a server, as if its machine had stopped.
+    ///
+    /// # Errors
+    /// It is none that was started here, or does not run.
+    pub fn halt(&mut self, number: usize) -> Result<(), Failure> {
+        self.started(number)?.signal(Signal::STOP)
+    }
+
+    /// Lets a halted server go on.
+    ///
+    /// # Errors
+    /// It is none that was started here, or does not run.
+    pub fn resume(&mut self, number: usize) -> Result<(), Failure> {
+        self.started(number)?.signal(Signal::CONT)
+    }
+
+    /// The port that a server's learners connect to.
+    ///
+    /// # Errors
+    /// It is none that was started here.
+    pub fn quorum_port(&mut self, number: usize) -> Result<u16, Failure> {
+        Ok(self.started(number)?.quorum_port())
+    }
+
+    fn started(&mut self, number: usize) -> Result<&mut Server, Failure> {
         match self {
-            Cluster::Started(servers) => servers[number].kill(),
+            Cluster::Started(servers) => Ok(&mut servers[number]),
             Cluster::Running(_) => {
-                return Err(Failure::Option("--server: a server that runs already is not killed".into()));
+                Err(Failure::Option("--server: a server that runs already is not touched".into()))
             }
         }
-        Ok(())
     }
 }
 

@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 
 /// Bytes read at a time; small enough to stay in a core's cache.
 const READ_BYTES: usize = 64 * 1024;
+/// Handshakes at a time where nobody says how many: less than a server's listening socket keeps (50 with
+/// Java's default).
+pub const HANDSHAKES_MAX: usize = 32;
+/// How long no handshake at all may be answered.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests may be in flight with no reply at all.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -59,36 +64,78 @@ impl Generator {
     /// # Errors
     /// The server cannot be reached or refuses a session.
     pub fn open(servers: &[SocketAddr], count: usize, depth_max: usize) -> Result<Generator, Failure> {
-        let each = servers.iter().cycle().take(count);
-        let mut clients: Vec<Client> =
-            each.map(|&server| Client::connect(server)).collect::<Result<_, _>>()?;
-        clients.iter_mut().try_for_each(Client::open_session)?;
-        Generator::with(clients, depth_max)
+        Generator::open_within(servers, count, depth_max, HANDSHAKES_MAX)
     }
 
-    /// Of sessions that are open.
+    /// The same with at most `window` handshakes at a time, of which none waits for another.
     ///
     /// # Errors
-    /// As the system says.
-    pub fn with(clients: Vec<Client>, depth_max: usize) -> Result<Generator, Failure> {
+    /// As [`Generator::open`]; also a server that answers no handshake for 10 s.
+    pub fn open_within(
+        servers: &[SocketAddr],
+        count: usize,
+        depth_max: usize,
+        window: usize,
+    ) -> Result<Generator, Failure> {
         // Sleeping until a request's intended start is otherwise late by the default slack of 50 µs.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
             .map_err(|error| Failure::system("setting the timer slack", error))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Failure::system("opening an epoll", error))?;
-        for (index, client) in clients.iter().enumerate() {
-            epoll::add(&epoll, client, EventData::new_u64(index as u64), EventFlags::IN)
-                .map_err(|error| Failure::system("watching a socket", error))?;
-        }
-        Ok(Generator {
+        let mut generator = Generator {
             epoll,
-            blocked: vec![false; clients.len()],
-            events: Vec::with_capacity(clients.len()),
-            clients,
+            blocked: vec![false; count],
+            events: Vec::with_capacity(count),
+            clients: Vec::with_capacity(count),
             depth_max,
             base: Instant::now(),
             read: vec![0; READ_BYTES],
-        })
+        };
+        let mut opened = 0;
+        while opened < count {
+            while generator.clients.len() < count.min(opened + window) {
+                generator.begin(servers[generator.clients.len() % servers.len()])?;
+            }
+            let until = generator.now_ns() + HANDSHAKE_PATIENCE.as_nanos() as u64;
+            if !generator.wait(Some(until))? {
+                let seconds = HANDSHAKE_PATIENCE.as_secs();
+                return Err(Failure::Handshake { why: format!("it has not answered for {seconds} s") });
+            }
+            opened += generator.open_those_answered()?;
+        }
+        Ok(generator)
+    }
+
+    /// Begins the handshake of one more client.
+    fn begin(&mut self, server: SocketAddr) -> Result<(), Failure> {
+        let (client, index) = (Client::connect(server)?, self.clients.len());
+        self.blocked[index] = !client.has_sent_all();
+        let flags = flags(self.blocked[index]);
+        epoll::add(&self.epoll, &client, EventData::new_u64(index as u64), flags)
+            .map_err(|error| Failure::system("watching a socket", error))?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    /// Goes on with the handshakes that have an event; returns how many ended.
+    fn open_those_answered(&mut self) -> Result<usize, Failure> {
+        let mut opened = 0;
+        for at in 0..self.events.len() {
+            let index = self.events[at].data.u64() as usize;
+            if self.blocked[index] {
+                let blocked = !self.clients[index].send_handshake()?;
+                self.set_blocked(index, blocked)?;
+                continue;
+            }
+            let client = &mut self.clients[index];
+            if client.is_open() {
+                // Nothing is in flight, so it is the end of it.
+                client.receive(&mut self.read)?;
+            } else {
+                opened += usize::from(client.open_session()?);
+            }
+        }
+        Ok(opened)
     }
 
     /// The sessions' ids, by client.
@@ -178,14 +225,24 @@ impl Generator {
         let client = &mut self.clients[index];
         while client.depth() < self.depth_max && load.request(index, now_ns, client) {}
         let blocked = !client.flush()?;
+        self.set_blocked(index, blocked)
+    }
+
+    /// Waits for room in a client's socket, or no more.
+    fn set_blocked(&mut self, index: usize, blocked: bool) -> Result<(), Failure> {
         if blocked != self.blocked[index] {
-            let flags = if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-            epoll::modify(&self.epoll, &*client, EventData::new_u64(index as u64), flags)
+            let data = EventData::new_u64(index as u64);
+            epoll::modify(&self.epoll, &self.clients[index], data, flags(blocked))
                 .map_err(|error| Failure::system("watching a socket", error))?;
             self.blocked[index] = blocked;
         }
         Ok(())
     }
+}
+
+/// What is waited for of a client.
+fn flags(blocked: bool) -> EventFlags {
+    if blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN }
 }
 
 /// The end of every session: which clients have asked for theirs.

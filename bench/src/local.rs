@@ -31,6 +31,17 @@ pub fn processes(servers: &[SocketAddr]) -> Vec<i32> {
     found
 }
 
+/// How many connections this machine's end of a port has, on loopback.
+pub fn connections_to(port: u16) -> usize {
+    let sockets = tcp().into_iter().chain(tcp6()).flatten();
+    let is_one = |entry: &procfs::net::TcpNetEntry| {
+        entry.state == TcpState::Established
+            && entry.local_address.port() == port
+            && entry.local_address.ip().to_canonical().is_loopback()
+    };
+    sockets.filter(is_one).count()
+}
+
 /// Whether a socket that listens there takes connections to one of the servers, all on loopback.
 fn serves(local: SocketAddr, servers: &[SocketAddr]) -> bool {
     // Java has its IPv4 sockets among those of IPv6.

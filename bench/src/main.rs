@@ -10,13 +10,14 @@
 //! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
 //! | `sweep` `curves` `plot` | experiments whose point is a curve |
 //! | `compare` `etcd` | this server beside a peer |
-//! | `watches` `sessions` `failover` `tree` `checkpoint` | experiments of their own kind |
+//! | `watches` `sessions` `failover` `catch_up` `tree` `checkpoint` `interference` | experiments of their own kind |
 //! | `group_commit` `one_write` `raw` | the log and the shortest write, beside what the machine takes |
 //! | `hollow` | the ceiling |
 //!
 //! The generator is one thread: it shares the machine with the server that it measures, so it must be
 //! cheap, and it measures its own share.
 
+mod catch_up;
 mod checkpoint;
 mod client;
 mod cluster;
@@ -29,6 +30,7 @@ mod fill;
 mod generator;
 mod group_commit;
 mod hollow;
+mod interference;
 mod load;
 mod local;
 mod measure;
@@ -92,6 +94,8 @@ enum Command {
     Sessions(sessions::Options),
     /// The gap in service when the leader of an ensemble dies.
     Failover(failover::Options),
+    /// How soon a follower that missed many transactions has them all.
+    CatchUp(catch_up::Options),
     /// The log's settings against each other: latency and throughput of its own writer on a directory,
     /// beside what the disk takes.
     GroupCommit(group_commit::Options),
@@ -103,6 +107,8 @@ enum Command {
     Tree(tree::Options),
     /// What writers feel of a checkpoint of a large tree.
     Checkpoint(checkpoint::Options),
+    /// What readers feel of writers.
+    Interference(interference::Options),
 }
 
 #[derive(Args)]
@@ -219,11 +225,13 @@ fn main() -> ExitCode {
         Command::Watches(options) => watches::run(&options),
         Command::Sessions(options) => sessions::run(&options),
         Command::Failover(options) => failover::run(&options),
+        Command::CatchUp(options) => catch_up::run(&options),
         Command::GroupCommit(options) => group_commit::run(&options),
         Command::OneWrite(options) => one_write::run(&options),
         Command::Hollow(options) => hollow::run(&options),
         Command::Tree(options) => tree::run(options),
         Command::Checkpoint(options) => checkpoint::run(&options),
+        Command::Interference(options) => interference::run(&options),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -123,6 +123,8 @@ pub struct Resident {
 pub struct Server {
     kind: Kind,
     address: SocketAddr,
+    /// Where its learners connect; zero of a server alone.
+    quorum_port: u16,
     home: TempDir,
     child: Option<Child>,
 }
@@ -147,7 +149,8 @@ impl Server {
         );
         config.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         fs::write(home.path().join("zoo.cfg"), text).map_err(doing)?;
-        Ok(Server { kind, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), home, child: None })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Server { kind, address, quorum_port: 0, home, child: None })
     }
 
     /// Makes an ensemble of servers that do not run yet.
@@ -158,8 +161,9 @@ impl Server {
         let doing = |error| Failure::system("writing a server's configuration", error);
         // As zoo_sample.cfg has them.
         let mut members = "initLimit=10\nsyncLimit=5\n".to_owned();
-        for number in 1..=servers.len() {
+        for (number, server) in (1..).zip(servers.iter_mut()) {
             let (peers, elections) = (free_port()?, free_port()?);
+            server.quorum_port = peers;
             members.push_str(&format!("server.{number}=127.0.0.1:{peers}:{elections}\n"));
         }
         for (number, server) in (1..).zip(servers) {
@@ -260,11 +264,12 @@ impl Server {
     /// # Errors
     /// It does not end in time.
     pub fn stop(&mut self) -> Result<(), Failure> {
+        if self.child.is_none() {
+            return Ok(());
+        }
+        self.signal(Signal::TERM)?;
         let Some(child) = &mut self.child else { return Ok(()) };
         let doing = |error: io::Error| Failure::system("stopping a server", error);
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM).map_err(|error| doing(error.into()))?;
-        }
         let begun = Instant::now();
         while child.try_wait().map_err(doing)?.is_none() {
             if begun.elapsed() > STOP_MAX {
@@ -274,6 +279,22 @@ impl Server {
         }
         self.child = None;
         Ok(())
+    }
+
+    /// Sends its process a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        let doing = "sending a signal to a server";
+        let pid = self.pid().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::system(doing, "it does not run"))?;
+        kill_process(pid, signal).map_err(|error| Failure::system(doing, error))
+    }
+
+    /// The port that its learners connect to; zero of a server alone.
+    pub fn quorum_port(&self) -> u16 {
+        self.quorum_port
     }
 
     /// Its client port.

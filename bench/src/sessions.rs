@@ -1,9 +1,8 @@
 //! `sessions`: many sessions that do nothing. How fast they are opened, what each takes of the server's
 //! memory, what all of them cost while they are idle, how fast they are closed.
 
-use crate::client::Client;
 use crate::failure::Failure;
-use crate::generator::Generator;
+use crate::generator::{Generator, HANDSHAKES_MAX};
 use crate::raw::median;
 use crate::report;
 use crate::subjects::{Options as Common, Subject};
@@ -31,7 +30,7 @@ pub struct Options {
     sessions: usize,
     /// Handshakes that wait for their answers at any time. More than a server's listening socket keeps (50
     /// with Java's default), and the kernel drops connections that are tried again after a second.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = HANDSHAKES_MAX)]
     window: usize,
 }
 
@@ -105,16 +104,7 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     Generator::open(&cluster.addresses(), 1, 1)?.close()?;
     let before = cluster.resident().ok();
     let begun = Instant::now();
-    let addresses = cluster.addresses();
-    let mut clients: Vec<Client> = Vec::new();
-    for (number, &address) in addresses.iter().cycle().take(options.sessions).enumerate() {
-        clients.push(Client::connect(address)?);
-        if let Some(oldest) = number.checked_sub(options.window) {
-            clients[oldest].open_session()?;
-        }
-    }
-    let rest = options.sessions.saturating_sub(options.window);
-    clients[rest..].iter_mut().try_for_each(Client::open_session)?;
+    let generator = Generator::open_within(&cluster.addresses(), options.sessions, 1, options.window)?;
     let opened_per_s = options.sessions as f64 / begun.elapsed().as_secs_f64();
     let after = cluster.resident().ok();
 
@@ -123,7 +113,6 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     sleep(Duration::from_secs_f64(options.common.seconds));
     let (cpu_after, idle_s) = (cpu(), idle_since.elapsed().as_secs_f64());
 
-    let generator = Generator::with(clients, 1)?;
     let closing = Instant::now();
     generator.close()?;
     let each = |before: u64, after: u64| (after as f64 - before as f64) / options.sessions as f64;

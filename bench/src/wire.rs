@@ -185,11 +185,28 @@ pub fn handshake(timeout_ms: i32) -> Vec<u8> {
 pub fn read_handshake(from: &mut impl std::io::Read) -> Result<i64, HandshakeError> {
     let mut length = [0; LENGTH_BYTES];
     from.read_exact(&mut length)?;
-    let length = i32::from_be_bytes(length);
-    let bytes = usize::try_from(length).ok().filter(|&bytes| bytes <= HANDSHAKE_BYTES_MAX);
-    let mut body = vec![0; bytes.ok_or(HandshakeError::Length(length))?];
+    let mut body = vec![0; handshake_length(length)?];
     from.read_exact(&mut body)?;
-    let answer: ConnectResponse<'_> = from_bytes(&body).map_err(HandshakeError::Body)?;
+    session_of(&body)
+}
+
+/// The session's id, once `bytes` are all of a handshake's answer.
+///
+/// # Errors
+/// The answer is none, or the server refuses the session.
+pub fn handshake_answer(bytes: &[u8]) -> Result<Option<i64>, HandshakeError> {
+    let Some((&length, rest)) = bytes.split_first_chunk() else { return Ok(None) };
+    rest.get(..handshake_length(length)?).map(session_of).transpose()
+}
+
+fn handshake_length(bytes: [u8; LENGTH_BYTES]) -> Result<usize, HandshakeError> {
+    let length = i32::from_be_bytes(bytes);
+    let known = usize::try_from(length).ok().filter(|&bytes| bytes <= HANDSHAKE_BYTES_MAX);
+    known.ok_or(HandshakeError::Length(length))
+}
+
+fn session_of(body: &[u8]) -> Result<i64, HandshakeError> {
+    let answer: ConnectResponse<'_> = from_bytes(body).map_err(HandshakeError::Body)?;
     if answer.session_id == 0 || answer.time_out <= 0 {
         return Err(HandshakeError::Refused);
     }
@@ -363,6 +380,20 @@ mod tests {
     fn a_claimed_handshake_length_allocates_nothing() {
         let bytes = i32::MAX.to_be_bytes();
         assert!(matches!(read_handshake(&mut &bytes[..]), Err(HandshakeError::Length(i32::MAX))));
+        assert!(matches!(handshake_answer(&bytes), Err(HandshakeError::Length(i32::MAX))));
+    }
+
+    #[test]
+    fn a_handshakes_answer_may_come_in_pieces() {
+        let mut answer = vec![0; LENGTH_BYTES];
+        ConnectResponse { protocol_version: 0, time_out: 5, session_id: 77, passwd: Some(&[1; 16]) }
+            .write(&mut answer);
+        let length = (answer.len() - LENGTH_BYTES) as u32;
+        answer[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+        for cut in 0..answer.len() {
+            assert!(matches!(handshake_answer(&answer[..cut]), Ok(None)), "{cut}");
+        }
+        assert!(matches!(handshake_answer(&answer), Ok(Some(77))));
     }
 
     proptest! {

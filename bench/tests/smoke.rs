@@ -147,6 +147,8 @@ fn options_that_make_no_sense_are_named() {
         (&["sessions", "--seconds", "60"], "--seconds 60: expected at most 15"),
         (&["failover", "--server", "127.0.0.1:1"], "--server: failover kills servers"),
         (&["failover", "--copies", "1"], "--copies 1: expected 3 or more"),
+        (&["catch-up", "--server", "127.0.0.1:1"], "--server: catch-up kills and halts servers"),
+        (&["catch-up", "--transactions", "0"], "--transactions 0: expected 1 or more"),
         (
             &["compare", "--peer", "etcd", "--etcd", "/nowhere/etcd"],
             "--peer etcd: /nowhere/etcd is not there",
@@ -254,6 +256,18 @@ fn sessions_are_opened_idle_and_closed() {
 }
 
 #[test]
+fn reads_are_measured_alone_and_beside_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["interference", "--rate", "500", "--rounds", "1", "--subjects", "ringkeeper"];
+    let (printed, turns) = experiment(directory.path(), &arguments);
+    assert!(printed.contains("beside writes / alone"), "{printed}");
+    for reads in ["alone", "beside_writes"] {
+        assert!(turns[0][reads]["p50"].as_f64().unwrap() > 0.0, "{turns}");
+    }
+    assert!(turns[0]["writes_per_s"].as_f64().unwrap() >= 475.0, "{turns}");
+}
+
+#[test]
 fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let own = binary().to_str().unwrap();
@@ -305,4 +319,15 @@ fn the_gap_is_measured_when_a_leader_of_zookeeper_dies() {
     let (gap, last) = (turns[0]["gap_ms"].as_f64().unwrap(), turns[0]["last_client_ms"].as_f64().unwrap());
     assert!(gap > 0.0 && last > 0.0 && turns[0]["before_per_s"].as_f64().unwrap() > 0.0, "{turns}");
     plot(directory.path(), "failover.svg", &["ZooKeeper"]);
+}
+
+#[test]
+fn a_killed_follower_is_measured_until_it_has_what_it_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = ["catch-up", "--subjects", "ringkeeper", "--ways", "killed", "--rounds", "1"];
+    let (printed, turns) = experiment(directory.path(), &[&killed[..], &["--transactions", "3000"]].concat());
+    assert!(printed.contains("Ringkeeper, killed: median"), "{printed}");
+    let (all, joined) = (turns[0]["caught_up_ms"].as_f64(), turns[0]["after_connecting_ms"].as_f64());
+    assert!(joined > Some(0.0) && joined < all, "{turns}");
+    assert_eq!(turns[0]["missed"], 3000);
 }

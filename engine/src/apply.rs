@@ -14,6 +14,8 @@ use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
 use crate::tree::node::NodeKind;
 use crate::tree::{Batch, Changes, NewNode};
+use crate::zookeeper::Fault;
+use crate::zookeeper::transaction::{DIGEST_BYTES, Transaction};
 use std::borrow::Cow;
 
 /// What applying a transaction did, as far as its client is told.
@@ -82,6 +84,37 @@ pub fn apply<'a>(batch: &mut Batch<'_>, bytes: &'a [u8], changes: &mut Changes) 
     };
     let (session, cxid) = (SessionId(header.client_id), header.cxid);
     Ok(Applied { zxid: Zxid::from_jute(header.zxid), session, cxid, op, outcome })
+}
+
+/// Whether `bytes` are the transaction of that number, and [`apply`] takes them. For what another server
+/// made: once it is in the log, every start depends on it.
+///
+/// # Errors
+/// What is wrong with them, and at which offset.
+pub fn check(zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+    let (own, is_current) = match Transaction::decode(bytes) {
+        Ok(transaction) => (transaction.header.zxid, transaction.is_current()),
+        Err(Fault { offset, what }) => (
+            of_check(bytes)
+                .ok_or_else(|| format!("transaction {zxid} cannot be read: at offset {offset}: {what}"))?,
+            true,
+        ),
+    };
+    let own = Zxid::from_jute(own);
+    match own == zxid && is_current {
+        true => Ok(()),
+        false if own != zxid => Err(format!("transaction {zxid} says that it is {own}")),
+        false => Err(format!("transaction {zxid} has the form of a release before 3.4")),
+    }
+}
+
+/// The number of a check that stands alone. A ZooKeeper's leader proposes it, though no ZooKeeper can read it
+/// again (ZOOKEEPER-2623), so it is in no file of theirs.
+fn of_check(bytes: &[u8]) -> Option<i64> {
+    let mut reader = Reader::new(bytes);
+    let header: TxnHeader = reader.read().ok()?;
+    let record: jute::Result<PathVersion<'_>> = reader.read();
+    (header.op == OpCode::Check.code() && record.is_ok()).then_some(header.zxid)
 }
 
 /// The number of the transaction in `bytes`.
@@ -190,12 +223,15 @@ impl Work<'_, '_> {
         Ok(outcome(created.map(|stat| Outcome::Created { path, stat })))
     }
 
-    /// Deletes what the transaction names, and what the session owns besides: transactions of
-    /// ZooKeeper before 3.6 name nothing.
+    /// Deletes what the transaction names, and what the session owns besides: those of ZooKeeper before 3.6
+    /// name nothing, nor do those of a later one that is set so (`closeSessionTxn.enabled`), though it
+    /// writes a digest in their place.
     fn close_session(&mut self, reader: &mut Reader<'_>) -> jute::Result<()> {
-        let named = match reader.rest().is_empty() {
-            true => Vec::new(),
-            false => reader.read::<CloseSessionTxn<'_>>()?.paths_to_delete,
+        let body = reader.rest();
+        let named = match jute::from_bytes::<CloseSessionTxn<'_>>(body) {
+            Ok(CloseSessionTxn { paths_to_delete }) => paths_to_delete,
+            Err(_) if matches!(body.len(), 0 | DIGEST_BYTES) => Vec::new(),
+            Err(error) => return Err(error),
         };
         let session = SessionId(self.header.client_id);
         for path in &named {
@@ -329,5 +365,34 @@ mod tests {
         assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{outcomes:?}");
         batch.publish();
         assert_eq!((database.tree.node_count(), changes.len()), (before, 0));
+    }
+
+    /// One of that operation, with its number as the packet says it.
+    fn transaction(op: OpCode, record: &[u8]) -> Vec<u8> {
+        let header = TxnHeader { client_id: 7, cxid: 0, zxid: 2, time: 1, op: op.code() };
+        [jute::to_bytes(&header), record.to_vec()].concat()
+    }
+
+    #[test]
+    fn a_session_closes_though_only_a_digest_stands_where_its_nodes_would() {
+        let mut database = Database::new(1);
+        database.sessions.insert(SessionId(7), 5000);
+        // Version 2, and a number whose bytes make a string of five that is not there.
+        let digest = [0, 0, 0, 2, 0, 0, 0, 5, 0x9e, 0x37, 0x79, 0xb9];
+        let bytes = transaction(OpCode::CloseSession, &digest);
+        assert_eq!(check(Zxid(2), &bytes), Ok(()));
+        database.replay(&bytes).expect("a transaction");
+        assert!(database.sessions.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_applied_is_refused_before_it_is_logged() {
+        let set = |op: OpCode, record: &[u8]| check(Zxid(2), &transaction(op, record));
+        assert_eq!(set(OpCode::Delete, b"\0\0\0\x02/a"), Ok(()));
+        assert!(set(OpCode::Delete, b"\0\0\0\x03/a").is_err(), "it is cut short");
+        assert!(set(OpCode::GetData, b"\0\0\0\x02/a").is_err(), "it changes nothing");
+        let other = transaction(OpCode::Delete, b"\0\0\0\x02/a");
+        assert_eq!(check(Zxid(3), &other), Err("transaction 0x3 says that it is 0x2".into()));
+        assert!(check(Zxid(2), b"").is_err());
     }
 }

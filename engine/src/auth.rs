@@ -145,9 +145,8 @@ pub fn fix_up(acl: &[records::Acl<'_>], ids: &[AuthId], settings: &Settings) -> 
         match scheme {
             "world" if id? == "anyone" => entries.push(known("anyone")),
             "auth" => {
-                let proved = ids.iter().filter(|id| matches!(&*id.scheme, "digest" | "super"));
                 let before = entries.len();
-                for proof in proved.filter(|id| &*id.scheme == "digest") {
+                for proof in ids.iter().filter(|id| &*id.scheme == "digest") {
                     // Entries times proofs: a request must not become a list of any length.
                     room = room.checked_sub(12 + proof.id.len()).ok_or(ErrorCode::InvalidAcl)?;
                     entries.push(AclEntry {

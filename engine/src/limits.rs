@@ -29,6 +29,8 @@ pub struct Settings {
     pub enforce_quota: bool,
     /// Whether `reconfig` is answered at all.
     pub reconfig_enabled: bool,
+    /// `leaderServes`: the leader of an ensemble serves clients.
+    pub leader_serves: bool,
     /// Whether a server of an ensemble keeps new sessions to itself (`localSessionsEnabled`).
     pub local_sessions_enabled: bool,
     /// Whether such a session becomes one of the ensemble when it makes an ephemeral node
@@ -70,6 +72,7 @@ impl Default for Settings {
             skip_acl: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            leader_serves: true,
             local_sessions_enabled: false,
             local_sessions_upgrading_enabled: false,
             read_only_mode_enabled: false,

@@ -62,10 +62,6 @@ op_codes! {
 pub const NOTIFICATION_XID: i32 = -1;
 /// `xid` of a ping and of its reply.
 pub const PING_XID: i32 = -2;
-/// `xid` of an auth packet and of its reply.
-pub const AUTH_XID: i32 = -4;
-/// `xid` of setWatches and of its reply.
-pub const SET_WATCHES_XID: i32 = -8;
 
 /// ACL permission bits (`ZooDefs.Perms`).
 pub mod perms {

@@ -76,11 +76,6 @@ impl<R> SessionOrder<R> {
     pub fn outstanding(&self) -> usize {
         self.in_flight as usize + self.waiting.len()
     }
-
-    /// Requests that wait here.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
 }
 
 #[cfg(test)]

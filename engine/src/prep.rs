@@ -16,6 +16,7 @@ use crate::limits::Settings;
 use crate::log::ENTRY_BYTES_MAX;
 use crate::op::{OpCode, perms};
 use crate::overlay::{Overlay, Record};
+use crate::stats::QuotaRefusals;
 use crate::tree::TreeWriter;
 use crate::tree::acl::{AclRef, RawAcl};
 use crate::tree::index::{Guard, pin};
@@ -66,6 +67,7 @@ pub struct Prep {
     overlay: Overlay,
     settings: Arc<Settings>,
     soft_quota: Option<String>,
+    quota_refusals: QuotaRefusals,
     /// The last list for everyone that a request gave: most nodes have the same.
     for_everyone: Option<AclRef>,
     /// Longest transaction that the log takes, and that a ZooKeeper reads back: one above it would be
@@ -136,7 +138,14 @@ impl Prep {
     pub fn new(settings: Arc<Settings>, seed: u64) -> Self {
         let transaction_bytes_max = settings.transaction_bytes_max.min(ENTRY_BYTES_MAX);
         let overlay = Overlay::new(seed);
-        Prep { overlay, settings, soft_quota: None, for_everyone: None, transaction_bytes_max }
+        Prep {
+            overlay,
+            settings,
+            soft_quota: None,
+            quota_refusals: QuotaRefusals::default(),
+            for_everyone: None,
+            transaction_bytes_max,
+        }
     }
 
     /// The tree has every transaction up to `zxid` now.
@@ -152,6 +161,16 @@ impl Prep {
     /// The last soft quota that a request went over, as a line for the operator.
     pub fn take_soft_quota(&mut self) -> Option<String> {
         self.soft_quota.take()
+    }
+
+    /// Requests that a hard quota refused.
+    pub fn quota_refusals(&self) -> &QuotaRefusals {
+        &self.quota_refusals
+    }
+
+    /// They count from zero.
+    pub fn reset_quota_refusals(&mut self) {
+        self.quota_refusals.reset();
     }
 
     /// Paths that proposals touch.
@@ -211,6 +230,7 @@ impl Prep {
             overlay: &mut self.overlay,
             settings: &self.settings,
             soft_quota: &mut self.soft_quota,
+            quota_refusals: &mut self.quota_refusals,
             for_everyone: &mut self.for_everyone,
             tree,
             guard: pin(),
@@ -250,6 +270,7 @@ struct Work<'w> {
     overlay: &'w mut Overlay,
     settings: &'w Settings,
     soft_quota: &'w mut Option<String>,
+    quota_refusals: &'w mut QuotaRefusals,
     for_everyone: &'w mut Option<AclRef>,
     tree: &'w TreeWriter,
     guard: Guard,
@@ -614,6 +635,7 @@ impl Work<'_> {
             let then = now.wrapping_add(more);
             let exceeds = |limit: i64| more != 0 && limit > -1 && then > limit;
             if exceeds(hard) {
+                self.quota_refusals.add(path);
                 return Err(ErrorCode::QuotaExceeded);
             }
             if hard == -1 && exceeds(soft) {

@@ -34,6 +34,11 @@ pub fn first_id(server: u8, wall_ms: i64) -> SessionId {
     SessionId((time | u64::from(server) << 56) as i64)
 }
 
+/// The next multiple of a tick behind a moment (`ExpiryQueue.roundToNextInterval`).
+fn round_up(moment: Tick, tick_ms: u64) -> Tick {
+    Tick((moment.0 / tick_ms + 1) * tick_ms)
+}
+
 /// What is known of one session.
 #[derive(Clone, Debug)]
 pub struct Session<O> {
@@ -68,7 +73,7 @@ impl<O> Sessions<O> {
 
     /// Starts or restarts the clock of a session, known or not.
     pub fn track(&mut self, id: SessionId, timeout_ms: u32, now: Tick) -> &mut Session<O> {
-        let deadline = self.round_up(now.plus_ms(u64::from(timeout_ms)));
+        let deadline = round_up(now.plus_ms(u64::from(timeout_ms)), self.tick_ms);
         let fresh = || Session { timeout_ms, owner: None, closing: false, heard: now, deadline };
         let session = self.sessions.entry(id).or_insert_with(fresh);
         (session.timeout_ms, session.heard) = (timeout_ms, now);
@@ -78,14 +83,14 @@ impl<O> Sessions<O> {
 
     /// A sign of life, seen at `at`. Ignored for a session that is unknown or closing.
     pub fn touch(&mut self, id: SessionId, at: Tick) {
+        let tick_ms = self.tick_ms;
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.closing) else { return };
         // As most of the requests that come together.
         if at <= session.heard {
             return;
         }
         session.heard = at;
-        let alive_until = at.plus_ms(u64::from(session.timeout_ms));
-        let deadline = Tick((alive_until.0 / self.tick_ms + 1) * self.tick_ms);
+        let deadline = round_up(at.plus_ms(u64::from(session.timeout_ms)), tick_ms);
         if deadline > session.deadline {
             Self::rebucket(&mut self.buckets, id, session, deadline);
         }
@@ -153,10 +158,6 @@ impl<O> Sessions<O> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
-    }
-
-    fn round_up(&self, moment: Tick) -> Tick {
-        Tick((moment.0 / self.tick_ms + 1) * self.tick_ms)
     }
 
     fn rebucket(

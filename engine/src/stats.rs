@@ -1,7 +1,39 @@
 //! Plain counters, one set a core, and the report that an operator gets of them.
 
 use crate::id::{ServerId, SessionId, Tick, Zxid};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+/// Namespaces that are counted; ZooKeeper's set of them grows without a bound.
+const NAMESPACES_MAX: usize = 10_000;
+
+/// Requests that a hard quota refused, by the first name of their paths (`QUOTA_EXCEEDED_ERROR_PER_NAMESPACE`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaRefusals {
+    by_namespace: BTreeMap<Box<str>, u64>,
+}
+
+impl QuotaRefusals {
+    /// A request for `path` was refused.
+    pub fn add(&mut self, path: &str) {
+        let Some(namespace) = path.split('/').nth(1).filter(|name| !name.is_empty()) else { return };
+        if let Some(count) = self.by_namespace.get_mut(namespace) {
+            *count += 1;
+        } else if self.by_namespace.len() < NAMESPACES_MAX {
+            self.by_namespace.insert(namespace.into(), 1);
+        }
+    }
+
+    /// Each namespace with its refusals, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.by_namespace.iter().map(|(namespace, count)| (&**namespace, *count))
+    }
+
+    /// Counts from zero: ZooKeeper keeps the names (`SimpleCounterSet.reset`).
+    pub fn reset(&mut self) {
+        self.by_namespace.values_mut().for_each(|count| *count = 0);
+    }
+}
 
 /// Latencies of requests, or other times, in milliseconds, as ZooKeeper counts them (`AvgMinMaxCounter`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,6 +203,8 @@ pub struct ReplicaReport {
     pub local_session_count: usize,
     /// Requests that wait for the log.
     pub outstanding: usize,
+    /// Requests that a hard quota refused here.
+    pub quota_refusals: QuotaRefusals,
     /// The moment of the report.
     pub at: Tick,
     /// What it knows of its ensemble, if it belongs to one.
@@ -281,5 +315,23 @@ impl Report {
         let mut all: Vec<_> = self.cores.iter().flat_map(|core| &core.connections).collect();
         all.sort_by_key(|connection| (connection.established_ms, connection.peer));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_counted_by_the_first_name_within_a_bound() {
+        let mut refusals = QuotaRefusals::default();
+        ["/a", "/a/b", "/b/a/a", "/", "//x", ""].iter().for_each(|path| refusals.add(path));
+        assert_eq!(refusals.iter().collect::<Vec<_>>(), [("a", 2), ("b", 1)]);
+        refusals.reset();
+        assert_eq!(refusals.iter().collect::<Vec<_>>(), [("a", 0), ("b", 0)]);
+        (0..2 * NAMESPACES_MAX).for_each(|number| refusals.add(&format!("/n{number}")));
+        refusals.add("/a");
+        assert_eq!(refusals.iter().count(), NAMESPACES_MAX);
+        assert_eq!(refusals.iter().next(), Some(("a", 1)));
     }
 }

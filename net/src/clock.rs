@@ -1,7 +1,7 @@
 //! The clocks, read here and nowhere else; everything that decides gets the time as an argument.
 
 use ringkeeper_engine::id::{Now, Tick};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The origin of the server's ticks, shared by its threads.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,13 @@ impl Clock {
     /// Microseconds since the start.
     pub fn us(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
+    }
+
+    /// How long until the ticks are a multiple of `period_ms` again. Timers of one period, on whatever threads,
+    /// then end together, and cost an idle server one wake-up.
+    pub fn until_multiple(&self, period_ms: u64) -> Duration {
+        let period_us = period_ms * 1000;
+        Duration::from_micros(period_us - self.us() % period_us)
     }
 
     /// This moment.

@@ -1,6 +1,7 @@
 //! The replica core: drains inputs, steps the replica, runs its effects.
 
 use crate::background::{CheckpointJob, DiskJob, DiskJobs, Results};
+use crate::client::tasks;
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Mail, Receiver, Sender};
@@ -21,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// How often the replica looks at its sessions.
+/// How often the replica of an ensemble looks at its peers and sessions, in milliseconds.
 const TICK_MS: u64 = 20;
+/// The same of one that is alone: its sessions expire in seconds.
+const TICK_ALONE_MS: u64 = tasks::TICK_MS;
 
 /// One client core, as the replica core sees it.
 pub struct CoreLink {
@@ -84,10 +86,10 @@ impl Drive {
     /// # Errors
     /// Why it cannot go on: a write or a sync failed, so what the disk holds is unknown.
     pub async fn run(mut self) -> Result<Option<Sequence>, LogError> {
-        let wake = self.wake.clone();
+        let (wake, clock, tick_ms) = (self.wake.clone(), self.clock, self.tick_ms());
         ring::spawn(async move {
             loop {
-                ring::sleep(Duration::from_millis(TICK_MS)).await;
+                ring::sleep(clock.until_multiple(tick_ms)).await;
                 wake.wake();
             }
         });
@@ -101,6 +103,10 @@ impl Drive {
             self.wake.woken().await;
         }
         self.finish(effects).await
+    }
+
+    fn tick_ms(&self) -> u64 {
+        if self.peers.is_some() { TICK_MS } else { TICK_ALONE_MS }
     }
 
     fn turn(&mut self, next_tick: &mut Tick, effects: &mut Vec<Effect>) -> Result<(), LogError> {
@@ -136,7 +142,7 @@ impl Drive {
             self.prepared_us.get_or_insert(prepared_us);
         }
         if now.tick >= *next_tick {
-            *next_tick = now.tick.plus_ms(TICK_MS);
+            *next_tick = Tick((now.tick.0 / self.tick_ms() + 1) * self.tick_ms());
             let heard_all = delivered && self.replica.can_take();
             self.replica.step(now, Input::Tick { heard_all }, effects);
         }
@@ -162,7 +168,9 @@ impl Drive {
 
     fn take_peers(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(peers) = &mut self.peers else { return };
-        while let Some(input) = peers.take() {
+        loop {
+            peers.hear_leader(self.replica.can_log());
+            let Some(input) = peers.take() else { return };
             let input = match input {
                 zab::Input::SnapshotStaged(attempt) => {
                     let Some(staged) = peers.take_staged(attempt) else { continue };

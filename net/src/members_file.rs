@@ -27,8 +27,14 @@ pub fn keep(config_file: &Path, members: &Members, me: ServerId) -> io::Result<(
     if after != before {
         replace(config_file, &after)?;
     }
-    match fs::remove_file(reconfig::next_dynamic_file_name(name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+    let next = PathBuf::from(reconfig::next_dynamic_file_name(name));
+    // What was proposed behind this one is still to come.
+    let proposed = fs::read_to_string(&next).ok().and_then(|text| Members::parse(&text).ok());
+    if proposed.is_some_and(|proposed| proposed.version() > members.version()) {
+        return Ok(());
+    }
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(&next, &error)),
         _ => Ok(()),
     }
 }
@@ -84,6 +90,13 @@ mod tests {
         assert_eq!(fs::read_to_string(&dynamic).expect("it is there"), lines);
         let pointer = format!("tickTime=2000\ndynamicConfigFile={}\n", dynamic.display());
         assert_eq!(fs::read_to_string(&file).expect("it is there"), pointer);
+        assert!(!next.exists());
+        // What is proposed behind the one that comes into force waits for its turn.
+        let version = |version| members.with_version(version);
+        keep_next(&file, &version(9 << 32)).expect("it is written");
+        keep(&file, &version(8 << 32), ServerId(1)).expect("it is written");
+        assert!(next.exists());
+        keep(&file, &version(9 << 32), ServerId(1)).expect("it is written");
         assert!(!next.exists());
     }
 }

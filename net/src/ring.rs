@@ -142,7 +142,7 @@ impl Wake {
 }
 
 /// A listening socket.
-pub struct Listener(Either<Rc<std::net::TcpListener>, tokio_uring::net::TcpListener>);
+pub struct Listener(Either<driver::Arrivals, tokio_uring::net::TcpListener>);
 
 /// Of the own runtime, with what asks the kernel; or tokio-uring's.
 enum Either<O, T> {
@@ -163,7 +163,10 @@ impl Listener {
     /// Of a socket that listens already, for the ring that runs on this thread.
     pub fn new(socket: std::net::TcpListener) -> Self {
         Listener(match tasks::current() {
-            Some(executor) => Either::Own(Rc::clone(&executor.driver), Rc::new(socket)),
+            Some(executor) => {
+                let driver = Rc::clone(&executor.driver);
+                Either::Own(Rc::clone(&driver), driver::Arrivals::new(driver, socket))
+            }
             None => Either::TokioUring(tokio_uring::net::TcpListener::from_std(socket)),
         })
     }
@@ -174,11 +177,16 @@ impl Listener {
     /// As the kernel says; the listener stays usable.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match &self.0 {
-            Either::Own(driver, socket) => {
-                let stream = driver.accept(Rc::clone(socket)).await?;
-                let peer = stream.peer_addr()?;
-                Ok((Stream(Either::Own(Rc::clone(driver), Rc::new(stream))), peer))
-            }
+            Either::Own(driver, arrivals) => loop {
+                let stream = match arrivals.next().await {
+                    // Who is gone already is nobody to wait for: others come behind.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    next => next?,
+                };
+                // One that was reset while it waited has no peer any more.
+                let Ok(peer) = stream.peer_addr() else { continue };
+                return Ok((Stream(Either::Own(Rc::clone(driver), Rc::new(stream))), peer));
+            },
             Either::TokioUring(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream(Either::TokioUring(Rc::new(stream))), peer))
@@ -295,12 +303,13 @@ unsafe impl tokio_uring::buf::IoBuf for LogBuffer {
 /// The own runtime's side of the kernel: operations in, completions out.
 mod driver {
     use io_uring::squeue::Entry;
-    use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
+    use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
     use io_uring::{IoUring, opcode};
     use std::any::Any;
     use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
     use std::fs::File;
-    use std::future::Future;
+    use std::future::{Future, poll_fn};
     use std::io;
     use std::net::{TcpListener, TcpStream};
     use std::ops::Range;
@@ -322,6 +331,19 @@ mod driver {
         Abandoned {
             _kept: Box<dyn Any>,
         },
+        /// In the kernel for one completion after another.
+        Arriving(Arriving),
+    }
+
+    /// What came to a listening socket and was not taken yet.
+    #[derive(Default)]
+    struct Arriving {
+        came: VecDeque<io::Result<TcpStream>>,
+        waker: Option<Waker>,
+        /// Nothing more comes until it is asked for anew.
+        ended: bool,
+        /// Nobody takes anything any more; what the kernel still uses is kept here.
+        abandoned: Option<Rc<TcpListener>>,
     }
 
     #[derive(Default)]
@@ -331,6 +353,15 @@ mod driver {
     }
 
     impl Slots {
+        fn take(&mut self, slot: Slot) -> usize {
+            let index = self.free.pop().unwrap_or_else(|| {
+                self.all.push(Slot::Free);
+                self.all.len() - 1
+            });
+            self.all[index] = slot;
+            index
+        }
+
         fn release(&mut self, index: usize) {
             self.all[index] = Slot::Free;
             self.free.push(index);
@@ -343,6 +374,8 @@ mod driver {
         slots: RefCell<Slots>,
         /// Flags of a receive.
         receive_flags: u16,
+        /// One request accepts all connections.
+        accepts_many: bool,
         /// Writes and syncs of files that are under way.
         disk_operations: Cell<u32>,
     }
@@ -357,45 +390,38 @@ mod driver {
             let mut newest = IoUring::builder();
             newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
             // Before Linux 6.1 there are no such rings.
-            let (ring, receive_flags) = match newest.build(entries) {
-                Ok(ring) => (ring, WAIT_FIRST),
-                Err(_) => (IoUring::new(entries)?, 0),
+            let (ring, receive_flags, accepts_many) = match newest.build(entries) {
+                Ok(ring) => (ring, WAIT_FIRST, true),
+                Err(_) => (IoUring::new(entries)?, 0, false),
             };
             Ok(Driver {
                 ring: RefCell::new(ring),
                 slots: RefCell::default(),
                 receive_flags,
+                accepts_many,
                 disk_operations: Cell::new(0),
             })
         }
 
         /// Gives the kernel an operation that touches only what `owned` keeps alive.
         fn begin<T: Unpin + 'static>(self: &Rc<Self>, entry: Entry, owned: T) -> Operation<T> {
-            let index = {
-                let mut slots = self.slots.borrow_mut();
-                let index = slots.free.pop().unwrap_or_else(|| {
-                    slots.all.push(Slot::Free);
-                    slots.all.len() - 1
-                });
-                slots.all[index] = Slot::Pending(None);
-                index
-            };
+            let index = self.slots.borrow_mut().take(Slot::Pending(None));
             self.push(&entry.user_data(index as u64));
             Operation { driver: Rc::clone(self), index, owned: Some(owned) }
         }
 
         fn push(&self, entry: &Entry) {
-            let mut ring = self.ring.borrow_mut();
             loop {
                 // SAFETY: what the entry points to is in memory that `begin` got with it, at an address
                 // that a move of its owner does not change. Until the completion nothing else has it:
                 // an operation that is dropped before leaves it in its slot.
-                if unsafe { ring.submission().push(entry) }.is_ok() {
+                if unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok() {
                     return;
                 }
-                // Full: the kernel takes what there is. Busy means that completions are to be taken
-                // first, and by the next turn they are, so try again.
-                let _ = ring.submit();
+                // Full: the kernel takes what there is, or is busy until completions are taken.
+                if self.ring.borrow().submit().is_err() {
+                    self.complete();
+                }
             }
         }
 
@@ -461,21 +487,51 @@ mod driver {
                 }
                 let index = completion.user_data() as usize;
                 let mut slots = self.slots.borrow_mut();
-                let old = std::mem::replace(&mut slots.all[index], Slot::Done(completion.result()));
-                if let Slot::Abandoned { .. } = old {
-                    slots.release(index);
-                }
+                let waker = match &mut slots.all[index] {
+                    Slot::Arriving(arriving) => {
+                        arriving.came.push_back(connection(completion.result()));
+                        arriving.ended = !io_uring::cqueue::more(completion.flags());
+                        let waker = arriving.waker.take();
+                        if arriving.abandoned.is_some() {
+                            arriving.came.clear();
+                            if arriving.ended {
+                                slots.release(index);
+                            }
+                        }
+                        waker
+                    }
+                    slot => match std::mem::replace(slot, Slot::Done(completion.result())) {
+                        Slot::Pending(waker) => waker,
+                        Slot::Abandoned { .. } => {
+                            slots.release(index);
+                            None
+                        }
+                        _ => unreachable!("a completion of nothing"),
+                    },
+                };
                 drop(slots);
-                if let Slot::Pending(Some(waker)) = old {
+                if let Some(waker) = waker {
                     waker.wake();
                 }
             }
         }
 
-        /// Cancels what is left in the kernel, and waits for it.
+        /// Cancels what is left in the kernel, and waits for it. One by one: kernels before 5.19 know no
+        /// way to cancel all, and would be waited for in vain.
         pub fn end(&self) {
-            self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(NOBODY));
-            let busy = |slot: &Slot| matches!(slot, Slot::Pending(_) | Slot::Abandoned { .. });
+            let busy = |slot: &Slot| match slot {
+                Slot::Pending(_) | Slot::Abandoned { .. } => true,
+                Slot::Arriving(arriving) => !arriving.ended,
+                Slot::Free | Slot::Done(_) => false,
+            };
+            let left: Vec<usize> = {
+                let slots = self.slots.borrow();
+                let numbered = slots.all.iter().enumerate();
+                numbered.filter(|(_, slot)| busy(slot)).map(|(index, _)| index).collect()
+            };
+            for index in left {
+                self.push(&opcode::AsyncCancel::new(index as u64).build().user_data(NOBODY));
+            }
             while self.slots.borrow().all.iter().any(busy) {
                 self.turn(Some(None));
             }
@@ -572,15 +628,85 @@ mod driver {
             let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
             self.on_disk(entry, file).await.0.map(drop)
         }
+    }
 
-        /// The next connection of a listening socket.
-        pub async fn accept(self: &Rc<Self>, socket: Rc<TcpListener>) -> io::Result<TcpStream> {
-            let (none, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
-            let entry = opcode::Accept::new(Fd(socket.as_raw_fd()), none, no_length);
-            let entry = entry.flags(libc::SOCK_CLOEXEC).build();
-            let descriptor = self.begin(entry, socket).await.0? as i32;
-            // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
-            Ok(unsafe { TcpStream::from_raw_fd(descriptor) })
+    /// The connection that an accept ended with.
+    fn connection(result: i32) -> io::Result<TcpStream> {
+        if result < 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
+        Ok(unsafe { TcpStream::from_raw_fd(result) })
+    }
+
+    /// The connections of a listening socket. The kernel is asked once for all of them, where it can be: of
+    /// many that come together each would else wait for a turn of its own.
+    pub struct Arrivals {
+        driver: Rc<Driver>,
+        socket: Rc<TcpListener>,
+        /// The kernel's request, if it has one.
+        index: Cell<Option<usize>>,
+    }
+
+    impl Arrivals {
+        /// Of a socket that listens already.
+        pub fn new(driver: Rc<Driver>, socket: TcpListener) -> Arrivals {
+            Arrivals { driver, socket: Rc::new(socket), index: Cell::new(None) }
+        }
+
+        /// The next one.
+        pub async fn next(&self) -> io::Result<TcpStream> {
+            poll_fn(|context| self.poll_next(context)).await
+        }
+
+        fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+            let index = self.index.get().unwrap_or_else(|| self.begin());
+            let mut slots = self.driver.slots.borrow_mut();
+            let Slot::Arriving(arriving) = &mut slots.all[index] else {
+                unreachable!("the slot is this one's")
+            };
+            let Some(next) = arriving.came.pop_front() else {
+                arriving.waker = Some(context.waker().clone());
+                return Poll::Pending;
+            };
+            if arriving.ended && arriving.came.is_empty() {
+                slots.release(index);
+                self.index.set(None);
+            }
+            Poll::Ready(next)
+        }
+
+        fn begin(&self) -> usize {
+            let index = self.driver.slots.borrow_mut().take(Slot::Arriving(Arriving::default()));
+            let socket = Fd(self.socket.as_raw_fd());
+            let entry = if self.driver.accepts_many {
+                opcode::AcceptMulti::new(socket).flags(libc::SOCK_CLOEXEC).build()
+            } else {
+                let (none, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
+                opcode::Accept::new(socket, none, no_length).flags(libc::SOCK_CLOEXEC).build()
+            };
+            self.driver.push(&entry.user_data(index as u64));
+            self.index.set(Some(index));
+            index
+        }
+    }
+
+    impl Drop for Arrivals {
+        fn drop(&mut self) {
+            let Some(index) = self.index.get() else { return };
+            let mut slots = self.driver.slots.borrow_mut();
+            let Slot::Arriving(arriving) = &mut slots.all[index] else {
+                unreachable!("the slot is this one's")
+            };
+            if arriving.ended {
+                slots.release(index);
+                return;
+            }
+            arriving.came.clear();
+            arriving.abandoned = Some(Rc::clone(&self.socket));
+            drop(slots);
+            let cancel = opcode::AsyncCancel::new(index as u64).build().user_data(NOBODY);
+            self.driver.push(&cancel);
         }
     }
 
@@ -608,7 +734,9 @@ mod driver {
                         *waker = Some(context.waker().clone());
                         return Poll::Pending;
                     }
-                    Slot::Free | Slot::Abandoned { .. } => unreachable!("the slot is this operation's"),
+                    Slot::Free | Slot::Abandoned { .. } | Slot::Arriving(_) => {
+                        unreachable!("the slot is this operation's")
+                    }
                 }
             };
             let owned = self.owned.take().expect("polled again after its end");

@@ -7,9 +7,9 @@ use crate::client::core::{Core, CoreState};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
-use crate::disk::{DataDirectory, DiskError, SegmentFiles};
+use crate::disk::{DataDirectory, DiskError, Located, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
-use crate::listen::{ListenOptions, listen};
+use crate::listen::{ListenOptions, bind};
 use crate::log_lane::LogLane;
 use crate::mailbox::{Mail, Receiver, Sender, mailbox};
 use crate::peer::log::SegmentLog;
@@ -86,6 +86,8 @@ pub struct Options {
 pub struct EnsembleOptions {
     /// Who belongs to it, this server too.
     pub members: Members,
+    /// Who was about to belong to it when this server was last at work.
+    pub next_members: Option<Members>,
     /// How long things may take.
     pub timing: Timing,
     /// Transactions that an epoch may have; at three quarters of them the leader moves to the next.
@@ -147,10 +149,10 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     // Asked first, so that a kernel that forbids it is all that the operator reads of.
     ring::run(options.runtime, async {}).map_err(|error| ServeError::Io("starting".into(), error))?;
     let seed = RandomState::new().hash_one("ringkeeper");
-    // The address is taken first: a mistake in it should not wait for the recovery.
-    let listeners = listen(options.listen, options.listening, options.cores)
-        .map_err(|error| ServeError::Io(format!("listening on {}", options.listen), error))?;
-    let address = listeners[0].local_addr().map_err(|error| ServeError::Io("listening".into(), error))?;
+    // First: a mistake in the address should not wait for the recovery.
+    let not_listening = |error| ServeError::Io(format!("listening on {}", options.listen), error);
+    let bound = bind(options.listen, options.listening, options.cores).map_err(not_listening)?;
+    let address = bound.address();
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let options = Options { log: possible(&directory, options.log), ..options };
@@ -171,6 +173,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
             let zab_config = zab::Config {
                 me: options.server,
                 members: ensemble.members.clone(),
+                next_members: ensemble.next_members.clone(),
                 timing: ensemble.timing,
                 window_bytes: WINDOW_BYTES,
                 reconfig_enabled: options.settings.reconfig_enabled,
@@ -193,6 +196,8 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     };
     let stages = Arc::new(Stages::new(options.cores, options.stage_trace));
     let commands = Arc::new(Commands::new(facts, Arc::clone(&stages)));
+    let listeners =
+        bound.listen().map_err(|error| ServeError::Io(format!("listening on {address}"), error))?;
     let mut cores = prepare_cores(&options, (commands, &stages), listeners, &replica, clock, &wake);
     let own = (cores.len() == 1).then(|| cores.remove(0));
     let control = Control { clock, stamps: Stamps::of_replica(&stages, clock), wake, stop };
@@ -353,7 +358,7 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
         warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
     }
     if recovered.log != log::Verdict::Clean {
-        warn!("{}", recovered.log);
+        warn!("{}", Located { verdict: &recovered.log, log: &directory.log() });
     }
     let Restart { database, held, log_bytes } = restored.finish();
     info!(

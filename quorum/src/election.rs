@@ -124,11 +124,6 @@ impl Election {
         self.proposal
     }
 
-    /// When [`Election::on_tick`] is due.
-    pub fn wake_at(&self) -> Tick {
-        self.finalize_at.map_or(self.resend_at, |at| at.min(self.resend_at))
-    }
-
     /// Starts a round with `own` as this server's candidacy; the vote is to be told to all voters.
     pub fn look(&mut self, now: Tick, own: Vote, view: View<'_>) -> Option<Decision> {
         self.round = Round(self.round.0.saturating_add(1));

@@ -64,6 +64,9 @@ use std::sync::Arc;
 /// Bytes of proposals under way at which no more requests are taken.
 const WINDOW_BYTES_MAX: usize = 32 << 20;
 
+/// Bytes that wait for the log at which the leader is not listened to: a few writes of it.
+const LOGGED_BYTES_MAX: u64 = 4 << 20;
+
 /// How long a sign of life may wait in its core before the replica hears of it. A session expires
 /// this much later than its deadline, so never while one is on its way.
 const TOUCH_LAG_MS: u64 = 200;
@@ -177,6 +180,7 @@ impl Replica {
         let zab_config = zab::Config {
             me: config.server,
             members: Members::standalone(config.server),
+            next_members: None,
             timing: Timing::default(),
             window_bytes: 0,
             reconfig_enabled: false,
@@ -285,6 +289,12 @@ impl Replica {
         !self.failed && waiting < WINDOW_BYTES_MAX && self.held.is_empty()
     }
 
+    /// Whether more is to be heard from the leader: else what comes is left where it is, and back-pressure
+    /// reaches the leader's socket. What the disk cannot take yet is better kept there than in memory here.
+    pub fn can_log(&self) -> bool {
+        self.failed || self.log.pending_bytes() < LOGGED_BYTES_MAX
+    }
+
     /// Whether nothing waits for the log, and nothing for its mark.
     pub fn is_settled(&self) -> bool {
         let written = self.prepared.is_empty() && self.log_queue.is_empty() && !self.log.has_pending();
@@ -321,11 +331,16 @@ impl Replica {
             }
             Input::Peer(input) => self.order(now, input, out),
             Input::Staged(attempt, tree) => {
+                let shown = members::shown(&tree.database);
                 self.staged = Some(tree);
                 let staged = self.order(now, zab::Input::SnapshotStaged(attempt), out);
-                // Of an attempt that is over.
-                self.staged = None;
-                staged
+                // What is left is of an attempt that is over.
+                match self.staged.take() {
+                    Some(_) => staged,
+                    None => staged.and_then(|()| {
+                        shown.map_or(Ok(()), |members| self.order(now, zab::Input::TreeShows(members), out))
+                    }),
+                }
             }
             Input::EpochsPersisted(Ok(epochs)) => self.order(now, zab::Input::EpochsPersisted(epochs), out),
             Input::EpochsPersisted(Err(failure)) => Err(LogError::Failed(failure)),

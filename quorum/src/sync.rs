@@ -9,6 +9,10 @@
 
 use ringkeeper_engine::id::Zxid;
 
+/// What a learner says that needs a whole tree. No leader's log has a place for it: Java's sends a tree, too,
+/// unless all that it has is of the epoch before the first election.
+pub const NOTHING_IN_COMMON: Zxid = Zxid(u32::MAX as u64);
+
 /// What a leader tells a learner to do with its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -28,7 +32,8 @@ pub enum Plan {
 
 /// The plan for a learner whose log ends at `last`, by a leader of whose log all up to `committed` is
 /// committed, or will be with the epoch that begins. `common` is the newest of the leader's
-/// transactions that is not newer than `last`, if the leader still has what follows it.
+/// transactions that is not newer than `last`, if the leader still has what follows it and that is not much
+/// more than a whole tree.
 ///
 /// A learner that is no Ringkeeper gets what a Java leader would send: it is never left with a
 /// transaction that is not committed yet, and is not made to cut its log in an earlier epoch than

@@ -92,6 +92,9 @@ pub struct Config {
     pub me: ServerId,
     /// The ensemble.
     pub members: Members,
+    /// What was proposed to take its place, as it was kept beside it: whoever has taken over a whole tree has
+    /// the proposal in no log. An older one than `members` counts for nothing.
+    pub next_members: Option<Members>,
     /// Limits of time.
     pub timing: Timing,
     /// Bytes of applied transactions that are kept for learners.
@@ -152,6 +155,10 @@ pub enum Input {
     FromLeader(Attempt, ToLearner),
     /// The whole tree that SNAP announced has come, and is ready to be installed.
     SnapshotStaged(Attempt),
+    /// The tree that was just installed shows this configuration. The transaction that made it is in no log of
+    /// this server, which is to know of it before NEWLEADER says so: else it could be elected, and lead, by
+    /// those alone who had a vote before.
+    TreeShows(Members),
     /// More of that tree has come: it is long, but the leader is not silent.
     SnapshotProgress(Attempt),
     /// A learner said something. The first message on a link introduces it.
@@ -316,6 +323,7 @@ impl Zab {
     pub fn start(&mut self, now: Tick, out: &mut Vec<Effect>) {
         self.core.now = now;
         let from = out.len();
+        self.core.start(out);
         self.zab_timeout(Quit("started"), out);
         self.settle(out);
         self.counters.on_effects(now, &out[from..]);
@@ -395,6 +403,10 @@ impl Zab {
             (Input::LearnerLost(link), _) => drop(self.early.remove(&link)),
             (Input::Durable(generation, upto), _) => core.on_durable(generation, upto),
             (Input::EpochsPersisted(epochs), _) => core.persisted = epochs,
+            (Input::TreeShows(members), _) if members.version() > core.seen.version() => {
+                core.see(members, out);
+            }
+            (Input::TreeShows(_), _) => {}
             (Input::Propose(batch), Phase::Leading(leading)) => {
                 leading.leader_process_requests(core, batch, out);
             }
@@ -462,7 +474,9 @@ impl Zab {
             return Err(Quit("another configuration is in force"));
         }
         if !core.verifier.is_voter(from) {
-            core.tell(from, self.phase.state(core), out);
+            if core.answers_strangers(notification) {
+                core.tell(from, self.phase.state(core), out);
+            }
             return Ok(());
         }
         if matches!(self.phase, Phase::Looking) {
@@ -539,6 +553,12 @@ impl Zab {
             out.extend(early.into_keys().map(Effect::CloseLearner));
             self.phase = Phase::Learning(Box::new(Learning::new(core, leader, out)));
         }
+    }
+
+    /// About how long the tree is when it is sent whole, in bytes: learners that miss much more of the log are
+    /// sent the tree. Nobody is, where nobody says so.
+    pub fn set_tree_bytes(&mut self, bytes: u64) {
+        self.core.tree_bytes = bytes;
     }
 
     /// What this server is doing.
@@ -699,6 +719,7 @@ mod tests {
         let config = Config {
             me: ServerId(1),
             members: Members::parse("server.1=localhost:2001:3001").expect("a configuration"),
+            next_members: None,
             timing: Timing::default(),
             window_bytes: 0,
             reconfig_enabled: false,

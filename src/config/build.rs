@@ -9,13 +9,15 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ringkeeper_quorum::reconfig::next_dynamic_file_name;
+
 use super::keys::{Kind, Meaning};
 use super::members::{self, HostPort, Membership, Role, ServerId};
 use super::report::{self, ConfigError, Notice, Report};
 use super::sources::{Setting, Settings};
 use super::value::{
-    Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Purge,
-    Retention, RingRuntime, Secret, Sessions, Storage,
+    Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Proposed,
+    Purge, Retention, RingRuntime, Secret, Sessions, Storage,
 };
 use super::values::Values;
 use super::{Input, java};
@@ -159,7 +161,6 @@ impl Builder<'_> {
             data_log_dir: data_log_dir.map_or_else(|| data_dir.clone(), PathBuf::from),
             data_dir,
             directories_created: self.values.switch("datadir.autocreate", true),
-            empty_tree_created: self.values.switch("db.autocreate", true),
         }
     }
 
@@ -399,6 +400,7 @@ impl Builder<'_> {
         let dynamic_file = self.values.text("dynamicConfigFile").map(PathBuf::from);
         let membership = self.membership(dynamic_file.as_deref());
         let role = self.role(&membership, my_id);
+        let proposed = dynamic_file.as_ref().and_then(|_| self.proposed());
         let values = &self.values;
         let init_ticks_max = values.u32("initLimit", 0);
         let connect = NonZeroU32::new(values.u32("connectToLearnerMasterLimit", 0));
@@ -407,8 +409,10 @@ impl Builder<'_> {
             membership,
             version: dynamic_file.as_deref().map_or(0, version_in_name),
             dynamic_file,
+            proposed,
             standalone_enabled: values.switch("standaloneEnabled", true),
             reconfig_enabled: values.switch("reconfigEnabled", false),
+            leader_serves: values.switch("leaderServes", true),
             multi_address: values.switch("multiAddress.enabled", false),
             read_only_mode: values.switch("readonlymode.enabled", false),
             local_sessions: values.switch("localSessionsEnabled", false),
@@ -484,6 +488,20 @@ impl Builder<'_> {
         }
         Values::read(&settings, self.report);
         members::membership(&settings, multi_address, self.report)
+    }
+
+    /// What the server was told of a change of the ensemble before it ended. Like ZooKeeper, it goes by that if
+    /// the file is there, and without it if that cannot be read.
+    fn proposed(&mut self) -> Option<Proposed> {
+        let file = next_dynamic_file_name(self.input.file?.name);
+        match (self.input.read)(Path::new(&file)) {
+            Ok(bytes) => Some(Proposed { file, text: String::from_utf8_lossy(&bytes).into_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.report.warn(None, "", format!("{file}: {error}; it counts for nothing"));
+                None
+            }
+        }
     }
 
     /// The list of servers decides; a `peerType` that differs is a mistake, and ZooKeeper goes on.

@@ -2,8 +2,8 @@
 //! once into a value.
 //!
 //! [`load`] is a function of its input: the file's bytes, the environment as a map, the command line's
-//! settings, and a reader for the two files that a zoo.cfg may name (`myid`, `dynamicConfigFile`). Nothing
-//! later asks the environment or a file for a setting.
+//! settings, and a reader for the files that belong to a zoo.cfg (`myid`, the one that `dynamicConfigFile` names,
+//! `zoo.cfg.dynamic.next`). Nothing later asks the environment or a file for a setting.
 //!
 //! - `properties`: Java's file syntax. `java`: Java's numbers.
 //! - `keys`: every known key, its kind of value and its meaning here.
@@ -33,8 +33,8 @@ pub use members::{HostPort, Member, Membership, PeerAddress, Role, ServerId};
 pub use report::{ConfigError, Notice, Origin, Severity};
 pub use sources::Override;
 pub use value::{
-    Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Purge,
-    Retention, RingRuntime, Secret, Sessions, Storage,
+    Access, Checkpoint, Config, Ensemble, FourLetterWords, Limits, Listen, Log, LogSync, Nodes, Proposed,
+    Purge, Retention, RingRuntime, Secret, Sessions, Storage,
 };
 
 /// A configuration file.

@@ -387,6 +387,17 @@ fn the_dynamic_file_has_the_servers() {
         case().with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2:participant;127.0.0.1:2182").config();
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:2182");
     assert_eq!(config.ensemble.version, 0x1f);
+    assert_eq!(config.ensemble.proposed, None);
+    let proposed = case()
+        .with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2;5")
+        .with_file("zoo.cfg.dynamic.next", "server.1=b:1:2;5\nversion=20")
+        .config();
+    let proposed = proposed.ensemble.proposed.map(|proposed| proposed.text);
+    assert_eq!(proposed.as_deref(), Some("server.1=b:1:2;5\nversion=20"));
+    // As ZooKeeper: a configuration that is all in zoo.cfg has none beside it.
+    let proposed =
+        minimal("").with_file("zoo.cfg.dynamic.next", "server.1=b:1:2;5").config().ensemble.proposed;
+    assert_eq!(proposed, None);
     assert!(case().errors()[0].starts_with("error: zoo.cfg:4: dynamicConfigFile: /c/zoo.cfg.dynamic.1f: "));
     let errors = case().with_file("/c/zoo.cfg.dynamic.1f", "server.1=a:1:2;5\ntickTime=7").errors();
     assert_eq!(
@@ -420,7 +431,7 @@ fn what_would_open_a_closed_server_is_not_served() {
     for line in ["enforce.auth.enabled=false", "DigestAuthenticationProvider.digestAlg=sha1"] {
         assert!(minimal(line).config().unservable.is_empty(), "{line}");
     }
-    for line in ["sslQuorum=true", "quorum.auth.enableSasl=true"] {
+    for line in ["sslQuorum=true", "quorum.auth.enableSasl=true", "db.autocreate=false"] {
         assert!(minimal(line).config().unservable.is_empty(), "{line}: a standalone server has no peers");
         let peers =
             format!("{line}\ninitLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2");
@@ -448,7 +459,6 @@ fn directories_may_be_kept_from_being_made() {
     assert!(minimal("").config().storage.directories_created);
     let off = minimal("").env("ZOO_DATADIR_AUTOCREATE_DISABLE", "1");
     assert!(!off.config().storage.directories_created);
-    assert!(!minimal("zookeeper.db.autocreate=false").config().storage.empty_tree_created);
 }
 
 #[test]

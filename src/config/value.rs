@@ -52,7 +52,7 @@ pub struct Config {
 pub struct Listen {
     /// `clientPortAddress` and `clientPort`, or what this server's own `server.N` line says.
     pub address: HostPort,
-    /// `clientPortListenBacklog`; `None` is the default, which is Java's 50.
+    /// `clientPortListenBacklog`; `None`, which is -1, leaves it to the server.
     pub backlog: Option<NonZeroU32>,
     /// `clientTcpKeepAlive`.
     pub tcp_keep_alive: bool,
@@ -93,8 +93,6 @@ pub struct Storage {
     pub data_log_dir: PathBuf,
     /// `datadir.autocreate`: a missing directory is created.
     pub directories_created: bool,
-    /// `db.autocreate`: without data the server starts with an empty tree.
-    pub empty_tree_created: bool,
 }
 
 /// How the log reaches the disk.
@@ -240,6 +238,15 @@ impl FourLetterWords {
     }
 }
 
+/// A configuration of the ensemble that is not in force, as the file `zoo.cfg.dynamic.next` has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposed {
+    /// The file, for messages.
+    pub file: String,
+    /// Its text, not yet read.
+    pub text: String,
+}
+
 /// The ensemble. A standalone server ignores all but `reconfig_enabled`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ensemble {
@@ -251,10 +258,14 @@ pub struct Ensemble {
     pub version: u64,
     /// `dynamicConfigFile`.
     pub dynamic_file: Option<PathBuf>,
+    /// What was proposed to take that file's place when the server was last at work.
+    pub proposed: Option<Proposed>,
     /// `standaloneEnabled`: one participant is a standalone server, not an ensemble of one.
     pub standalone_enabled: bool,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// `leaderServes`: the leader takes clients.
+    pub leader_serves: bool,
     /// `multiAddress.enabled`: a server may have several addresses.
     pub multi_address: bool,
     /// `readonlymode.enabled`.

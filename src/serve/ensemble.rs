@@ -10,7 +10,7 @@ use ringkeeper_quorum::members::{self, Members};
 use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::zab::Timing;
 
-use crate::config::{self, Config, Membership, PeerAddress, Role};
+use crate::config::{self, Config, Membership, PeerAddress, Proposed, Role};
 
 /// This server's number in its ensemble.
 ///
@@ -38,6 +38,7 @@ pub fn options(config: &Config) -> Result<Option<EnsembleOptions>, String> {
     let ticks = |ticks: u32| Duration::from_millis(tick_ms * u64::from(ticks));
     Ok(Some(EnsembleOptions {
         members: members(&ensemble.membership, ensemble.version)?,
+        next_members: ensemble.proposed.as_ref().map(proposed).transpose()?,
         timing: Timing {
             tick_ms,
             init_limit: u64::from(ensemble.init_ticks_max),
@@ -61,6 +62,10 @@ pub fn options(config: &Config) -> Result<Option<EnsembleOptions>, String> {
         // What is written must name it wherever the server is started the next time.
         config_file: config.file.as_deref().and_then(|file| std::path::absolute(file).ok()),
     }))
+}
+
+fn proposed(Proposed { file, text }: &Proposed) -> Result<Members, String> {
+    Members::parse(text).map_err(|error| format!("{file}: {error}"))
 }
 
 fn members(membership: &Membership, version: u64) -> Result<Members, String> {

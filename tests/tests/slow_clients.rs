@@ -1,6 +1,7 @@
-//! Clients that do not take what they asked for, and clients that come back at once: neither may
-//! cost the server its memory, its connections or its end.
+//! Clients that do not take what they asked for, clients that come back at once, and clients that all come
+//! at once: none may cost the server its memory, its connections or its end, nor each other their time.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use ringkeeper_tests::body;
 use ringkeeper_tests::server::{Kind, Options, Server};
 use ringkeeper_tests::wire::{Client, ConnectRequest, Encoder, Received, Session, op};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How much a server may grow for one client that does not read: a few times the output at which
 /// its requests wait.
@@ -132,4 +134,33 @@ fn clients_that_come_back_at_once_do_not_keep_the_server_from_stopping() {
         assert_eq!(came, CLIENTS);
         assert!(stopped.is_ok_and(|status| status.is_some_and(|status| status.success())));
     });
+}
+
+/// Clients that come at once, where the kernel lets so many wait.
+const HERD: usize = 1000;
+/// The kernel tries again after a second whatever a listening socket had no room for.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+fn signal(server: &Server, signal: Signal) {
+    let pid = server.process_id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    kill_process(pid, signal).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_herd_of_clients_waits_for_the_server_and_not_for_the_kernel() {
+    let options = Options { config: vec!["maxClientCnxns=0".to_owned()], ..Options::default() };
+    let server = Server::start(Kind::Ringkeeper, options).unwrap_or_else(|e| panic!("{e}"));
+    let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|n| n.trim().parse().ok());
+    let herd = HERD.min(allowed.unwrap_or(HERD));
+    signal(&server, Signal::STOP);
+    let come = || Client::open_within(server.address(), AT_ONCE);
+    let clients: Vec<_> = (0..herd).map(|_| come()).take_while(Result::is_ok).flatten().collect();
+    signal(&server, Signal::CONT);
+    assert_eq!(clients.len(), herd, "the next one was not let in at once");
+    let mut clients = clients;
+    let request = [ConnectRequest::new_session(10_000).encode()];
+    clients.iter_mut().for_each(|client| client.send(&request).unwrap_or_else(|e| panic!("{e}")));
+    for client in &mut clients {
+        assert!(matches!(client.receive(PATIENCE), Received::Frame(_)), "no session");
+    }
 }

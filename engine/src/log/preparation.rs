@@ -14,6 +14,8 @@ use super::writer::IoFailure;
 
 /// Bytes that one step fills: as long as the disk takes for them, a write of the log may have to wait.
 pub const ZERO_STEP_BYTES: u64 = 256 << 10;
+/// A segment that the log waits for may be as short as this: one of full length takes the disk long.
+const SHORT_BYTES: u64 = 8 << 20;
 /// The pause between two steps: 64 MiB/s at most.
 const ZERO_PAUSE_US: u64 = 4_000;
 /// How long to wait before a full disk is tried again.
@@ -133,8 +135,13 @@ impl Preparation {
         self.sequence
     }
 
-    /// The file, once it has `bytes` and is durable. Asking for more than it has sends it back to grow.
+    /// The file, once it has `bytes` and is durable. Asking for more than it has sends it back to grow; while
+    /// it grows, it ends where it is long enough: the log waits.
     pub fn ready_for(&mut self, bytes: u64) -> Option<Prepared> {
+        if self.stage == Stage::Zero && self.zeroed >= bytes.max(SHORT_BYTES) {
+            self.wanted = self.zeroed;
+            self.stage = Stage::Sync;
+        }
         if bytes > self.wanted {
             self.wanted = bytes;
             if self.stage != Stage::Create {
@@ -152,11 +159,6 @@ impl Preparation {
     /// Whether the disk was full at the last attempt.
     pub fn waits_for_space(&self) -> bool {
         self.disk_is_full
-    }
-
-    /// When the next step is due, if it has to wait.
-    pub fn due_at_us(&self) -> Option<u64> {
-        self.retry_at_us.or((self.stage == Stage::Zero).then_some(self.pause_until_us))
     }
 
     /// The next step, `None` if there is none now. A `spare` that is there is taken; no pause is made in
@@ -280,6 +282,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_waits_gets_a_short_segment() {
+        let sequence = Sequence(4);
+        let mut preparation = Preparation::new(sequence, 64 << 20);
+        let mut steps = 0;
+        let bytes = loop {
+            let step = preparation.next(0, None, true).expect("it is not ready");
+            // It asks while a step is under way, and after it.
+            let before = preparation.ready_for(SHORT_BYTES + 4096);
+            preparation.completed(step, Ok(()), 0).unwrap();
+            steps += 1;
+            if let Some(prepared) = before.or(preparation.ready_for(SHORT_BYTES + 4096)) {
+                break prepared.bytes;
+            }
+        };
+        assert_eq!(bytes, SHORT_BYTES + ZERO_STEP_BYTES);
+        assert_eq!(steps, bytes / ZERO_STEP_BYTES + 3, "created, filled, synced, and its name");
+        assert_eq!(preparation.next(0, None, true), None);
+    }
+
+    #[test]
     fn growing_while_a_sync_is_in_flight_syncs_again() {
         let syncs = [Upkeep::Sync { sequence: Sequence(4) }, Upkeep::SyncDirectory];
         for (steps, expected) in [2, 3].into_iter().zip(syncs) {
@@ -345,7 +367,6 @@ mod tests {
             preparation.completed(step, Ok(()), now_us).unwrap();
         }
         assert_eq!(preparation.next(ZERO_PAUSE_US - 1, None, false), None);
-        assert_eq!(preparation.due_at_us(), Some(ZERO_PAUSE_US));
         let next = Upkeep::Zero { sequence: Sequence(4), offset: ZERO_STEP_BYTES, bytes: ZERO_STEP_BYTES };
         assert_eq!(preparation.next(ZERO_PAUSE_US, None, false), Some(next));
         assert_eq!(preparation.next(0, None, true), Some(next));

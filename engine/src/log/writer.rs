@@ -461,11 +461,6 @@ impl LogWriter {
         }
     }
 
-    /// When `take_upkeep` will have a step again, if it waits for space on the disk or pauses.
-    pub fn upkeep_due_at_us(&self) -> Option<u64> {
-        self.preparation.due_at_us()
-    }
-
     /// Whether the next segment is filled less than twice as far as the current one is: it is to be
     /// ready when that is half full. Also when there is none, or none with room for what waits.
     fn needs_segment_soon(&self) -> bool {
@@ -484,6 +479,11 @@ impl LogWriter {
     /// Whether something waits to be written.
     pub fn has_pending(&self) -> bool {
         self.gathering.is_some() || !self.full.is_empty()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
     }
 
     /// Bytes that may be appended before `append` says `Full`.

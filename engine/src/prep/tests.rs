@@ -109,3 +109,41 @@ fn a_create_that_is_passed_over_ends_where_one_that_is_decoded_does() {
         }
     }
 }
+
+/// Prepares and applies the creation of a node that stays.
+fn create(prep: &mut Prep, database: &mut Database, path: &str, data: &str) -> Result<usize, ErrorCode> {
+    let mut body = Vec::new();
+    path.write(&mut body);
+    Some(data.as_bytes()).write(&mut body);
+    body.extend_from_slice(&AclList::open().bytes);
+    0i32.write(&mut body);
+    run(prep, database, OpCode::Create, &body)
+}
+
+#[test]
+fn what_a_hard_quota_refuses_is_counted_by_its_first_name() {
+    let settings = Settings { enforce_quota: true, ..Settings::default() };
+    let (mut prep, mut database) = (Prep::new(Arc::new(settings), 1), Database::new(1));
+    for (path, data) in [
+        ("/tenant", ""),
+        ("/tenant/a", ""),
+        ("/zookeeper/quota/tenant", ""),
+        ("/zookeeper/quota/tenant/a", ""),
+        (
+            "/zookeeper/quota/tenant/a/zookeeper_limits",
+            "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2",
+        ),
+        ("/zookeeper/quota/tenant/a/zookeeper_stats", "count=1,bytes=0"),
+        ("/tenant/a/1", ""),
+        ("/tenant/free", ""),
+    ] {
+        create(&mut prep, &mut database, path, data).unwrap();
+    }
+    for path in ["/tenant/a/2", "/tenant/a/1/2"] {
+        assert_eq!(create(&mut prep, &mut database, path, ""), Err(ErrorCode::QuotaExceeded));
+    }
+    assert_eq!(create(&mut prep, &mut database, "/tenant/a/1", ""), Err(ErrorCode::NodeExists));
+    assert_eq!(prep.quota_refusals().iter().collect::<Vec<_>>(), [("tenant", 2)]);
+    prep.reset_quota_refusals();
+    assert_eq!(prep.quota_refusals().iter().collect::<Vec<_>>(), [("tenant", 0)]);
+}

@@ -198,11 +198,6 @@ impl<'a> Checkpoint<'a> {
         Ok(())
     }
 
-    /// The whole file.
-    pub fn file(&self) -> &'a [u8] {
-        self.file
-    }
-
     /// Whose checkpoint this is.
     pub fn database(&self) -> DatabaseId {
         self.header.database

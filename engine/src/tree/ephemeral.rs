@@ -39,9 +39,4 @@ impl Ephemerals {
     pub fn count(&self) -> usize {
         self.count
     }
-
-    /// Sessions that own a node.
-    pub fn sessions(&self) -> usize {
-        self.by_session.len()
-    }
 }

@@ -58,11 +58,6 @@ impl View<'_> {
         self.guard.repin();
     }
 
-    /// The transaction that the view is of.
-    pub fn horizon(&self) -> Zxid {
-        self.horizon
-    }
-
     /// The node of a path. That a node is absent is known from the children of its nearest
     /// ancestor, since a deletion shows there.
     ///

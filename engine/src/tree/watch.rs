@@ -315,22 +315,12 @@ impl<C: Copy + Eq + Hash> Watches<C> {
         self.data.len() + self.children.len()
     }
 
-    /// Connections with data watches, paths with data watches, and data watches, for `wchs`.
-    pub fn summary(&self) -> (usize, usize, usize) {
-        (self.data.by_connection.len(), self.data.by_path.len(), self.data.len())
-    }
-
-    /// Data watches by connection, for `wchc`.
+    /// Data watches by connection.
     pub fn by_connection(&self) -> impl Iterator<Item = (C, impl Iterator<Item = &str>)> {
         self.data
             .by_connection
             .iter()
             .map(|(connection, paths)| (*connection, paths.iter().map(|path| &**path)))
-    }
-
-    /// Data watches by path, for `wchp`.
-    pub fn by_path(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = C>)> {
-        self.data.by_path.iter().map(|(path, watchers)| (&**path, watchers.iter().map(|(c, _)| *c)))
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// Bytes of a transaction's header.
 pub const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 4;
 /// Bytes of a digest.
-const DIGEST_BYTES: usize = 4 + 8;
+pub(crate) const DIGEST_BYTES: usize = 4 + 8;
 
 /// A whole transaction; every field of its record has been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,11 @@ impl<'a> Transaction<'a> {
             })?),
         };
         Ok(Transaction { bytes, header, op, record, digest, form })
+    }
+
+    /// Whether this server applies the bytes as they are.
+    pub(crate) fn is_current(&self) -> bool {
+        self.form != Form::OldCreate
     }
 
     /// Header and record as this server applies them.

@@ -8,13 +8,19 @@ use std::sync::Mutex;
 pub struct Admission {
     per_address: u32,
     in_all: u32,
-    counts: Mutex<HashMap<IpAddr, u32>>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: u32,
+    by_address: HashMap<IpAddr, u32>,
 }
 
 impl Admission {
     /// Zero is no limit.
     pub fn new(per_address: u32, in_all: u32) -> Self {
-        Admission { per_address, in_all, counts: Mutex::new(HashMap::new()) }
+        Admission { per_address, in_all, counts: Mutex::default() }
     }
 
     /// A connection came.
@@ -23,26 +29,28 @@ impl Admission {
     /// Why it is one too many.
     pub fn enter(&self, address: IpAddr) -> Result<(), String> {
         let mut counts = self.counts.lock().expect("no holder panics");
-        let all: u32 = counts.values().sum();
+        let all = counts.all;
         if self.in_all > 0 && all >= self.in_all {
             return Err(format!("there are {all} connections, maxCnxns is {}", self.in_all));
         }
-        let count = counts.entry(address).or_default();
+        let count = counts.by_address.entry(address).or_default();
         if self.per_address > 0 && *count >= self.per_address {
             return Err(format!("{address} has {count}, maxClientCnxns is {}", self.per_address));
         }
         *count += 1;
+        counts.all += 1;
         Ok(())
     }
 
     /// A connection that was let in went.
     pub fn leave(&self, address: IpAddr) {
         let mut counts = self.counts.lock().expect("no holder panics");
-        if let Some(count) = counts.get_mut(&address) {
+        if let Some(count) = counts.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&address);
+                counts.by_address.remove(&address);
             }
+            counts.all -= 1;
         }
     }
 }

@@ -25,6 +25,7 @@ use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Output of one connection above which its requests wait: a client that does not read its answers
@@ -43,6 +44,9 @@ const OUTSTANDING_MAX: usize = 4096;
 const OUTGOING_BYTES_MAX: usize = 8 << 20;
 /// How long a connection may take until it has a session, in milliseconds.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// How often connections are looked at that take too long, in milliseconds. It is a walk over all of them,
+/// which is most of what many idle ones cost.
+const SWEEP_MS: u64 = 1000;
 
 /// What a core knows besides its connections.
 pub struct CoreState {
@@ -92,6 +96,7 @@ pub struct Core {
     /// By number; numbers are never used again.
     pub connections: HashMap<u64, Connection, RandomState>,
     clock: Clock,
+    next_sweep: Tick,
     next_number: u64,
     to_replica: Sender<Mail<RequestBatch>>,
     /// A batch that came back empty: the next one's memory.
@@ -108,13 +113,27 @@ impl Core {
         to_replica: Sender<Mail<RequestBatch>>,
         admission: Arc<Admission>,
     ) -> Self {
-        let connections = HashMap::default();
-        Core { state, connections, clock, next_number: 0, to_replica, emptied: None, admission, rejected: 0 }
+        Core {
+            state,
+            connections: HashMap::default(),
+            clock,
+            next_sweep: Tick::default(),
+            next_number: 0,
+            to_replica,
+            emptied: None,
+            admission,
+            rejected: 0,
+        }
     }
 
     /// Reads the clock; once a turn is enough.
     pub fn begin_turn(&mut self) {
         self.state.now = self.clock.now();
+    }
+
+    /// See [`Clock::until_multiple`].
+    pub fn until_multiple(&self, period_ms: u64) -> Duration {
+        self.clock.until_multiple(period_ms)
     }
 
     /// A connection came; `None` if it is turned away.
@@ -240,7 +259,7 @@ impl Core {
         }
     }
 
-    /// Time passed: tells the replica who is alive, and closes who never said who it is.
+    /// Time passed: tells the replica who is alive, and now and then closes who never said who it is.
     pub fn on_tick(&mut self) {
         self.begin_turn();
         let now = self.state.now.tick;
@@ -250,6 +269,10 @@ impl Core {
                 self.state.ask(Request::Touch { session, at });
             }
         }
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.plus_ms(SWEEP_MS);
         for connection in self.connections.values_mut() {
             let late = now.since(connection.since) > HANDSHAKE_MS_MAX;
             if late && connection.session().is_none() && !connection.closing {

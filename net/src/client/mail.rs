@@ -1,6 +1,7 @@
 //! Delivering what the replica says: events and answers in their order, and with the last of a
 //! batch the core's horizon.
 
+use super::commands::NOT_SERVING;
 use super::connection::{Connection, Sent, Stage};
 use super::core::{Core, EVENT_BYTES_MAX};
 use super::requests::write_event;
@@ -13,9 +14,6 @@ use ringkeeper_quorum::replica::is_read;
 use ringkeeper_quorum::step::{CloseReason, ConnectionId, Reply, ReplyBatch, Request, Service};
 use std::ops::Range;
 use tracing::{debug, info, warn};
-
-/// What operators read while there is no leader (`AbstractFourLetterCommand.ZK_NOT_SERVING`).
-const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 impl Core {
     /// Delivers one batch.

@@ -18,8 +18,8 @@ const FEW_BYTES: usize = 1 << 10;
 const FEW_READS: u32 = 64;
 /// A write buffer that grew above this is not kept.
 const KEPT_OUTPUT_BYTES: usize = 256 << 10;
-/// How often cores tell the replica who is alive.
-const TICK: Duration = Duration::from_millis(50);
+/// How often cores tell the replica who is alive, in milliseconds.
+pub const TICK_MS: u64 = 50;
 /// How long to wait when the kernel gives no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -188,7 +188,8 @@ impl Tasks {
 
     async fn tick(self) {
         while !self.stopping.get() {
-            ring::sleep(TICK).await;
+            let pause = self.core.borrow().until_multiple(TICK_MS);
+            ring::sleep(pause).await;
             self.core.borrow_mut().on_tick();
         }
     }

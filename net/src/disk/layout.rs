@@ -9,7 +9,7 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{DatabaseId, Sequence};
 use ringkeeper_engine::zookeeper::FileName;
 
-use super::recover::Refusal;
+use super::refusal::Refusal;
 use super::twin::{read_twin, write_twin};
 use super::{DiskError, changes, sync_directory};
 
@@ -178,10 +178,11 @@ impl DataDirectory {
     /// Makes durable what a server before this one changed and did not live to sync: names that it gave,
     /// among them the directories' own. What is built on them must not outlive them.
     fn settle(&self) -> Result<(), DiskError> {
-        for path in [&self.snap(), &self.log(), &self.path, &self.log_path] {
+        let own = if self.path == self.log_path { &[&self.path][..] } else { &[&self.path, &self.log_path] };
+        for path in [&self.snap(), &self.log()].iter().chain(own) {
             sync_directory(path)?;
         }
-        for path in [&self.path, &self.log_path] {
+        for path in own {
             match sync_parent(path) {
                 // A directory that this server may not list is not one that it made.
                 Err(DiskError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {}

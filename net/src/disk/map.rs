@@ -14,9 +14,9 @@ impl Map {
     #[allow(unsafe_code)]
     pub fn new(file: &File) -> io::Result<Map> {
         // SAFETY: the bytes of a map must not change while they are borrowed. A checkpoint's file is
-        // written under another name and renamed when it is complete; from then on this server only
-        // removes it, which leaves the map's pages as they are, and the directory's lock keeps other
-        // servers out.
+        // written under another name and renamed when it is complete. It is written again only when it
+        // is obsolete, as the beginning of the next one, by the thread that alone maps checkpoints once
+        // the server runs, between two of its maps; and the directory's lock keeps other servers out.
         unsafe { Mmap::map(file) }.map(Map)
     }
 

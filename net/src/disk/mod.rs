@@ -23,6 +23,7 @@
 //! | `map` | the memory map |
 //! | `ahead` | the log read by a thread of its own, ahead of what is done with it |
 //! | `recover` | newest valid checkpoint, then the log behind it |
+//! | `refusal` | why a directory is not gone on with, and what can be done |
 //! | `zookeeper` | ZooKeeper's own files: taken over, imported, exported |
 //! | `retain` | removal of what recovery does not need |
 //!
@@ -43,6 +44,7 @@ mod layout;
 mod map;
 mod records;
 mod recover;
+mod refusal;
 mod retain;
 mod segments;
 mod twin;
@@ -58,7 +60,8 @@ mod tests;
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
 pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
 pub use records::{Epochs, Record, RecordFile, look_at_records};
-pub use recover::{Recovered, Refusal, Restore};
+pub use recover::{Recovered, Restore};
+pub use refusal::{Located, Refusal};
 pub use retain::Removed;
 pub use segments::SegmentFiles;
 pub use twin::{COPIES_AT, TwinFault, read_twin, write_twin};
@@ -101,7 +104,11 @@ impl fmt::Display for DiskError {
         match self {
             DiskError::Io { doing, path, error } => write!(f, "{doing} {}: {error}", path.display()),
             DiskError::Locked(path) => {
-                write!(f, "{} is in use by another server", path.display())
+                write!(
+                    f,
+                    "{} is in use by another server: stop that one, or name another dataDir",
+                    path.display()
+                )
             }
             DiskError::Refused(refusal) => refusal.fmt(f),
         }

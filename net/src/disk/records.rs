@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::DiskError;
 use super::layout::{DATABASE, DataDirectory, IMPORTED, Imported, Manifest};
-use super::recover::Refusal;
+use super::refusal::{REJOIN, Refusal};
 use super::twin::{self, read_twin, write_twin};
 
 const EPOCHS: &str = "epochs";
@@ -54,7 +54,7 @@ impl DataDirectory {
             Some(Ok(EpochsRecord { accepted, current })) => {
                 Err(Refusal::EpochsContradict { path, accepted, current }.into())
             }
-            Some(Err(fault)) => Err(Refusal::Record { path, fault, cure: None }.into()),
+            Some(Err(fault)) => Err(Refusal::Record { path, fault, cure: Some(REJOIN) }.into()),
         }
     }
 
@@ -72,7 +72,8 @@ impl DataDirectory {
             None => Ok(None),
             Some(Ok(mark)) => Ok(Some(Zxid(mark.zxid))),
             Some(Err(fault)) => {
-                let cure = "without this file the log's end is believed as it is found";
+                let cure = "without this file the log's end is believed as it is found: move it away, or \
+                             restore the data directory from a backup";
                 Err(Refusal::Record { path, fault, cure: Some(cure) }.into())
             }
         }

@@ -17,18 +17,15 @@
 //! has been idle for a moment, and at an orderly stop. Within that moment after the last write, and only
 //! then, damage to that write is taken for a crash's, said and cut.
 
-use std::fmt;
-use std::path::PathBuf;
-
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{self, Cut, DatabaseId, Recovery, Replay, Tail, Verdict};
+use ringkeeper_engine::log::{self, Cut, Recovery, Replay, Tail, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Fault};
 
 use super::ahead::read_ahead;
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
 use super::layout::DataDirectory;
+use super::refusal::Refusal;
 use super::segments::SegmentFiles;
-use super::twin::TwinFault;
 use super::{DiskError, changes, sync_directory};
 
 /// Who takes what recovery reads.
@@ -76,168 +73,6 @@ pub struct Recovered {
     pub tail: Tail,
 }
 
-/// Why a server does not go on with a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The directory's layout is of a later release.
-    UnknownDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// The layout it has.
-        format: u32,
-    },
-    /// A record that is kept twice is unusable.
-    Record {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        fault: TwinFault,
-        /// What an operator may do about it.
-        cure: Option<&'static str>,
-    },
-    /// The epochs say what no server does.
-    EpochsContradict {
-        /// Their file.
-        path: PathBuf,
-        /// The epoch promised.
-        accepted: u32,
-        /// The epoch lived in.
-        current: u32,
-    },
-    /// The directory has content and no manifest.
-    NoManifest {
-        /// The directory.
-        path: PathBuf,
-        /// What is in it.
-        found: PathBuf,
-    },
-    /// The directory holds a ZooKeeper's data and none of ours: an empty tree in its place would be
-    /// the loss of it to every client.
-    ZooKeeperData {
-        /// One of ZooKeeper's files.
-        found: PathBuf,
-    },
-    /// The directory holds a database of ours, and a ZooKeeper's data that it was not made from.
-    TwoHistories {
-        /// The directory.
-        path: PathBuf,
-        /// One of ZooKeeper's files.
-        found: PathBuf,
-    },
-    /// What is to be made is there already.
-    NotEmpty {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// ZooKeeper's files do not say what the server knew.
-    ZooKeeper(String),
-    /// A checkpoint of a later release.
-    UnknownCheckpoint {
-        /// Its file.
-        path: PathBuf,
-        /// The version it has.
-        version: u32,
-    },
-    /// A checkpoint of another database.
-    ForeignCheckpoint {
-        /// Its file.
-        path: PathBuf,
-        /// Its database.
-        found: DatabaseId,
-    },
-    /// The log cannot be used.
-    Log {
-        /// What is wrong with it.
-        verdict: Verdict,
-        /// The checkpoint behind which it is needed; `None`: there is none, so all of it is.
-        checkpoint: Option<PathBuf>,
-        /// Damaged checkpoints, which would have needed less of it.
-        damaged: Vec<(PathBuf, String)>,
-    },
-    /// The log lacks its end.
-    LogEndsEarly {
-        /// Its last transaction.
-        last: Zxid,
-        /// The checkpoint or mark that knows more.
-        path: PathBuf,
-        /// Up to where.
-        known: Zxid,
-        /// What was found at its end.
-        log: Verdict,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::UnknownDirectory { path, format } => {
-                write!(f, "{} has format {format}, which this release does not know", path.display())
-            }
-            Refusal::Record { path, fault, cure } => {
-                write!(f, "{}: {fault}", path.display())?;
-                cure.map_or(Ok(()), |cure| write!(f, "; {cure}"))
-            }
-            Refusal::EpochsContradict { path, accepted, current } => {
-                write!(
-                    f,
-                    "{}: epoch {current} is current, though only {accepted} was accepted",
-                    path.display()
-                )
-            }
-            Refusal::NoManifest { path, found } => write!(
-                f,
-                "{} has no file `database`, and yet there is {}: its database is unknown",
-                path.display(),
-                found.display()
-            ),
-            Refusal::ZooKeeperData { found } => write!(
-                f,
-                "{} is ZooKeeper's own data, and there is no database of ours made from it",
-                found.display()
-            ),
-            Refusal::TwoHistories { path, found } => write!(
-                f,
-                "{} has a database of ours, yet {} was written by a ZooKeeper and is not in it: which of \
-                 the two counts is not known; move the other away",
-                path.display(),
-                found.display()
-            ),
-            Refusal::NotEmpty { path } => write!(f, "{} has a database already", path.display()),
-            Refusal::ZooKeeper(text) => f.write_str(text),
-            Refusal::UnknownCheckpoint { path, version } => {
-                write!(f, "{} has format version {version}, which this release does not know", path.display())
-            }
-            Refusal::ForeignCheckpoint { path, found } => {
-                write!(f, "{} belongs to another database, {found}", path.display())
-            }
-            Refusal::Log { verdict, checkpoint, damaged } => {
-                verdict.fmt(f)?;
-                if checkpoint.is_none() {
-                    f.write_str("; without a valid checkpoint the whole log is needed")?;
-                }
-                for (path, why) in damaged {
-                    write!(f, "; {} would have served, but is {why}", path.display())?;
-                }
-                Ok(())
-            }
-            Refusal::LogEndsEarly { last, path, known, log } => {
-                write!(
-                    f,
-                    "the log ends at {last}, but {} knows that it was durable up to {known}: transactions \
-                     are lost",
-                    path.display()
-                )?;
-                match log {
-                    Verdict::TornTail { segment, offset, why } | Verdict::Hole { segment, offset, why } => {
-                        write!(f, "; it is damaged in segment {segment} at offset {offset}: {why}")
-                    }
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-}
-
 impl DataDirectory {
     /// Reads everything back: the newest checkpoint that is whole, then the log behind it.
     ///
@@ -282,14 +117,15 @@ impl DataDirectory {
         };
         let tail = found.tail().map_err(|verdict| Refusal::Log {
             verdict: verdict.clone(),
+            log: self.log(),
             checkpoint: served.as_ref().map(|name| name.path.clone()),
             damaged: damaged.iter().map(|(name, why)| (name.path.clone(), why.clone())).collect(),
         })?;
         if let Some((known, path)) = known
             && tail.zxid() < known
         {
-            let (last, log) = (tail.zxid(), found.verdict);
-            return Err(Refusal::LogEndsEarly { last, path, known, log }.into());
+            let (last, verdict, log) = (tail.zxid(), found.verdict, self.log());
+            return Err(Refusal::LogEndsEarly { last, path, known, log, verdict }.into());
         }
         files.settle(found.unused())?;
         Ok(Recovered { checkpoint: served, damaged, log: found.verdict, transactions: found.entries, tail })
@@ -371,7 +207,8 @@ impl DataDirectory {
         self.forget_behind(last_kept)?;
         let after = checkpoints::list(self)?.last().map_or(Zxid::ZERO, |name| name.first_zxid);
         let found = log::find_cut(&mut files.reader()?, self.database(), after, last_kept)?;
-        let refused = |verdict| Refusal::Log { verdict, checkpoint: None, damaged: Vec::new() };
+        let refused =
+            |verdict| Refusal::Log { verdict, log: self.log(), checkpoint: None, damaged: Vec::new() };
         Ok(found.map_err(refused)?)
     }
 

@@ -228,7 +228,7 @@ fn without_a_valid_checkpoint_the_whole_log_serves_and_half_of_it_never() {
     assert_eq!((recovered.checkpoint, recovered.damaged.len()), (None, 2));
     assert_eq!(state, State::up_to(60));
     fs::remove_file(segment(directory.path(), 1)).unwrap();
-    let Refusal::Log { verdict, checkpoint: None, damaged } = refusal(directory.path()) else {
+    let Refusal::Log { verdict, checkpoint: None, damaged, .. } = refusal(directory.path()) else {
         panic!("another refusal")
     };
     assert_eq!(verdict, Verdict::Gap { missing: Sequence(1) });
@@ -241,8 +241,8 @@ fn a_log_that_lost_its_end_is_refused_even_if_the_checkpoint_that_knows_is_damag
     for name in fs::read_dir(directory.path().join("log")).unwrap() {
         fs::remove_file(name.unwrap().path()).unwrap();
     }
-    let (path, log) = (newer.path.clone(), Verdict::Clean);
-    let ends_early = Refusal::LogEndsEarly { last: Zxid(40), path, known: Zxid(45), log };
+    let (path, log, verdict) = (newer.path.clone(), directory.path().join("log"), Verdict::Clean);
+    let ends_early = Refusal::LogEndsEarly { last: Zxid(40), path, known: Zxid(45), log, verdict };
     assert_eq!(refusal(directory.path()), ends_early);
     flip(&newer.path, 100);
     assert!(matches!(refusal(directory.path()), Refusal::LogEndsEarly { known: Zxid(40), .. }));

@@ -6,6 +6,7 @@
 //! is started there again finds what it left. What it then writes shows in the names of its files: from
 //! there on two histories differ, and neither server may go on with the other's part unseen.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::rc::Rc;
 
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
-use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
 use ringkeeper_engine::log::SyncMode;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::zookeeper::FileName;
@@ -26,11 +27,14 @@ use ringkeeper_engine::zookeeper::stream::{Compression, Input};
 
 use super::checkpoints::CheckpointFile;
 use super::layout::{DataDirectory, Imported as Record, ZOOKEEPER_DATA, names};
-use super::recover::{Refusal, Restore};
+use super::recover::Restore;
+use super::refusal::Refusal;
 use super::segments::SegmentFiles;
-use super::{DiskError, sync_directory};
+use super::{DiskError, Epochs, sync_directory};
 
 const MYID: &str = "myid";
+/// What a server promised to its ensemble, and keeps across a restart: without them it could promise one
+/// epoch twice, and two leaders would write different transactions of one number.
 const EPOCHS: [&str; 2] = ["currentEpoch", "acceptedEpoch"];
 /// Of a file that is being written. ZooKeeper takes no such name for one of its own.
 const TEMPORARY_PREFIX: &str = "exporting.";
@@ -88,8 +92,8 @@ pub struct Imported {
     pub sessions: usize,
     /// What the digests say.
     pub digests: Digests,
-    /// ZooKeeper's `currentEpoch` and `acceptedEpoch`, where it has them.
-    pub epochs: [Option<u64>; 2],
+    /// ZooKeeper's `currentEpoch` and `acceptedEpoch`, where it has them; they are this server's, too.
+    pub epochs: [Option<u32>; 2],
     /// ZooKeeper's `myid`, if it has one.
     pub myid: Option<String>,
     /// What is worth knowing besides.
@@ -157,7 +161,7 @@ fn read_text(path: &Path) -> Result<Option<String>, DiskError> {
 }
 
 /// ZooKeeper's epochs; they lie beside its snapshots.
-fn epochs(data: &Path) -> Result<[Option<u64>; 2], DiskError> {
+fn epochs(data: &Path) -> Result<[Option<u32>; 2], DiskError> {
     let mut epochs = [None; 2];
     for (epoch, name) in epochs.iter_mut().zip(EPOCHS) {
         let path = data.join(ZOOKEEPER_DATA).join(name);
@@ -168,6 +172,14 @@ fn epochs(data: &Path) -> Result<[Option<u64>; 2], DiskError> {
         *epoch = Some(number);
     }
     Ok(epochs)
+}
+
+/// The same as this server keeps them. Where one is missing, ZooKeeper takes that of the last transaction
+/// (`QuorumPeer.loadDataBase`). `None` of a server that was never in an ensemble.
+fn kept_epochs(epochs: [Option<u32>; 2], last: Zxid) -> Option<Epochs> {
+    epochs.iter().flatten().next()?;
+    let [current, accepted] = epochs.map(|epoch| epoch.map_or(last.epoch(), Epoch));
+    Some(Epochs { accepted: accepted.max(current), current })
 }
 
 /// Takes a ZooKeeper's directory over, if it is one and no database of ours is in it yet. `seed` keys
@@ -250,7 +262,8 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
     let newest_name = file_names.iter().map(|name| name.zxid().0).max().unwrap_or(0);
     let record = Record { zxid: database.last.0, newest_name };
     DataDirectory::create_filled(to.data, to.log, record, |directory| {
-        write_checkpoint(directory, &database)
+        write_checkpoint(directory, &database)?;
+        kept_epochs(epochs, database.last).map_or(Ok(()), |epochs| directory.write_epochs(epochs))
     })?;
     let myid = copy_myid(from.data, to.data)?;
     Ok(Imported {
@@ -318,12 +331,28 @@ pub fn export(
     for sub in [&snapshots, &logs] {
         fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
     }
-    let mut exporting =
-        Exporting { replay: Replay::new(Database::new(seed), Zxid::ZERO), seed, log: None, directory: &logs };
+    let mut exporting = Exporting::new(seed, &logs);
     directory.recover(&mut SegmentFiles::new(&directory, SyncMode::None), &mut exporting)?;
-    let Exporting { replay: Replay { mut database, .. }, log, .. } = exporting;
-    database.replayed();
-    let (log, transactions) = match log {
+    exporting.replay.database.replayed();
+    if let Some(Epochs { accepted, current }) = directory.read_epochs()? {
+        for (epoch, name) in [current, accepted].iter().zip(EPOCHS) {
+            let mut file = NewFile::create(&snapshots, name)?;
+            file.append(epoch.0.to_string().as_bytes())?;
+            file.finish(&snapshots.join(name))?;
+        }
+    }
+    let database = &exporting.replay.database;
+    let snapshot = snapshots.join(snapshot_name(database.last, compression));
+    let mut file = NewFile::create(&snapshots, "snapshot")?;
+    let (mut done, all) = (0, database.tree.node_count() as u64);
+    let written = write_snapshot(database, compression, |bytes| {
+        done += 1;
+        progress(done, all);
+        file.append(bytes)
+    })?;
+    let sessions = database.sessions.len();
+    let last = exporting.put_rest().map_err(Refusal::ZooKeeper)?;
+    let (log, transactions) = match exporting.log {
         Some(log) => {
             let transactions = log.transactions;
             let path = logs.join(log_name(log.first));
@@ -332,26 +361,22 @@ pub fn export(
         }
         None => (None, 0),
     };
-    let snapshot = snapshots.join(snapshot_name(database.last, compression));
-    let mut file = NewFile::create(&snapshots, "snapshot")?;
-    let (mut done, all) = (0, database.tree.node_count() as u64);
-    let written = write_snapshot(&database, compression, |bytes| {
-        done += 1;
-        progress(done, all);
-        file.append(bytes)
-    })?;
     file.finish(&snapshot)?;
     copy_myid(from.data, to.data)?;
-    let (last, sessions) = (database.last, database.sessions.len());
     Ok(Exported { snapshot, log, transactions, last, sessions, written })
 }
 
-/// Takes what recovery reads, and makes a ZooKeeper's log of it.
+/// Takes what recovery reads, and makes a ZooKeeper's log of it. The tree is as it was at the last transaction
+/// that is known to be committed: a leader may cut what follows it off the log, and a ZooKeeper that has it in
+/// its snapshot would keep it all the same.
 struct Exporting<'d> {
     replay: Replay,
     seed: u64,
     log: Option<NewLog>,
     directory: &'d Path,
+    committed: Zxid,
+    /// Not known to be.
+    held: VecDeque<(Zxid, Vec<u8>)>,
 }
 
 struct NewLog {
@@ -366,10 +391,40 @@ impl Restore for Exporting<'_> {
         // Which of the two an owner's number means changes nothing in what is written.
         checkpoint::read(&mut database, checkpoint, true)?;
         self.replay = Replay::new(database, checkpoint.last_zxid());
+        self.committed = checkpoint.last_zxid();
         Ok(())
     }
 
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        if zxid <= self.committed {
+            return self.put(zxid, bytes);
+        }
+        self.held.push_back((zxid, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+        self.committed = self.committed.max(upto);
+        while let Some((zxid, bytes)) = self.held.pop_front_if(|(zxid, _)| *zxid <= self.committed) {
+            self.put(zxid, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'d> Exporting<'d> {
+    fn new(seed: u64, directory: &'d Path) -> Self {
+        let replay = Replay::new(Database::new(seed), Zxid::ZERO);
+        Exporting { replay, seed, log: None, directory, committed: Zxid::ZERO, held: VecDeque::new() }
+    }
+
+    /// Puts what is not known to be committed into the log; returns the last transaction.
+    fn put_rest(&mut self) -> Result<Zxid, String> {
+        self.committed(Zxid(u64::MAX))?;
+        Ok(self.replay.database.last)
+    }
+
+    fn put(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
         let mut out = Vec::new();
         let log = match &mut self.log {
             Some(log) => log,
@@ -420,6 +475,69 @@ impl Drop for NewFile {
         if let Some(temporary) = &self.temporary {
             // What cannot be removed is no file of ZooKeeper's, and is written over the next time.
             let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkeeper_engine::jute;
+    use ringkeeper_engine::jute::records::{CreateSessionTxn, TxnHeader};
+    use ringkeeper_engine::op::OpCode;
+
+    /// A server that is replaced by one of the other kind, there and back, keeps its promises.
+    #[test]
+    fn what_was_promised_to_an_ensemble_goes_with_the_data() {
+        let home = tempfile::tempdir().expect("a directory");
+        let [ours, zookeepers, again] = ["ours", "zookeeper", "again"].map(|name| home.path().join(name));
+        fn place(path: &Path) -> Place<'_> {
+            Place { data: path, log: path }
+        }
+        let promised = Epochs { accepted: Epoch(7), current: Epoch(6) };
+        DataDirectory::open(&ours, &ours).unwrap().write_epochs(promised).unwrap();
+        export(place(&ours), place(&zookeepers), Compression::None, 1, &|_, _| {}).unwrap();
+        let said = |name| fs::read_to_string(zookeepers.join(ZOOKEEPER_DATA).join(name)).unwrap();
+        assert_eq!(EPOCHS.map(said), ["6", "7"]);
+        import(place(&zookeepers), place(&again), 1, &no_progress()).unwrap();
+        let taken = DataDirectory::open(&again, &again).unwrap().read_epochs().unwrap();
+        assert_eq!(taken, Some(promised));
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_committed_is_in_the_log_alone() {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut exporting = Exporting::new(1, home.path());
+        let transaction = |zxid: i64| {
+            let op = OpCode::CreateSession.code();
+            let header = TxnHeader { client_id: zxid, cxid: 0, zxid, time: 0, op };
+            [jute::to_bytes(&header), jute::to_bytes(&CreateSessionTxn { time_out: 5 })].concat()
+        };
+        for zxid in 1..=4 {
+            exporting.transaction(Zxid(zxid), &transaction(zxid as i64)).unwrap();
+            exporting.committed(Zxid(zxid.saturating_sub(2))).unwrap();
+        }
+        let put = |exporting: &Exporting<'_>| {
+            let transactions = exporting.log.as_ref().map_or(0, |log| log.transactions);
+            (exporting.replay.database.last, transactions)
+        };
+        assert_eq!(put(&exporting), (Zxid(2), 2));
+        assert_eq!(exporting.put_rest(), Ok(Zxid(4)));
+        assert_eq!(put(&exporting), (Zxid(4), 4));
+    }
+
+    #[test]
+    fn an_epoch_that_zookeeper_has_no_file_of_is_that_of_its_last_transaction() {
+        let last = Zxid(5 << 32 | 9);
+        let epochs = |accepted, current| Some(Epochs { accepted: Epoch(accepted), current: Epoch(current) });
+        for (files, kept) in [
+            ([None, None], None),
+            ([Some(7), Some(8)], epochs(8, 7)),
+            ([Some(7), None], epochs(7, 7)),
+            ([None, Some(6)], epochs(6, 5)),
+            ([Some(0), Some(0)], epochs(0, 0)),
+        ] {
+            assert_eq!(kept_epochs(files, last), kept, "{files:?}");
         }
     }
 }

@@ -3,10 +3,13 @@
 //!
 //! Both directions are bounded. What came and was not taken stops the reading, so the peer's writes wait;
 //! what does not leave is refused from a bound on. What is queued while a write is under way leaves in one
-//! write after it.
+//! write after it. Proposals are not copied before there is room for them: of a learner that has missed
+//! many, the leader would copy them all before the first one leaves.
 
 use super::events::{Events, Key};
 use crate::ring::{self, Stream, Wake};
+use ringkeeper_quorum::message::Batch;
+use ringkeeper_quorum::message::learner::encode_proposals;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +23,10 @@ pub const READ_BYTES: usize = 256 << 10;
 const INPUT_BYTES_MAX: usize = 1 << 20;
 /// A write buffer that grew above this is not kept.
 const KEPT_OUTPUT_BYTES: usize = 1 << 20;
+/// Bytes that wait above which proposals wait as they are; also what is written of those at a time.
+const COPIED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of proposals from which on the next ones are another packet.
+const PROPOSALS_BYTES: usize = 64 << 10;
 
 /// A piece of a transfer that a thread makes, or why it cannot go on.
 pub type Chunk = Result<Vec<u8>, String>;
@@ -27,6 +34,8 @@ pub type Chunk = Result<Vec<u8>, String>;
 enum Piece {
     /// Packets, one after the other.
     Packets(Vec<u8>),
+    /// The packet of these proposals, and their bytes.
+    Proposals(Vec<Batch>, usize),
     /// A message that a newer one replaces as long as it has not left.
     Newest(Vec<u8>),
     /// What a thread makes; it ends when the thread does.
@@ -139,6 +148,32 @@ impl Connection {
         write(packets);
         let added = packets.len() - before;
         output.bytes += added;
+        self.queued(&output)
+    }
+
+    /// Queues proposals.
+    ///
+    /// # Errors
+    /// When more waits than may.
+    pub fn send_proposals(&self, batch: &Batch) -> Result<(), Overfull> {
+        let mut output = self.0.output.borrow_mut();
+        let added = batch.entries().len();
+        if let Some(Piece::Proposals(batches, bytes)) = output.queue.back_mut()
+            && *bytes < PROPOSALS_BYTES
+        {
+            batches.push(batch.clone());
+            *bytes += added;
+        } else if output.bytes > COPIED_BYTES_MAX {
+            output.queue.push_back(Piece::Proposals(vec![batch.clone()], added));
+        } else {
+            drop(output);
+            return self.send(|out| encode_proposals(std::slice::from_ref(batch), out));
+        }
+        output.bytes += added;
+        self.queued(&output)
+    }
+
+    fn queued(&self, output: &Output) -> Result<(), Overfull> {
         self.0.writer.wake();
         if output.bytes > self.0.output_bytes_max { Err(Overfull { bytes: output.bytes }) } else { Ok(()) }
     }
@@ -216,13 +251,24 @@ impl Shared {
             }
             match result {
                 Ok(0) => break "the peer closed it".to_owned(),
-                Ok(_) => self.input.borrow_mut().extend_from_slice(&bytes),
+                Ok(_) => buffer = self.take_in(bytes, read_bytes),
                 Err(error) => break error.to_string(),
             }
             self.events.arrived(self.key);
-            buffer = bytes;
         };
         self.end(why);
+    }
+
+    /// Adds what came to the input; returns the buffer of the next read. One that is nearly full becomes the
+    /// input as it is: it is kept as long as the transactions in it.
+    fn take_in(&self, bytes: Vec<u8>, read_bytes: usize) -> Vec<u8> {
+        let mut input = self.input.borrow_mut();
+        if input.is_empty() && bytes.len() >= read_bytes / 4 * 3 {
+            *input = bytes;
+            return Vec::with_capacity(read_bytes);
+        }
+        input.extend_from_slice(&bytes);
+        bytes
     }
 
     fn end(&self, why: String) {
@@ -242,14 +288,11 @@ impl Shared {
                 }
                 Some(Piece::Packets(packets)) => {
                     let bytes = packets.len();
-                    let (written, mut buffer) = self.stream.write_all(packets).await;
-                    let mut output = self.output.borrow_mut();
-                    output.bytes -= bytes;
-                    if buffer.capacity() <= KEPT_OUTPUT_BYTES {
-                        buffer.clear();
-                        output.spare = buffer;
-                    }
-                    written
+                    self.write_packets(packets, bytes).await
+                }
+                Some(Piece::Proposals(batches, bytes)) => {
+                    let (packets, bytes) = self.encode(batches, bytes);
+                    self.write_packets(packets, bytes).await
                 }
                 Some(Piece::Newest(message)) => self.stream.write_all(message).await.0,
                 Some(Piece::Transfer(chunks)) => self.transfer(chunks).await,
@@ -258,6 +301,36 @@ impl Shared {
                 return self.end(error.to_string());
             }
         }
+    }
+
+    /// Writes packets, as which so many bytes were queued.
+    async fn write_packets(&self, packets: Vec<u8>, bytes: usize) -> io::Result<()> {
+        let (written, mut buffer) = self.stream.write_all(packets).await;
+        let mut output = self.output.borrow_mut();
+        output.bytes -= bytes;
+        if buffer.capacity() <= KEPT_OUTPUT_BYTES {
+            buffer.clear();
+            output.spare = buffer;
+        }
+        written
+    }
+
+    /// The packets of these proposals, and of as many of those behind them as are written at a time.
+    fn encode(&self, batches: Vec<Batch>, bytes: usize) -> (Vec<u8>, usize) {
+        let mut output = self.output.borrow_mut();
+        let mut packets = std::mem::take(&mut output.spare);
+        let (mut next, mut total) = (Some((batches, bytes)), 0);
+        while let Some((batches, bytes)) = next.take() {
+            encode_proposals(&batches, &mut packets);
+            total += bytes;
+            if packets.len() < COPIED_BYTES_MAX
+                && let Some(Piece::Proposals(batches, bytes)) =
+                    output.queue.pop_front_if(|piece| matches!(piece, Piece::Proposals(..)))
+            {
+                next = Some((batches, bytes));
+            }
+        }
+        (packets, total)
     }
 
     async fn transfer(&self, chunks: Receiver<Chunk>) -> io::Result<()> {

@@ -47,7 +47,7 @@ use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,6 +215,11 @@ impl Peers {
         self.quorum.send_tree(&mut self.context, link, zxid, tree);
     }
 
+    /// Whether there is room for what comes from the leader.
+    pub fn hear_leader(&mut self, has_room: bool) {
+        self.quorum.hear_leader(&mut self.context, has_room);
+    }
+
     /// What happened, one after the other; `None` when everything has been told.
     pub fn take(&mut self) -> Option<Input> {
         loop {
@@ -334,13 +339,8 @@ fn listeners(config: &PeersConfig, port: Port) -> io::Result<Vec<TcpListener>> {
         if config.listen_on_all_ips {
             let taken = |socket: &TcpListener| socket.local_addr().is_ok_and(|at| at.port() == number);
             if !sockets.iter().any(taken) {
-                let everywhere = |address| Ok(listen(address, options, 1)?.remove(0));
-                let socket = everywhere(SocketAddr::from((Ipv6Addr::UNSPECIFIED, number)));
-                let socket = socket.or_else(|error: io::Error| match error.kind() {
-                    io::ErrorKind::AddrInUse => Err(error),
-                    _ => everywhere(SocketAddr::from((Ipv4Addr::UNSPECIFIED, number))),
-                });
-                sockets.push(socket.map_err(named)?);
+                let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, number));
+                sockets.push(listen(everywhere, options, 1).map_err(named)?.remove(0));
             }
             continue;
         }

@@ -45,6 +45,8 @@ struct Leader {
     wanted: usize,
     /// While a whole tree comes.
     staging: Option<Staging>,
+    /// Bytes came while none are taken.
+    waits: bool,
 }
 
 /// See the module.
@@ -53,6 +55,8 @@ pub struct Quorum {
     learners: BTreeMap<Link, Learner>,
     next: u64,
     leader: Option<Leader>,
+    /// Whether what comes from the leader is left where it is.
+    is_deaf: bool,
     staged: Option<(Attempt, Box<Staged>)>,
 }
 
@@ -122,7 +126,11 @@ impl Quorum {
     /// Tells a learner.
     pub fn tell_learner(&mut self, context: &mut Context, link: Link, message: &ToLearner) {
         let Some(learner) = self.learners.get(&link) else { return };
-        if let Err(overfull) = learner.connection.send(|out| message.encode(out)) {
+        let sent = match message {
+            ToLearner::Proposals(batch) => learner.connection.send_proposals(batch),
+            message => learner.connection.send(|out| message.encode(out)),
+        };
+        if let Err(overfull) = sent {
             let (bytes, max) = (overfull.bytes, context.config.learner_bytes_max);
             let what = format!(
                 "{}it does not keep up: {bytes} bytes wait for it, of at most {max}",
@@ -180,7 +188,8 @@ impl Quorum {
 
     /// Connects to a leader.
     pub fn connect(&mut self, context: &mut Context, attempt: Attempt, server: ServerId) {
-        self.leader = Some(Leader { attempt, server, connection: None, wanted: 1, staging: None });
+        self.leader =
+            Some(Leader { attempt, server, connection: None, wanted: 1, staging: None, waits: false });
         let config = &context.config;
         let hosts = config.hosts(server, Port::Quorum);
         let (timeout, keep_alive) = (config.leader_timeout, config.keep_alive);
@@ -236,9 +245,21 @@ impl Quorum {
         self.staged = None;
     }
 
+    /// Whether there is room for what comes from the leader. Where there is none, the leader's writes wait.
+    pub fn hear_leader(&mut self, context: &mut Context, has_room: bool) {
+        self.is_deaf = !has_room;
+        if has_room && let Some(leader) = self.leader.as_ref().filter(|leader| leader.waits) {
+            self.leader_arrived(context, leader.attempt);
+        }
+    }
+
     /// Bytes came from the leader, or its connection ended.
     pub fn leader_arrived(&mut self, context: &mut Context, attempt: Attempt) {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.attempt == attempt) else { return };
+        leader.waits = self.is_deaf && leader.staging.is_none();
+        if leader.waits {
+            return;
+        }
         let Some(connection) = &leader.connection else { return };
         let mut fault = None;
         if let Some(staging) = &leader.staging {

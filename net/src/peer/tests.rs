@@ -480,3 +480,43 @@ fn a_part_of_the_log_arrives_as_packets() {
         },
     );
 }
+
+#[test]
+fn proposals_that_have_to_wait_come_in_order_and_together_and_none_while_there_is_no_room() {
+    const COUNT: u64 = 3000;
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            let link = pair.connect().await;
+            pair.peers[1].hear_leader(false);
+            for zxid in 1..=COUNT {
+                let batch = Batch::one(Zxid(zxid), &vec![zxid as u8; 1000]);
+                pair.does(1, Effect::ToLearner(link, ToLearner::Proposals(batch)));
+                if zxid % 1000 == 0 {
+                    pair.does(1, Effect::ToLearner(link, ToLearner::Commit(Zxid(zxid))));
+                }
+            }
+            // The election's connection does not wait for it.
+            pair.does(1, Effect::Notify(ServerId(2), says(1)));
+            assert_eq!(pair.notification(2).await.0, ServerId(1));
+            assert!(pair.told[1].iter().all(|input| !matches!(input, Input::FromLeader(..))));
+            pair.peers[1].hear_leader(true);
+            let (mut next, mut packets) = (1, 0);
+            while next <= COUNT {
+                match pair.next(2).await {
+                    Input::FromLeader(_, ToLearner::Proposals(batch)) => {
+                        packets += 1;
+                        for (zxid, bytes) in batch.iter() {
+                            assert_eq!((zxid, bytes), (Zxid(next), &vec![next as u8; 1000][..]));
+                            next += 1;
+                        }
+                    }
+                    Input::FromLeader(_, ToLearner::Commit(zxid)) => assert_eq!(zxid, Zxid(next - 1)),
+                    Input::ElectionLink { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(packets < COUNT / 4, "{packets} packets");
+        },
+    );
+}

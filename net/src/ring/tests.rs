@@ -223,3 +223,55 @@ fn timers_end_in_the_order_of_their_moments_and_a_dropped_one_wakes_nobody() {
     })
     .expect("a ring");
 }
+
+#[test]
+fn a_client_that_was_reset_before_it_was_accepted_keeps_nobody_waiting() {
+    run(Runtime::Own, async {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let gone = TcpStream::connect(address).expect("a connection");
+        // Its end is a reset then.
+        socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).expect("a socket");
+        drop(gone);
+        let here = TcpStream::connect(address).expect("a connection");
+        let (_, peer) = Listener::new(socket).accept().await.expect("the one that is there");
+        assert_eq!(peer, here.local_addr().expect("an address"));
+    })
+    .expect("a ring");
+}
+
+#[test]
+fn who_comes_together_is_accepted_and_a_listener_that_is_dropped_accepts_nobody() {
+    const HERD: usize = 100;
+    for runtime in RUNTIMES {
+        run(runtime, async {
+            let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = socket.local_addr().expect("an address");
+            let mut peers: Vec<TcpStream> =
+                (0..HERD).map(|_| TcpStream::connect(address).expect("a connection")).collect();
+            let listener = Listener::new(socket);
+            let mut came = Vec::new();
+            for _ in 0..HERD {
+                came.push(listener.accept().await.expect("one more").1);
+            }
+            let mut expected: Vec<_> = peers.iter().map(|peer| peer.local_addr().expect("its own")).collect();
+            came.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(came, expected);
+            // Accepted, perhaps, and taken by nobody.
+            peers.push(TcpStream::connect(address).expect("a connection"));
+            if runtime == Runtime::Own {
+                sleep(Duration::from_millis(1)).await;
+            }
+            drop(listener);
+            if runtime == Runtime::Own {
+                while TcpStream::connect(address).is_ok() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                let last = peers.last_mut().expect("the last one");
+                assert!(!matches!(last.read(&mut [0]), Ok(1..)), "it is closed");
+            }
+        })
+        .expect("a ring");
+    }
+}

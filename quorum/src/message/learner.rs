@@ -292,6 +292,13 @@ impl ToLeader {
     }
 }
 
+/// Appends one packet of PROPOSALS with all of these, which follow each other.
+pub fn encode_proposals(batches: &[Batch], out: &mut Vec<u8>) {
+    let Some(newest) = batches.last() else { return };
+    let entries = |out: &mut Vec<u8>| batches.iter().for_each(|batch| out.extend_from_slice(batch.entries()));
+    QuorumPacket::encode_with(PacketType::Proposals, newest.last().to_jute(), entries, out);
+}
+
 impl ToLearner {
     /// Appends the message's packet.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -315,9 +322,7 @@ impl ToLearner {
             ToLearner::Proposal(Transaction { zxid, bytes }) => {
                 QuorumPacket::new(PacketType::Proposal, zxid.to_jute(), Some(bytes))
             }
-            ToLearner::Proposals(batch) => {
-                QuorumPacket::new(PacketType::Proposals, batch.last().to_jute(), Some(batch.entries()))
-            }
+            ToLearner::Proposals(batch) => return encode_proposals(std::slice::from_ref(batch), out),
             ToLearner::Commit(zxid) => plain(PacketType::Commit, zxid.to_jute()),
             ToLearner::CommitAndActivate { zxid, leader } => {
                 i64::from(leader.0).write(&mut data);

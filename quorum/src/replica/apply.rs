@@ -3,11 +3,16 @@
 use super::answers::Outbox;
 use super::{Owner, Replica};
 use crate::message::Batch;
-use crate::step::{CloseReason, Effect};
+use crate::step::{CloseReason, Effect, Service};
 use crate::zab::Serving;
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::id::{Now, Zxid};
+use ringkeeper_engine::tree::Changes;
 use std::sync::Arc;
+
+/// Transactions that are published together at most. What they replace is freed behind them: a follower that
+/// has missed many would else hold a version of each node for every time that it was changed.
+const PUBLISHED_AT_ONCE: usize = 4096;
 
 impl Replica {
     /// Applies these, and answers them.
@@ -15,7 +20,14 @@ impl Replica {
         let mut applied_before = self.database.last;
         let mut batch = self.database.begin();
         let learns = matches!(self.serving, Serving::Learner { .. });
-        for (zxid, bytes) in batches.iter().flat_map(Batch::iter) {
+        // Nobody has a watch where nobody is served.
+        let (is_watched, mut unwatched) = (self.service != Service::Nothing, Changes::default());
+        for (position, (zxid, bytes)) in batches.iter().flat_map(Batch::iter).enumerate() {
+            if position > 0 && position.is_multiple_of(PUBLISHED_AT_ONCE) {
+                batch.publish();
+                batch = self.database.begin();
+                unwatched.clear();
+            }
             if learns {
                 if self.learner.has_reads() {
                     batch.settle();
@@ -24,7 +36,8 @@ impl Replica {
             }
             applied_before = zxid;
             let before = self.changes.len() as u32;
-            let applied = batch.apply(bytes, &mut self.changes).expect("its maker's server applied it");
+            let changes = if is_watched { &mut self.changes } else { &mut unwatched };
+            let applied = batch.apply(bytes, changes).expect("its maker's server applied it");
             let changes = before..self.changes.len() as u32;
             if !changes.is_empty() {
                 self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));

@@ -2,13 +2,13 @@
 //! it does then. The other servers are only their messages.
 
 use super::*;
-use crate::message::{Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
+use crate::message::{Batch, Forwarded, LearnerInfo, Notification, PeerState, Round, ToLearner, Vote};
 use crate::step::{CloseReason, Reply, Request};
 use crate::zab::Attempt;
 use bytes::Bytes;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::Epoch;
-use ringkeeper_engine::jute::records::{ErrorTxn, TxnHeader};
+use ringkeeper_engine::jute::records::{ErrorTxn, SetDataRequest, TxnHeader};
 use ringkeeper_engine::jute::{self, Reader, Write};
 use ringkeeper_engine::log::{self, DatabaseId, LogWrite, Sequence, Tail};
 use ringkeeper_engine::op::OpCode;
@@ -63,8 +63,9 @@ impl Bench {
         let zab_config = zab::Config {
             me: ServerId(2),
             members: Members::parse(&servers).expect("a configuration"),
+            next_members: None,
             timing: Timing::default(),
-            window_bytes: 1 << 20,
+            window_bytes: 8 << 20,
             epoch_transactions_max: u32::MAX,
             reconfig_enabled: false,
         };
@@ -552,6 +553,30 @@ fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() 
 }
 
 #[test]
+fn javas_leader_hears_no_answer_to_a_ping_before_the_ack_of_newleader() {
+    let mut bench = Bench::new();
+    bench.elected(3);
+    bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
+    bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: false });
+    bench.leader(ToLearner::Diff(zxid(1)));
+    bench.disk_hangs = true;
+    bench.leader(ToLearner::Proposal(transaction(zxid(1), SESSION, 1, OpCode::Error, &[0; 4])));
+    bench.leader(ToLearner::Commit(zxid(1)));
+    bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+    bench.messages.clear();
+    bench.leader(ToLearner::Ping(7));
+    assert_eq!(bench.take_to_leader(), []);
+    bench.disk_hangs = false;
+    for write in std::mem::take(&mut bench.writing) {
+        bench.input(Input::Written(write, Ok(())));
+    }
+    let is_ack = |effect: &zab::Effect| matches!(effect, zab::Effect::ToLeader(_, ToLeader::Ack(zxid)) if *zxid == Zxid(1 << 32));
+    assert!(bench.messages.iter().any(is_ack));
+    bench.leader(ToLearner::Ping(8));
+    assert_eq!(bench.take_to_leader(), [ToLeader::Ping { zxid: 8, touched: Vec::new() }]);
+}
+
+#[test]
 fn an_attempt_that_is_over_installs_nothing() {
     let mut bench = Bench::following();
     let tree = || Box::new(StagedTree { database: Database::new(2), newest: Zxid::ZERO });
@@ -570,4 +595,51 @@ fn connections_are_closed_for_a_reason_of_their_own() {
     assert_eq!(bench.take_replies(), [format!("close 1 {:?}", CloseReason::Moved)]);
     bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
     assert_eq!(bench.take_replies(), ["close 1 Moved"]);
+}
+
+/// No byte of a leader ends this server, or comes on its disk to end each start.
+#[test]
+fn what_is_no_transaction_ends_the_connection_and_is_not_logged() {
+    let whole = transaction(zxid(1), SESSION, 1, OpCode::CloseSession, &[]);
+    let cut = Transaction { bytes: whole.bytes.slice(..20), ..whole.clone() };
+    let other = Transaction { zxid: zxid(1), ..transaction(zxid(2), SESSION, 1, OpCode::CloseSession, &[]) };
+    let read = transaction(zxid(1), SESSION, 1, OpCode::GetData, b"\0\0\0\x02/a\0");
+    for wrong in [cut, other, read] {
+        let batch = Batch::one(wrong.zxid, &wrong.bytes);
+        for message in [ToLearner::Proposal(wrong.clone()), ToLearner::Proposals(batch)] {
+            let mut bench = Bench::following();
+            bench.leader(message);
+            assert!(bench.messages.iter().any(|effect| matches!(effect, zab::Effect::CloseLeader(_))));
+            assert_eq!(bench.take_replies(), ["serving Nothing"]);
+            assert_eq!(bench.replica.zab.last(), Zxid::ZERO);
+        }
+    }
+    let check = transaction(zxid(2), SESSION, 2, OpCode::Check, b"\0\0\0\x02/a\0\0\0\0");
+    let mut bench = Bench::following();
+    bench.leader(ToLearner::Proposal(whole));
+    bench.leader(ToLearner::Proposal(check));
+    assert_eq!((bench.take_replies().len(), bench.replica.zab.last()), (0, zxid(2)));
+}
+
+#[test]
+fn a_learner_that_misses_much_more_log_than_the_tree_is_long_is_sent_the_tree() {
+    let mut bench = Bench::leading();
+    bench.learner(request(SESSION, 1, OpCode::Create, create("/a")));
+    let data = vec![7; 200_000];
+    let set = SetDataRequest { path: "/a".into(), data: Some(&data), version: -1 };
+    for xid in 2..=20 {
+        bench.learner(request(SESSION, xid, OpCode::SetData, jute::to_bytes(&set)));
+    }
+    bench.learner(ToLeader::Ack(zxid(20)));
+    assert_eq!(bench.replica.zab.delivered(), zxid(20));
+    // Of some 200 kB.
+    for (last, link, tree) in [(zxid(19), 6, false), (zxid(16), 7, false), (zxid(2), 8, true)] {
+        let said = |message| Input::Peer(zab::Input::FromLearner(Link(link), message));
+        let info = LearnerInfo { server: ServerId(3), config_version: 0, extended: true };
+        bench.messages.clear();
+        bench.input(said(ToLeader::FollowerInfo { accepted: Epoch(0), info }));
+        bench.input(said(ToLeader::AckEpoch { current: Some(Epoch(0)), last }));
+        let is_sent = bench.messages.iter().any(|effect| matches!(effect, zab::Effect::SendTree(..)));
+        assert_eq!(is_sent, tree, "{last}");
+    }
 }

@@ -7,11 +7,21 @@ use super::Replica;
 use crate::members::Members;
 use crate::reconfig::{self, Change};
 use crate::zab::{self, MembersBy};
+use ringkeeper_engine::database::Database;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{Now, Zxid};
 use ringkeeper_engine::jute;
 use ringkeeper_engine::jute::records::ReconfigRequest;
 use ringkeeper_engine::prep::{Stamp, WriteRequest};
+use ringkeeper_engine::tree::index::pin;
+use ringkeeper_engine::tree::path::CONFIG;
+
+/// The configuration that a tree shows, if it does.
+pub(super) fn shown(database: &Database) -> Option<Members> {
+    let guard = pin();
+    let node = database.tree.get(CONFIG, &guard)?;
+    std::str::from_utf8(node.data().data?).ok().and_then(|text| Members::parse(text).ok())
+}
 
 impl Replica {
     /// Another configuration is in force.

@@ -1,10 +1,15 @@
 //! The replica and its [`Zab`]: what is told to it, and what it asks for.
 
 use super::Replica;
+use crate::message::{ToLearner, Transaction};
 use crate::step::Effect;
 use crate::zab;
+use ringkeeper_engine::apply;
 use ringkeeper_engine::id::{Now, Zxid};
 use ringkeeper_engine::log::LogError;
+
+/// What is sent of a node besides its path and its data (`DataNode`): its list and its Stat.
+const NODE_BYTES: u64 = 80;
 
 impl Replica {
     /// The zxid of the transaction that is prepared next; `None` while nothing can be proposed.
@@ -32,13 +37,32 @@ impl Replica {
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
         self.propose(now, out)?;
+        let input = match input {
+            zab::Input::FromLeader(attempt, message) => match check(&message) {
+                Ok(()) => zab::Input::FromLeader(attempt, message),
+                // In the log it would be the end of this server, and of every start after it.
+                Err(why) => {
+                    out.push(Effect::Notice(format!("the leader is left: {why}")));
+                    out.push(Effect::Peer(zab::Effect::CloseLeader(attempt)));
+                    zab::Input::LeaderLost(attempt)
+                }
+            },
+            input => input,
+        };
         self.ask(now, input, out)
+    }
+
+    /// About how long the tree is when it is sent whole.
+    fn tree_bytes(&self) -> u64 {
+        let tree = &self.database.tree;
+        tree.data_bytes().max(0) as u64 + tree.node_count() as u64 * NODE_BYTES
     }
 
     pub(super) fn ask(&mut self, now: Now, input: zab::Input, out: &mut Vec<Effect>) -> Result<(), LogError> {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut asked = std::mem::take(&mut self.asked);
+            self.zab.set_tree_bytes(self.tree_bytes());
             self.zab.step(now.tick, input, &mut asked);
             for effect in asked.drain(..) {
                 if let zab::Effect::ToLearner(link, message) = &effect {
@@ -78,5 +102,18 @@ impl Replica {
         }
         self.log.set_committed(self.zab.committed());
         Ok(())
+    }
+}
+
+/// Whether this server can apply what the leader proposes.
+fn check(message: &ToLearner) -> Result<(), String> {
+    match message {
+        ToLearner::Proposal(Transaction { zxid, bytes })
+        | ToLearner::Inform(Transaction { zxid, bytes })
+        | ToLearner::InformAndActivate { transaction: Transaction { zxid, bytes }, .. } => {
+            apply::check(*zxid, bytes)
+        }
+        ToLearner::Proposals(batch) => batch.iter().try_for_each(|(zxid, bytes)| apply::check(zxid, bytes)),
+        _ => Ok(()),
     }
 }

@@ -31,6 +31,9 @@ impl Replica {
         }
         let Some((connection, inquiry, cores)) = self.reports.open.remove(&ticket) else { return };
         let report = Box::new(Report { replica: self.report(now, inquiry), cores });
+        if inquiry == Inquiry::ResetServer {
+            self.prep.reset_quota_refusals();
+        }
         self.outboxes[connection.core as usize].push(Reply::Report { connection, report });
     }
 
@@ -50,6 +53,7 @@ impl Replica {
             session_count: self.database.sessions.len(),
             local_session_count: self.local.len(),
             outstanding: self.pending.len() + self.learner.outstanding(),
+            quota_refusals: self.prep.quota_refusals().clone(),
             at: now.tick,
             ensemble: (!self.standalone).then(|| self.ensemble_report()),
         };

@@ -35,10 +35,16 @@ impl Replica {
         self.service
     }
 
-    /// Lets clients in, once the tree is as it was at one moment.
+    /// Lets clients in, once the tree is as it was at one moment. To those of a leader that serves none
+    /// (`leaderServes`) it stays what it was while it looked for one, as ZooKeeper's does.
     pub(super) fn announce(&mut self, now: Tick) {
         let is_whole = self.applied() >= self.fuzzy_until;
-        if self.service == Service::Nothing && self.serving != Serving::No && is_whole {
+        let takes_clients = match self.serving {
+            Serving::No => false,
+            Serving::Leader(_) => self.settings.leader_serves,
+            Serving::Learner { .. } => true,
+        };
+        if self.service == Service::Nothing && takes_clients && is_whole {
             self.begin_service(Service::Full, now);
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Core {
     /// As they are to be; what is on disk may be older.
     pub(super) epochs: Epochs,
     pub(super) persisted: Epochs,
+    /// The leader that would cut what is in the tree: a whole tree is taken from it.
+    pub(super) takes_tree_of: Option<ServerId>,
     /// Whom the accepted epoch was promised to, if that was since the start.
     pub(super) promised: Option<ServerId>,
     pub(super) history: History,
@@ -33,6 +35,8 @@ pub(super) struct Core {
     /// Those of them that cannot be reached any more.
     down: BTreeSet<ServerId>,
     pub(super) attempts: u64,
+    /// About how long the tree is when it is sent whole, in bytes.
+    pub(super) tree_bytes: u64,
     pub(super) role: Role,
     /// The newest configuration that was proposed; `config.members` is the one in force.
     pub(super) seen: Members,
@@ -48,7 +52,7 @@ impl Core {
     pub(super) fn new(config: Config, recovered: Recovered) -> Self {
         let history = History::new(recovered.floor, recovered.log);
         let members_text = config.members.to_string().into();
-        let of_log = recovered_members(&config, history.transactions(history.floor(), history.last()));
+        let seen = seen_members(&config, history.transactions(history.floor(), history.last()));
         let listed = config.members.servers().get(&config.me);
         // A transaction may be on disk before the epoch that it belongs to: accepting that epoch goes
         // without saying.
@@ -57,6 +61,7 @@ impl Core {
             now: Tick(0),
             epochs: Epochs { accepted, ..recovered.epochs },
             persisted: recovered.epochs,
+            takes_tree_of: None,
             promised: None,
             generation: Generation(0),
             durable: Some(history.last()),
@@ -68,18 +73,16 @@ impl Core {
             known: BTreeSet::new(),
             down: BTreeSet::new(),
             attempts: 0,
+            tree_bytes: u64::MAX,
             role: listed.map_or(Role::Participant, |member| member.role),
-            seen: config.members.clone(),
+            seen: seen.unwrap_or_else(|| config.members.clone()),
             verifier: config.members.verifier().clone(),
             designated: None,
             election: Election::new(config.me, config.timing.election),
             members_text,
             config,
         };
-        if let Some(members) = of_log {
-            core.seen = members;
-            core.judge();
-        }
+        core.judge();
         core
     }
 
@@ -104,9 +107,11 @@ impl Core {
     /// A configuration was proposed.
     pub(super) fn see(&mut self, members: Members, out: &mut Vec<Effect>) {
         if self.config.reconfig_enabled && members.version() != self.seen.version() {
+            let was_changing = self.is_changing();
             self.seen = members;
             self.judge();
-            if self.is_changing() {
+            // What comes to nothing is to be kept no longer either.
+            if was_changing || self.is_changing() {
                 out.push(Effect::MembersSeen(self.seen.clone()));
             }
         }
@@ -126,9 +131,8 @@ impl Core {
     }
 
     /// A configuration that was only proposed does not come to be.
-    fn unsee(&mut self) {
-        self.seen = self.config.members.clone();
-        self.judge();
+    fn unsee(&mut self, out: &mut Vec<Effect>) {
+        self.see(self.config.members.clone(), out);
     }
 
     /// A configuration is in force from here on; a leader says whom it designates to be the next. Returns
@@ -179,6 +183,15 @@ impl Core {
             || members.verifier() != self.config.members.verifier();
         self.activate(members, self.vote.leader, None, MembersBy::Word, out);
         is_other
+    }
+
+    /// Whether somebody without a vote is answered. If two without one answered each other they would never
+    /// come to an end; but who lost its vote and has not heard of it yet is told by anybody.
+    pub(super) fn answers_strangers(&self, notification: &Notification) -> bool {
+        let votes = self.verifier.is_voter(self.config.me);
+        let version = |text: &str| Members::parse(text).ok().map(|members| members.version());
+        let theirs = || notification.members.as_deref().and_then(version);
+        votes || self.config.reconfig_enabled && theirs() < Some(self.config.members.version())
     }
 
     pub(super) fn init_ms(&self) -> u64 {
@@ -278,6 +291,17 @@ impl Core {
         out.push(Effect::PersistEpochs(self.epochs));
     }
 
+    /// Says what a start found beside what it was told. The log may say that a later epoch was accepted: a
+    /// leader of that one is acked once it is on disk, and nothing else would bring it there.
+    pub(super) fn start(&self, out: &mut Vec<Effect>) {
+        if self.epochs != self.persisted {
+            out.push(Effect::PersistEpochs(self.epochs));
+        }
+        if self.is_changing() {
+            out.push(Effect::MembersSeen(self.seen.clone()));
+        }
+    }
+
     /// Takes on an epoch whose initial history is on disk.
     pub(super) fn adopt(&mut self, epoch: Epoch, out: &mut Vec<Effect>) {
         if self.epochs.current < epoch {
@@ -298,10 +322,10 @@ impl Core {
         self.history.truncate_after(to);
         self.committed = self.committed.min(to);
         self.delivered = self.delivered.min(to);
-        if self.seen.version() > to.0 {
-            self.unsee();
-        }
         out.push(Effect::Rewind(self.generation, to));
+        if self.seen.version() > to.0 {
+            self.unsee(out);
+        }
     }
 
     /// Replaces tree and log.
@@ -309,10 +333,11 @@ impl Core {
         self.generation.0 += 1;
         self.durable = None;
         self.history.reset(zxid);
+        self.takes_tree_of = None;
         self.committed = zxid;
         self.delivered = zxid;
-        self.unsee();
         out.push(Effect::Install(self.generation, zxid));
+        self.unsee(out);
     }
 
     pub(super) fn on_durable(&mut self, generation: Generation, upto: Zxid) {
@@ -354,11 +379,130 @@ impl Core {
     }
 }
 
-/// The newest configuration that a log proposes.
-fn recovered_members(config: &Config, log: impl Iterator<Item = Transaction>) -> Option<Members> {
+/// The newest configuration that was proposed, by the log or by what is kept of it, if that is not in force.
+fn seen_members(config: &Config, log: impl Iterator<Item = Transaction>) -> Option<Members> {
     if !config.reconfig_enabled {
         return None;
     }
     let proposed = log.filter_map(|transaction| reconfig::of_transaction(&transaction.bytes)?.ok());
-    proposed.last().filter(|members| members.version() > config.members.version())
+    let newest = proposed.chain(config.next_members.clone()).max_by_key(Members::version);
+    newest.filter(|members| members.version() > config.members.version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Input, Timing, Zab};
+    use super::*;
+    use crate::message::Round;
+
+    fn members(ids: [u8; 3], version: u64) -> Members {
+        let lines = ids.map(|id| format!("server.{id}=localhost:200{id}:300{id}\n")).concat();
+        Members::parse(&format!("{lines}version={version:x}")).expect("a configuration")
+    }
+
+    fn config(next_members: Option<Members>) -> Config {
+        Config {
+            me: ServerId(1),
+            members: members([1, 2, 3], 1 << 32),
+            next_members,
+            timing: Timing::default(),
+            window_bytes: 0,
+            reconfig_enabled: true,
+            epoch_transactions_max: u32::MAX,
+        }
+    }
+
+    fn seen(out: &[Effect]) -> Vec<u64> {
+        let seen = out.iter().filter_map(|effect| match effect {
+            Effect::MembersSeen(members) => Some(members.version()),
+            _ => None,
+        });
+        seen.collect()
+    }
+
+    /// The voters that it takes until a leader is found, in this order.
+    fn needed(zab: &mut Zab) -> Vec<u8> {
+        let mut heard = Vec::new();
+        for from in [2, 3, 4, 5] {
+            let (vote, round, state) = (zab.core.election.proposal(), zab.core.round(), PeerState::Looking);
+            assert_eq!(round, Round(1));
+            let notification = Notification { vote, round, state, version: 2, members: None };
+            let mut out = Vec::new();
+            zab.step(Tick(0), Input::Notification { from: ServerId(from), notification }, &mut out);
+            zab.step(Tick(1000), Input::Tick, &mut out);
+            heard.push(from);
+            if !zab.is_looking() {
+                break;
+            }
+        }
+        heard
+    }
+
+    /// Of a change that is in no log of its own, since it took a whole tree over, a server knows by what was
+    /// kept beside the configuration in force. Those who had a vote before must not elect it alone.
+    #[test]
+    fn who_was_told_of_other_members_needs_a_quorum_of_both_after_a_restart() {
+        let next = members([1, 4, 5], 1 << 32 | 5);
+        for (kept, quorum, told) in [
+            (None, vec![2], vec![]),
+            (Some(next.clone()), vec![2, 3, 4], vec![next.version()]),
+            (Some(next.with_version(7)), vec![2], vec![]),
+        ] {
+            let mut zab = Zab::new(config(kept), Recovered::default());
+            let mut out = Vec::new();
+            zab.start(Tick(0), &mut out);
+            assert_eq!((seen(&out), needed(&mut zab)), (told, quorum));
+        }
+        let mut zab = Zab::new(config(None), Recovered::default());
+        let mut out = Vec::new();
+        zab.start(Tick(0), &mut out);
+        zab.step(Tick(0), Input::TreeShows(next.clone()), &mut out);
+        assert_eq!((seen(&out), needed(&mut zab)), (vec![next.version()], vec![2, 3, 4]), "by a tree");
+    }
+
+    /// What two servers say to each other once the first has spoken.
+    fn talk(mut servers: [Zab; 2]) -> usize {
+        let mut out = Vec::new();
+        servers.iter_mut().for_each(|zab| zab.start(Tick(0), &mut out));
+        let (mut said, state) = (0, PeerState::Looking);
+        servers[0].core.tell(ServerId(2), state, &mut out);
+        let to_other = |effect| match effect {
+            Effect::Notify(to, notification) if to.0 <= 2 => Some((to, notification)),
+            _ => None,
+        };
+        loop {
+            let last = std::mem::take(&mut out).into_iter().rev().find_map(to_other);
+            let Some((to, notification)) = last else { break };
+            let (from, hears) = if to.0 == 1 { (2, 0) } else { (1, 1) };
+            let input = Input::Notification { from: ServerId(from), notification };
+            servers[hears].step(Tick(0), input, &mut out);
+            said += 1;
+            assert!(said < 100, "they answer each other for ever");
+        }
+        said
+    }
+
+    #[test]
+    fn two_without_a_vote_do_not_answer_each_other_for_ever() {
+        let server = |me, voters: [u8; 3], version: u64| {
+            let me = ServerId(me);
+            Zab::new(Config { me, members: members(voters, version), ..config(None) }, Recovered::default())
+        };
+        let voters = [3, 4, 5];
+        assert_eq!(talk([server(1, voters, 5), server(2, voters, 5)]), 1);
+        // The first is told that it has no vote any more.
+        assert_eq!(talk([server(1, [1, 3, 4], 4), server(2, voters, 5)]), 2);
+    }
+
+    #[test]
+    fn members_that_were_cut_off_are_kept_no_longer() {
+        let mut core = Core::new(config(None), Recovered::default());
+        let mut out = Vec::new();
+        core.see(members([1, 4, 5], 1 << 32 | 5), &mut out);
+        core.rewind(Zxid(1 << 32 | 4), &mut out);
+        assert_eq!(seen(&out), [1 << 32 | 5, 1 << 32]);
+        assert!(!core.is_changing());
+        core.rewind(Zxid(1 << 31), &mut out);
+        assert_eq!(seen(&out).len(), 2, "there is nothing to forget");
+    }
 }

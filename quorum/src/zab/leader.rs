@@ -16,7 +16,7 @@ use super::{Effect, Link, MembersBy, Quit, Serving};
 use crate::broadcast::Broadcast;
 use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner};
 use crate::reconfig::designated_leader;
-use crate::sync::{Plan, plan};
+use crate::sync::{NOTHING_IN_COMMON, Plan, plan};
 use bytes::Bytes;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,13 +116,26 @@ pub(super) struct Leading {
     ping_at: Tick,
     /// Since when the epoch's zxids run out.
     used_up_since: Option<Tick>,
-    /// Since when this server's own disk owes.
+    /// Since when this server's own disk owes and has not gone on.
     owes_since: Option<Tick>,
     /// The proposal of another configuration that is not committed.
     change: Option<Zxid>,
     /// Since when another is designated to lead: nothing is proposed or committed any more, and its
     /// learners leave when they have heard of it.
     retires_since: Option<Tick>,
+}
+
+/// A tree is sent instead of so many times as much of the log.
+const LOG_PER_TREE_MAX: u64 = 4;
+/// But not instead of so little.
+const LOG_BYTES_MIN: u64 = 1 << 20;
+
+/// Whether a whole tree is much less than what the log has after `common`: then it is sent and taken sooner,
+/// though the learner has to write a checkpoint of it.
+fn is_tree_shorter(core: &Core, common: Zxid) -> bool {
+    let log = core.history.range(common, core.history.last()).map(|batch| batch.transaction_bytes() as u64);
+    let log = log.sum::<u64>();
+    log > LOG_BYTES_MIN && log / LOG_PER_TREE_MAX > core.tree_bytes
 }
 
 impl Leading {
@@ -399,7 +412,9 @@ impl Leading {
     pub(super) fn on_progress(&mut self, core: &Core, link: Link) {
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.heard = core.now;
-            self.started = core.now;
+            if !learner.observer && core.verifier.is_voter(learner.server) {
+                self.started = core.now;
+            }
         }
     }
 
@@ -413,12 +428,14 @@ impl Leading {
     /// Makes a learner's log this leader's: from memory, or from disk, or by a whole tree.
     fn sync_follower(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        let common = core.history.newest_upto(learner.last);
-        if common.is_none() {
-            learner.stage = LearnerStage::Seeking;
-            out.push(Effect::SeekLog(link, learner.last));
-        } else {
-            self.queue_log(core, link, common, out);
+        match core.history.newest_upto(learner.last) {
+            _ if learner.last == NOTHING_IN_COMMON => self.queue_log(core, link, None, out),
+            None => {
+                learner.stage = LearnerStage::Seeking;
+                out.push(Effect::SeekLog(link, learner.last));
+            }
+            Some(common) if is_tree_shorter(core, common) => self.queue_log(core, link, None, out),
+            common => self.queue_log(core, link, common, out),
         }
     }
 
@@ -487,6 +504,8 @@ impl Leading {
     fn leader_process_ackld(&mut self, core: &Core, link: Link, out: &mut Vec<Effect>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         learner.stage = LearnerStage::Synced;
+        // What it was proposed before, it could not ack.
+        learner.owes_since = learner.owes_since.map(|_| core.now);
         let (acked, server) = (learner.acked, learner.server);
         if !learner.observer && core.verifier.is_voter(server) {
             self.synced.insert(server);
@@ -572,10 +591,11 @@ impl Leading {
         }
         if self.serves() {
             let durable = core.durable.unwrap_or_default();
-            self.broadcast.ack(me, durable);
-            if durable == core.history.last() {
-                self.owes_since = None;
+            // Under load there is no moment at which nothing is owed.
+            if durable > self.broadcast.acked(me) {
+                self.owes_since = (durable < core.history.last()).then_some(core.now);
             }
+            self.broadcast.ack(me, durable);
             self.commit(core, out);
             self.commit_with_follower(core, out);
         }

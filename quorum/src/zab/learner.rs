@@ -4,6 +4,7 @@ use super::core::Core;
 use super::{Attempt, Effect, MembersBy, Quit, Serving};
 use crate::members::Members;
 use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
+use crate::sync::NOTHING_IN_COMMON;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 
 /// Attempts to connect to a leader before another is looked for.
@@ -229,7 +230,7 @@ impl Learning {
                 turn.ok_or(Quit("UPTODATE came twice"))?.established = true;
                 Ok(())
             }
-            ToLearner::Diff(zxid) if self.stage == Stage::Choosing => {
+            ToLearner::Diff(zxid) if self.stage == Stage::Choosing && !self.takes_tree(core) => {
                 self.receive_log(core, zxid);
                 Ok(())
             }
@@ -267,7 +268,11 @@ impl Learning {
                 self.follower_process_commit(core, zxid)?;
                 self.activate(core, zxid, leader, out)
             }
-            // A leader pings as soon as it has begun to synchronise.
+            // A leader pings as soon as it has begun to synchronise. Java's hears the ack of NEWLEADER first, or
+            // closes the connection.
+            ToLearner::Ping(_) if !self.extended && (Stage::Choosing..Stage::Acked).contains(&self.stage) => {
+                Ok(())
+            }
             ToLearner::Ping(_) | ToLearner::Revalidate { .. } | ToLearner::Sync
                 if self.stage >= Stage::Choosing =>
             {
@@ -340,11 +345,18 @@ impl Learning {
         self.stage = Stage::Receiving;
     }
 
+    /// Whether this leader would cut the log where it cannot be cut.
+    fn takes_tree(&self, core: &Core) -> bool {
+        core.takes_tree_of == Some(self.leader)
+    }
+
     fn truncate(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let last = core.history.last();
-        // What was applied is committed, and every leader has it.
+        // What was applied is committed, and every leader has it; but for the end of a log that a ZooKeeper
+        // left, of which nobody knows what was.
         let kept = core.history.newest_upto(zxid).filter(|kept| *kept >= core.delivered && zxid <= last);
         let Some(kept) = kept else {
+            core.takes_tree_of = Some(self.leader);
             return Err(Quit("the leader cuts the log where it cannot be cut"));
         };
         if kept < last {
@@ -487,8 +499,12 @@ impl Learning {
 
     pub(super) fn advance(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         if self.stage == Stage::Accepting && core.persisted.accepted >= self.epoch {
-            let current = self.promise.then_some(core.epochs.current);
-            self.send(ToLeader::AckEpoch { current, last: core.history.last() }, out);
+            // Who says less than it has must not count for what it has.
+            let (current, last) = match self.takes_tree(core) {
+                true => (None, NOTHING_IN_COMMON),
+                false => (self.promise.then_some(core.epochs.current), core.history.last()),
+            };
+            self.send(ToLeader::AckEpoch { current, last }, out);
             self.stage = Stage::Choosing;
         }
         if self.stage == Stage::Persisting && core.is_durable(self.barrier) {

@@ -69,6 +69,11 @@ const OWN_PAUSES: Meaning = Without("a server tries again after a pause of its o
 const NO_OBSERVER_MASTER: Meaning = NotYet("observers follow the leader alone");
 const NO_SYNC_THROTTLE: Meaning =
     NotYet("learners are synchronised as they come, without a limit of their number");
+/// With `false` ZooKeeper counts no vote of a server whose data is gone.
+const EMPTY_VOTES: Meaning = Meaning::PeersGuard {
+    harmless: "true",
+    missing: "a server without data votes with an empty tree, and cannot be kept from it yet",
+};
 const OWN_CACHE: Meaning = Without("replies are made straight from the tree, without a cache");
 const OWN_LOGGING: Meaning = Without("messages go to standard error, see the variable RUST_LOG");
 const NO_JVM: Meaning = Without("there is no Java virtual machine");
@@ -78,7 +83,7 @@ const CLIENTS: Meaning = Without("it is a setting of ZooKeeper's clients");
 const SERVER: &[Key] = &[
     key("clientPort", File, PORT, Used("the port for clients; 0 takes a free one")),
     key("clientPortAddress", File, Text, Used("the address for clients; without it, all")),
-    key("clientPortListenBacklog", File, int(-1, INT_MAX), Used("connections that wait to be accepted")),
+    key("clientPortListenBacklog", File, int(-1, INT_MAX), Used("connections that wait to be accepted; -1 is 4096, as far as net.core.somaxconn allows")),
     key("clientTcpKeepAlive", Prefixed, Switch, Used("TCP keep-alive on clients' connections")),
     key("tickTime", File, TICK, Used("the length of a tick in milliseconds")),
     key("minSessionTimeout", File, int(-1, INT_MAX), Used("the shortest session timeout in milliseconds; -1 is two ticks")),
@@ -145,7 +150,7 @@ const STORAGE: &[Key] = &[
     key("dataDir", File, Text, Used("the directory of the checkpoints")),
     key("dataLogDir", File, Text, Used("the directory of the log; without it, dataDir")),
     key("datadir.autocreate", Prefixed, Switch, Used("a missing data directory is created")),
-    key("db.autocreate", Prefixed, Switch, Ensemble("a server without data joins with an empty tree")),
+    key("db.autocreate", Prefixed, Switch, EMPTY_VOTES),
     key("snapCount", Prefixed, ANY_DEC, Used("transactions from one checkpoint to the next; 2 at least; no limit where it is not given")),
     key("snapSizeLimitInKb", Prefixed, dec(i64::MIN, i64::MAX / 1024), Used("KiB of log from one checkpoint to the next, where snapshot.logBytes is not given; 0 or less is no limit")),
     key("preAllocSize", Prefixed, int(1, i64::MAX / 1024), Used("the size of a log segment in KiB, where log.segmentBytes is not given")),
@@ -201,7 +206,7 @@ const ENSEMBLE: &[Key] = &[
     key("observerMasterPort", File, int(INT_MIN, 65_535), NO_OBSERVER_MASTER),
     key("syncEnabled", File, Switch, Without("an observer always writes its log")),
     key("observer.syncEnabled", Prefixed, Switch, Without("an observer always writes its log")),
-    key("leaderServes", Prefixed, YesNo, NotYet("the leader takes clients")),
+    key("leaderServes", Prefixed, YesNo, Ensemble("no: the leader takes no clients")),
     key("commitLogCount", Prefixed, ANY_INT, OWN_DIFFERENCE),
     key("snapshotSizeFactor", Prefixed, Kind::Fraction { min: f64::MIN, max: f64::MAX }, OWN_DIFFERENCE),
     key("cnxTimeout", Prefixed, int(0, INT_MAX), Ensemble("milliseconds to open an election connection")),

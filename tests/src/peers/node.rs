@@ -124,6 +124,7 @@ impl Node {
         let config = Config {
             me: ServerId(id),
             members: members.clone(),
+            next_members: None,
             timing,
             window_bytes: habits.window_bytes,
             reconfig_enabled: false,

@@ -226,6 +226,7 @@ impl Story {
         let config = Config {
             me: ServerId(self.me),
             members: Members::parse(&members).expect("a configuration"),
+            next_members: None,
             timing: Timing {
                 tick_ms: 100,
                 init_limit: 10,

@@ -280,6 +280,7 @@ impl World {
         let config = Config {
             me: server.id,
             members: self.members.clone(),
+            next_members: None,
             timing: Timing { tick_ms: 100, init_limit, sync_limit: 5, election, ..Timing::default() },
             window_bytes: self.settings.window_bytes,
             reconfig_enabled: false,

@@ -10,7 +10,7 @@ use ringkeeper_engine::log::reader::SegmentReader;
 use ringkeeper_tests::wire::{Encoder, Session, op};
 use tempfile::TempDir;
 
-use crate::run::{Running, start};
+use crate::run::{Running, start, until_one_is_prepared};
 
 /// Small, so that a run of a second has many segments and checkpoints.
 const SETTINGS: [&str; 4] = ["--set", "log.segmentBytes=65536", "--set", "snapCount=80"];
@@ -57,6 +57,8 @@ impl Data {
         match end {
             End::Stopped => assert_eq!(server.stop().0, Some(0)),
             End::Killed => {
+                // Rows of the table are about the segment that is ready for what comes next.
+                until_one_is_prepared(|| data.segments().len() > data.written().len());
                 server.kill();
                 // A slow machine may have had the idle moment that a mark waits for.
                 fs::remove_file(data.mark()).or_else(absent).expect("no mark");

@@ -18,9 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until a new server's second segment has its whole length.
 pub fn until_prepared(data: &Path, bytes: u64) {
-    let deadline = Instant::now() + PATIENCE;
     let next = data.join("log/000000000002.rklog");
-    while !fs::metadata(&next).is_ok_and(|file| file.len() == bytes) {
+    until_one_is_prepared(|| fs::metadata(&next).is_ok_and(|file| file.len() == bytes));
+}
+
+/// Waits until a server has done so.
+pub fn until_one_is_prepared(has: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !has() {
         assert!(Instant::now() < deadline, "no segment was prepared");
         std::thread::sleep(PAUSE);
     }

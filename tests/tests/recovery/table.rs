@@ -62,7 +62,7 @@ const ROWS: &[Row] = &[
         Stopped,
         lose_end_and_damage,
         Refuses,
-        &["mark knows that", "it is damaged in segment"],
+        &["mark knows that", ".rklog is damaged at offset"],
     ),
     ("missing last segment", Killed, |data| remove(&data.newest_segment().path), Refuses, MISSING),
     (
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
         Stopped,
         |data| data.checkpoints().iter().for_each(|path| remove(path)),
         Refuses,
-        &["error: segment", "of the log is missing; without a valid checkpoint the whole log is needed"],
+        &["error: segment", "of the log is missing", "; without a valid checkpoint the whole log is needed"],
     ),
     (
         "no checkpoint and no log",
@@ -225,7 +225,7 @@ const ROWS: &[Row] = &[
             flip(&data.mark(), 4109)
         },
         Refuses,
-        &["mark: both copies of its record are damaged; without this file"],
+        &["mark: both copies of its record are damaged; to go on: without this file"],
     ),
     (
         "one damaged copy of the epochs",
@@ -441,7 +441,10 @@ fn check(&(_, _, damage, does, says): &Row, data: &Data) -> Result<(), String> {
             said
         }
     };
-    match says.iter().find(|part| !said.contains(**part)) {
+    // Whoever reads it has to know which file it is about, and what to do.
+    let place = data.path.display().to_string();
+    let always: &[&str] = if matches!(does, Refuses) { &["error: ", &place, "; to go on: "] } else { &[] };
+    match says.iter().chain(always).find(|part| !said.contains(**part)) {
         Some(part) => Err(format!("`{part}` is not in: {said}")),
         None if says.is_empty() && said.contains("WARN") => Err(format!("it warns: {said}")),
         None => Ok(()),

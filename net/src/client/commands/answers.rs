@@ -149,6 +149,9 @@ pub fn mntr(
         line("connection_rejected", &rejected)?;
         line("open_file_descriptor_count", &files.open)?;
         line("max_file_descriptor_count", &files.max)?;
+        for (namespace, count) in report.replica.quota_refusals.iter() {
+            line(&format!("{namespace}_quota_exceeded_error_per_namespace"), &count)?;
+        }
         ensemble.map_or(Ok(()), |ensemble| write_ensemble(out, ensemble))?;
         write_stages(out, stages)
     })
@@ -474,6 +477,7 @@ mod tests {
             session_count: 2,
             local_session_count: 0,
             outstanding: 1,
+            quota_refusals: Default::default(),
             at: NOW.tick,
             ensemble: None,
         };
@@ -579,7 +583,9 @@ mod tests {
     fn mntr_is_a_key_a_tab_and_a_value_a_line() {
         let summary = Summary { count: 4, sum_us: 50, p50_us: 11, p99_us: 15, max_us: 14 };
         let stages = [(Stage::LogWrite, summary)];
-        let answer = mntr(VERSION, &report(), FileDescriptors { open: 47, max: 20_000 }, &stages, NOW);
+        let mut report = report();
+        ["/tenant/a", "/tenant"].iter().for_each(|path| report.replica.quota_refusals.add(path));
+        let answer = mntr(VERSION, &report, FileDescriptors { open: 47, max: 20_000 }, &stages, NOW);
         assert!(answer.ends_with('\n'));
         let mut values = BTreeMap::new();
         for line in answer.lines() {
@@ -615,6 +621,7 @@ mod tests {
             ("stage_log_write_p50_us", "11"),
             ("stage_log_write_p99_us", "15"),
             ("stage_log_write_sum_us", "50"),
+            ("tenant_quota_exceeded_error_per_namespace", "2"),
             ("uptime", "9000"),
             ("version", VERSION),
             ("watch_count", "5"),

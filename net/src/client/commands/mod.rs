@@ -25,6 +25,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// What operators read while there is no leader (`AbstractFourLetterCommand.ZK_NOT_SERVING`).
+pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 /// What `gtmk` says before a `stmk`: client requests, sessions, warnings and JMX, as ZooKeeper's.
 const TRACE_MASK: i64 = 0b1_0011_0010;
 /// Bytes of a word, and of a frame's length, whose place it takes.
@@ -255,6 +257,13 @@ impl Commands {
         if !self.facts.whitelist.allows(word) {
             return Step::Say(format!("{word} is not executed because it is not in the whitelist.\n"));
         }
+        let is_about_process = matches!(
+            word,
+            Word::Ruok | Word::Isro | Word::Envi | Word::Gtmk | Word::Stmk(_) | Word::TelnetClose
+        );
+        if service == Service::Nothing && !is_about_process {
+            return Step::Say(NOT_SERVING.to_owned());
+        }
         Step::Say(match word {
             Word::Ruok => "imok".to_owned(),
             Word::Isro => match service {
@@ -371,6 +380,17 @@ mod tests {
         for (service, says) in [(Service::Nothing, "null"), (Service::ReadOnly, "ro"), (Service::Full, "rw")]
         {
             assert_eq!(commands.begin(Word::Isro, service), Step::Say(says.to_owned()));
+        }
+    }
+
+    #[test]
+    fn without_a_leader_only_words_about_the_process_are_answered() {
+        let commands = commands(Whitelist::All);
+        for name in NAMES {
+            let step =
+                commands.begin(word(&commands, format!("{name}01234567").as_bytes()), Service::Nothing);
+            let refused = step == Step::Say(NOT_SERVING.to_owned());
+            assert_eq!(refused, !["envi", "gtmk", "isro", "ruok", "stmk"].contains(&name), "{name}");
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Disk {
     pub epochs: Epochs,
     /// The configuration that took the place of the first one.
     pub members: Option<Members>,
+    /// What was proposed to take its place, kept beside it.
+    pub next: Option<Members>,
 }
 
 impl SegmentSource for Disk {

@@ -189,7 +189,8 @@ impl Ensemble {
             zab::Effect::CloseLearner(link) => self.send(link, false, Frame::End),
             // A server does nothing else while it writes them.
             zab::Effect::Members(members, _) => self.servers[index].disk.members = Some(members),
-            zab::Effect::MembersSeen(_) | zab::Effect::Notice(_) => {}
+            zab::Effect::MembersSeen(members) => self.servers[index].disk.next = Some(members),
+            zab::Effect::Notice(_) => {}
             other => unreachable!("{other:?} is not for the network"),
         }
     }
