@@ -553,6 +553,30 @@ fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() 
 }
 
 #[test]
+fn javas_leader_hears_no_answer_to_a_ping_before_the_ack_of_newleader() {
+    let mut bench = Bench::new();
+    bench.elected(3);
+    bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
+    bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: false });
+    bench.leader(ToLearner::Diff(zxid(1)));
+    bench.disk_hangs = true;
+    bench.leader(ToLearner::Proposal(transaction(zxid(1), SESSION, 1, OpCode::Error, &[0; 4])));
+    bench.leader(ToLearner::Commit(zxid(1)));
+    bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+    bench.messages.clear();
+    bench.leader(ToLearner::Ping(7));
+    assert_eq!(bench.take_to_leader(), []);
+    bench.disk_hangs = false;
+    for write in std::mem::take(&mut bench.writing) {
+        bench.input(Input::Written(write, Ok(())));
+    }
+    let is_ack = |effect: &zab::Effect| matches!(effect, zab::Effect::ToLeader(_, ToLeader::Ack(zxid)) if *zxid == Zxid(1 << 32));
+    assert!(bench.messages.iter().any(is_ack));
+    bench.leader(ToLearner::Ping(8));
+    assert_eq!(bench.take_to_leader(), [ToLeader::Ping { zxid: 8, touched: Vec::new() }]);
+}
+
+#[test]
 fn an_attempt_that_is_over_installs_nothing() {
     let mut bench = Bench::following();
     let tree = || Box::new(StagedTree { database: Database::new(2), newest: Zxid::ZERO });

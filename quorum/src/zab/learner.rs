@@ -268,7 +268,11 @@ impl Learning {
                 self.follower_process_commit(core, zxid)?;
                 self.activate(core, zxid, leader, out)
             }
-            // A leader pings as soon as it has begun to synchronise.
+            // A leader pings as soon as it has begun to synchronise. Java's hears the ack of NEWLEADER first, or
+            // closes the connection.
+            ToLearner::Ping(_) if !self.extended && (Stage::Choosing..Stage::Acked).contains(&self.stage) => {
+                Ok(())
+            }
             ToLearner::Ping(_) | ToLearner::Revalidate { .. } | ToLearner::Sync
                 if self.stage >= Stage::Choosing =>
             {
