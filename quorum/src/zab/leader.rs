@@ -57,6 +57,9 @@ enum LearnerStage {
 
 struct Learner {
     server: ServerId,
+    /// What it came as. A voter of the proposed configuration may be an observer by the one in force, or by what
+    /// it has heard of: until the epoch begins it promises and holds the history as any other, so it counts, as
+    /// with ZooKeeper. Then the configuration is committed, and it comes again.
     observer: bool,
     /// Whether it is a Ringkeeper.
     extended: bool,
@@ -220,10 +223,8 @@ impl Leading {
 
     /// Whether a quorum is connected.
     fn is_supported(&self, core: &Core) -> bool {
-        let connected = |voter| {
-            voter == core.config.me
-                || self.learners.values().any(|learner| learner.server == voter && !learner.observer)
-        };
+        let connected =
+            |voter| voter == core.config.me || self.learners.values().any(|learner| learner.server == voter);
         core.verifier.is_quorum(connected)
     }
 
@@ -341,7 +342,7 @@ impl Leading {
         self.disloyal.remove(&server);
         if self.stage == Stage::Discovery {
             self.accepted = self.accepted.max(accepted);
-            if !observer && core.verifier.is_voter(server) {
+            if core.verifier.is_voter(server) {
                 self.connecting.insert(server);
             }
         } else if accepted > self.epoch && core.config.members.servers().contains_key(&server) {
@@ -385,7 +386,7 @@ impl Leading {
             self.sync_follower(core, link, out);
             return Ok(());
         }
-        if newer && !learner.observer && core.verifier.is_voter(learner.server) {
+        if newer && core.verifier.is_voter(learner.server) {
             return Err(Quit("a follower has a newer log"));
         }
         self.elect(core, link, current)
@@ -394,8 +395,8 @@ impl Leading {
     /// Counts the promise of a voter.
     fn elect(&mut self, core: &Core, link: Link, current: Option<Epoch>) -> Result<(), Quit> {
         let Some(learner) = self.learners.get(&link) else { return Ok(()) };
-        let (server, observer) = (learner.server, learner.observer);
-        if observer || !core.verifier.is_voter(server) {
+        let server = learner.server;
+        if !core.verifier.is_voter(server) {
             return Ok(());
         }
         match current {
@@ -412,7 +413,7 @@ impl Leading {
     pub(super) fn on_progress(&mut self, core: &Core, link: Link) {
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.heard = core.now;
-            if !learner.observer && core.verifier.is_voter(learner.server) {
+            if core.verifier.is_voter(learner.server) {
                 self.started = core.now;
             }
         }
@@ -507,7 +508,7 @@ impl Leading {
         // What it was proposed before, it could not ack.
         learner.owes_since = learner.owes_since.map(|_| core.now);
         let (acked, server) = (learner.acked, learner.server);
-        if !learner.observer && core.verifier.is_voter(server) {
+        if core.verifier.is_voter(server) {
             self.synced.insert(server);
             self.broadcast.ack(server, acked);
         }
