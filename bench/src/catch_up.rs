@@ -9,13 +9,11 @@ use crate::failure::Failure;
 use crate::local::connections_to;
 use crate::raw::median;
 use crate::report;
+use crate::servers::read_once;
 use crate::subjects::{Options as Common, Subject, check_counts};
 use crate::wire::{self, NODES_MAX, Path, Scanner, Template};
 use crate::workload::{self, PERSISTENT};
 use clap::{Args, ValueEnum};
-use ringkeeper_engine::jute::records::{GetDataResponse, PathWatchRequest};
-use ringkeeper_engine::jute::{Write as _, from_bytes};
-use ringkeeper_engine::op::OpCode;
 use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -30,10 +28,6 @@ const DEPTH: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Bytes of an answer before its body: length, xid, zxid, error.
-const HEAD_BYTES: usize = 20;
-/// The answer to a read is not much longer than the value.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The command line of `catch-up`.
 #[derive(Args)]
@@ -208,7 +202,7 @@ fn await_that(what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Failure
 
 /// Whether a server answers a read, and from a tree that has this transaction.
 fn has(server: SocketAddr, zxid: i64) -> bool {
-    Session::open(server).and_then(|mut session| session.read()).is_ok_and(|newest| newest >= zxid)
+    read_once(server, Path::new(ROOT).name("").first()).is_ok_and(|newest| newest >= zxid)
 }
 
 /// A session of one client.
@@ -268,25 +262,5 @@ impl Session {
             }
         }
         wrong.map_or(Ok(zxid), |code| Err(io::Error::other(format!("error {code}"))))
-    }
-
-    /// Reads the first node; the zxid of its last change.
-    fn read(&mut self) -> io::Result<i64> {
-        let get = Template::new(OpCode::GetData, &Path::new(ROOT).name(""), |path, out| {
-            PathWatchRequest { path: path.into(), watch: false }.write(out);
-        });
-        let mut frame = Vec::new();
-        get.encode(1, 0, &mut frame);
-        self.stream.write_all(&frame)?;
-        let mut head = [0; HEAD_BYTES];
-        self.stream.read_exact(&mut head)?;
-        let word = |at: usize| i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let body = usize::try_from(word(0)).ok().and_then(|length| length.checked_sub(HEAD_BYTES - 4));
-        let body = body.filter(|bytes| *bytes <= ANSWER_BYTES_MAX && word(HEAD_BYTES - 4) == 0);
-        let mut body = vec![0; body.ok_or_else(|| io::Error::other("no node in the answer"))?];
-        self.stream.read_exact(&mut body)?;
-        let answer =
-            from_bytes::<GetDataResponse<'_>>(&body).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(answer.stat.mzxid)
     }
 }

@@ -5,8 +5,8 @@ use crate::etcd;
 use crate::failure::Failure;
 use crate::wire;
 use clap::Args;
-use ringkeeper_engine::jute::Write as _;
-use ringkeeper_engine::jute::records::{PathWatchRequest, RequestHeader};
+use ringkeeper_engine::jute::records::{GetDataResponse, PathWatchRequest, RequestHeader};
+use ringkeeper_engine::jute::{Write as _, from_bytes};
 use ringkeeper_engine::op::OpCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -23,6 +23,8 @@ const READY_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at a server that does not answer yet.
 const PAUSE: Duration = Duration::from_millis(1);
+/// More than this in answer to a read is no answer.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
 /// Below the ports that the kernel gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
@@ -348,8 +350,11 @@ fn free_port() -> Result<u16, Failure> {
         .ok_or_else(|| Failure::system("finding a port", "none is free"))
 }
 
-/// Opens a session and reads a node; any answer that the node is there will do.
-fn read_once(server: SocketAddr, path: &str) -> io::Result<()> {
+/// Opens a session and reads a node; returns the zxid of its last change.
+///
+/// # Errors
+/// The server does not answer, or has no such node.
+pub fn read_once(server: SocketAddr, path: &str) -> io::Result<i64> {
     let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -364,8 +369,15 @@ fn read_once(server: SocketAddr, path: &str) -> io::Result<()> {
     // Length, xid, zxid, error.
     let mut head = [0; 20];
     stream.read_exact(&mut head)?;
-    match i32::from_be_bytes([head[16], head[17], head[18], head[19]]) {
-        0 => Ok(()),
-        code => Err(io::Error::other(format!("error {code}"))),
+    let word = |at: usize| i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if word(16) != 0 {
+        return Err(io::Error::other(format!("error {}", word(16))));
     }
+    let body = usize::try_from(word(0)).ok().and_then(|length| length.checked_sub(head.len() - 4));
+    let body = body.filter(|bytes| *bytes <= ANSWER_BYTES_MAX);
+    let mut body = vec![0; body.ok_or_else(|| io::Error::other("no node in the answer"))?];
+    stream.read_exact(&mut body)?;
+    let answer =
+        from_bytes::<GetDataResponse<'_>>(&body).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(answer.stat.mzxid)
 }

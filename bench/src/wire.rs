@@ -145,6 +145,11 @@ impl Path {
         self
     }
 
+    /// The path of the node with the number 0.
+    pub fn first(&self) -> &str {
+        &self.text
+    }
+
     /// Goes on with fixed text.
     pub fn then(mut self, text: &str) -> Path {
         self.text.push_str(text);

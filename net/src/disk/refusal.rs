@@ -107,10 +107,10 @@ pub enum Refusal {
 
 /// What helps where data is damaged or gone, for this server alone cannot know what it was.
 const RESTORE: &str = "a standalone server needs its data directory restored from a backup; one of an ensemble is \
-                       given an empty one, and takes the data from the others";
+                       given an empty one while most of the others serve, and takes the data from them";
 /// What helps where a server does not know what it promised: an older promise would be as wrong as none.
 pub(super) const REJOIN: &str =
-    "give this server an empty data directory: it takes the data from the others of its ensemble";
+    "give this server an empty data directory while most of the others serve: it takes the data from them";
 /// What helps against a format of later releases.
 const UPGRADE: &str = "start the release that wrote it, or a later one";
 /// What helps against a file of another database.
