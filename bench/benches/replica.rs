@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ringkeeper_engine::auth;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
-use ringkeeper_engine::jute::records::SetDataRequest;
+use ringkeeper_engine::jute::records::{PathVersion, SetDataRequest};
 use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::log::{self, DatabaseId, LogWriter, Sequence, Tail};
@@ -15,9 +15,14 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::tree::acl::AclList;
 use ringkeeper_quorum::reconfig::Rules;
 use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
-use ringkeeper_quorum::step::{ConnectionId, Effect, Input, Reply, Request, RequestBatch};
+use ringkeeper_quorum::step::{ConnectionId, Effect, Emptied, Input, Reply, Request, RequestBatch};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NODES: usize = 100_000;
 const FAN_OUT: usize = 1_000;
@@ -32,6 +37,8 @@ struct Bench {
     session: SessionId,
     ms: u64,
     effects: Vec<Effect>,
+    /// Batches that came back, whose memory a core uses again.
+    emptied: Emptied,
     answers: usize,
 }
 
@@ -49,20 +56,28 @@ impl Bench {
         let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
         let log = LogWriter::new(log::Settings::default(), DatabaseId(1), tail);
         let replica = Replica::new(config, Database::new(1), log, now(0));
-        let mut bench = Bench { replica, session: SessionId(1), ms: 0, effects: Vec::new(), answers: 0 };
+        let mut bench = Bench {
+            replica,
+            session: SessionId(1),
+            ms: 0,
+            effects: Vec::new(),
+            emptied: Emptied::default(),
+            answers: 0,
+        };
         let open = Request::Open { connection: CONNECTION, timeout_ms: 30_000, last_seen: Zxid::ZERO };
         bench.run(RequestBatch { items: vec![open], ..RequestBatch::default() });
         for first in (0..NODES).step_by(FAN_OUT) {
             let parent = create(&parent(first), b"");
             let children = (first..first + FAN_OUT).map(|number| create(&path(number), &[7; DATA_BYTES]));
             let requests: Vec<_> = std::iter::once(parent).chain(children).collect();
-            bench.run(bench.batch(requests.iter().map(|body| (OpCode::Create, &body[..]))));
+            let batch = bench.batch(requests.iter().map(|body| (OpCode::Create, &body[..])));
+            bench.run(batch);
         }
         bench
     }
 
-    fn batch<'b>(&self, requests: impl Iterator<Item = (OpCode, &'b [u8])>) -> RequestBatch {
-        let mut batch = RequestBatch::default();
+    fn batch<'b>(&mut self, requests: impl Iterator<Item = (OpCode, &'b [u8])>) -> RequestBatch {
+        let mut batch = self.emptied.take();
         let auth = auth::from_address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         for (op, body) in requests {
             let (body, auth) = (batch.body(body), batch.auth(&auth));
@@ -92,6 +107,7 @@ impl Bench {
                     Effect::Deliver { batch, .. } => {
                         let is_answer = |item: &&Reply| !matches!(item, Reply::Changes(_));
                         self.answers += batch.items.iter().filter(is_answer).count();
+                        self.emptied.keep_all(batch.emptied);
                     }
                     Effect::Mark(_) => {}
                     other => panic!("{other:?} is not expected here"),
@@ -123,6 +139,38 @@ fn create(path: &str, data: &[u8]) -> Vec<u8> {
     body
 }
 
+/// New nodes below the parents, which are deleted again beside the clock: the tree stays as large.
+fn creates(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replica, create");
+    let mut bench = Bench::new();
+    let new = |number: usize| format!("{}/new-{number:06}", parent(number * FAN_OUT % NODES));
+    for requests in BATCHES {
+        group.throughput(Throughput::Elements(requests as u64));
+        let mut next = 0;
+        group.bench_function(BenchmarkId::from_parameter(requests), |b| {
+            b.iter_custom(|rounds| {
+                let mut took = Duration::ZERO;
+                for _ in 0..rounds {
+                    let numbers = next..next + requests;
+                    next = numbers.end % (1 << 20);
+                    let bodies: Vec<_> =
+                        numbers.clone().map(|number| create(&new(number), &[7; DATA_BYTES])).collect();
+                    let batch = bench.batch(bodies.iter().map(|body| (OpCode::Create, &body[..])));
+                    let begun = Instant::now();
+                    bench.run(batch);
+                    took += begun.elapsed();
+                    let delete = |number| PathVersion { path: new(number).into(), version: -1 };
+                    let bodies: Vec<_> = numbers.map(|number| jute::to_bytes(&delete(number))).collect();
+                    let batch = bench.batch(bodies.iter().map(|body| (OpCode::Delete, &body[..])));
+                    bench.run(batch);
+                }
+                took
+            });
+        });
+    }
+    group.finish();
+}
+
 fn set_data(c: &mut Criterion) {
     let mut group = c.benchmark_group("replica, setData");
     let mut bench = Bench::new();
@@ -136,16 +184,23 @@ fn set_data(c: &mut Criterion) {
         group.throughput(Throughput::Elements(requests as u64));
         let mut at = 0;
         group.bench_function(BenchmarkId::from_parameter(requests), |b| {
-            b.iter(|| {
-                at = (at + requests) % bodies.len();
-                let chosen = &bodies[at..at + requests];
-                let batch = bench.batch(chosen.iter().map(|body| (OpCode::SetData, &body[..])));
-                bench.run(batch)
+            b.iter_custom(|rounds| {
+                let mut took = Duration::ZERO;
+                for _ in 0..rounds {
+                    at = (at + requests) % bodies.len();
+                    let chosen = &bodies[at..at + requests];
+                    // A core makes it, not the replica.
+                    let batch = bench.batch(chosen.iter().map(|body| (OpCode::SetData, &body[..])));
+                    let begun = Instant::now();
+                    bench.run(batch);
+                    took += begun.elapsed();
+                }
+                took
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, set_data);
+criterion_group!(benches, set_data, creates);
 criterion_main!(benches);

@@ -9,11 +9,11 @@ use crate::jute::records::{
 };
 use crate::jute::{self, Read, Reader, Write};
 use crate::op::OpCode;
-use crate::prep::{WARMED_AT_ONCE, path_bytes};
+use crate::prep::path_bytes;
 use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
 use crate::tree::node::NodeKind;
-use crate::tree::{Batch, Changes, NewNode};
+use crate::tree::{Batch, Changes, NewNode, WARMED_AT_ONCE};
 use crate::zookeeper::Fault;
 use crate::zookeeper::transaction::{DIGEST_BYTES, Transaction};
 use std::borrow::Cow;

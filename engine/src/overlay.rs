@@ -57,6 +57,14 @@ struct Entry {
     owner: Option<SessionId>,
 }
 
+/// Where a path is, found once for looking and for changing. It holds until changes are forgotten, or the
+/// path gets another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    hash: u64,
+    touched: Option<Number>,
+}
+
 /// A longer path is not kept for its memory.
 const KEPT_PATH_BYTES: usize = 256;
 
@@ -94,13 +102,26 @@ impl Overlay {
         self.by_path.find(hash, |number| self.all[*number as usize].path == path).copied()
     }
 
-    /// The node of a path after every proposal so far.
-    pub fn get(&self, path: &str, tree: &TreeWriter, guard: &Guard) -> Option<Record> {
+    /// Where a path is in these changes and in `tree`.
+    pub fn spot(&self, path: &str, tree: &TreeWriter) -> Spot {
         let hash = tree.hash(path);
-        if let Some(touched) = self.find(hash, path) {
+        Spot { hash, touched: self.find(hash, path) }
+    }
+
+    /// Whether a path has a node after every proposal so far. `tree` is that of [`Self::spot`].
+    pub fn is_there(&self, path: &str, spot: Spot, tree: &TreeWriter, guard: &Guard) -> bool {
+        match spot.touched {
+            Some(touched) => self.all[touched as usize].change.record.is_some(),
+            None => tree.get_hashed(path, spot.hash, guard).is_some(),
+        }
+    }
+
+    /// The node of a path after every proposal so far. `tree` is that of [`Self::spot`].
+    pub fn get(&self, path: &str, spot: Spot, tree: &TreeWriter, guard: &Guard) -> Option<Record> {
+        if let Some(touched) = spot.touched {
             return self.all[touched as usize].change.record.clone();
         }
-        let node = tree.get_hashed(path, hash, guard)?;
+        let node = tree.get_hashed(path, spot.hash, guard)?;
         let data = node.data();
         let children = tree.children(node, guard);
         Some(Record {
@@ -114,15 +135,14 @@ impl Overlay {
         })
     }
 
-    /// A proposal leaves `record` at `path`; `None` deletes it. `tree` is that of [`Self::get`].
-    pub fn put(&mut self, zxid: Zxid, path: &str, record: Option<Record>, tree: &TreeWriter) {
+    /// A proposal leaves `record` at `path`; `None` deletes it.
+    pub fn put(&mut self, zxid: Zxid, path: &str, spot: Spot, record: Option<Record>) {
         let owner = match record.as_ref().map(|record| record.kind) {
             Some(NodeKind::Ephemeral(owner)) => Some(owner),
             _ => None,
         };
         let change = Change { zxid, record };
-        let hash = tree.hash(path);
-        let (number, before) = match self.find(hash, path) {
+        let (number, before) = match spot.touched {
             Some(number) => {
                 let known = &mut self.all[number as usize].change;
                 let owned = |record: &Record| matches!(record.kind, NodeKind::Ephemeral(_));
@@ -136,7 +156,7 @@ impl Overlay {
                 }
                 (number, Some(before))
             }
-            None => (self.insert(hash, path, change), None),
+            None => (self.insert(spot.hash, path, change), None),
         };
         if self.in_multi {
             self.undo.push((number, before));
@@ -286,6 +306,11 @@ mod tests {
         })
     }
 
+    fn put(overlay: &mut Overlay, zxid: Zxid, path: &str, record: Option<Record>, tree: &TreeWriter) {
+        let spot = overlay.spot(path, tree);
+        overlay.put(zxid, path, spot, record);
+    }
+
     #[test]
     fn a_sessions_ephemerals_are_those_that_the_proposals_leave() {
         let tree = TreeWriter::new(1);
@@ -293,16 +318,16 @@ mod tests {
         let [mine, other] = [SessionId(1), SessionId(2)];
         let ephemeral = |owner| record(0).map(|record| Record { kind: NodeKind::Ephemeral(owner), ..record });
         let paths = |overlay: &Overlay| overlay.ephemerals_of(mine, &tree).into_iter().collect::<Vec<_>>();
-        overlay.put(Zxid(1), "/a", ephemeral(mine), &tree);
-        overlay.put(Zxid(2), "/b", ephemeral(mine), &tree);
-        overlay.put(Zxid(3), "/a", None, &tree);
-        overlay.put(Zxid(4), "/c", ephemeral(other), &tree);
+        put(&mut overlay, Zxid(1), "/a", ephemeral(mine), &tree);
+        put(&mut overlay, Zxid(2), "/b", ephemeral(mine), &tree);
+        put(&mut overlay, Zxid(3), "/a", None, &tree);
+        put(&mut overlay, Zxid(4), "/c", ephemeral(other), &tree);
         overlay.begin_multi();
-        overlay.put(Zxid(5), "/d", ephemeral(mine), &tree);
+        put(&mut overlay, Zxid(5), "/d", ephemeral(mine), &tree);
         assert_eq!(paths(&overlay), ["/b".into(), "/d".into()]);
         overlay.roll_back_multi();
         assert_eq!(paths(&overlay), ["/b".into()]);
-        overlay.put(Zxid(5), "/a", ephemeral(mine), &tree);
+        put(&mut overlay, Zxid(5), "/a", ephemeral(mine), &tree);
         overlay.applied(Zxid(1));
         assert_eq!(paths(&overlay), ["/a".into(), "/b".into()]);
         overlay.applied(Zxid(5));
@@ -313,16 +338,18 @@ mod tests {
     fn a_failed_multi_leaves_no_trace() {
         let tree = TreeWriter::new(1);
         let mut overlay = Overlay::new(1);
-        let version = |overlay: &Overlay| overlay.get("/a", &tree, &pin()).map(|record| record.version);
-        overlay.put(Zxid(1), "/a", record(1), &tree);
+        let version = |overlay: &Overlay| {
+            overlay.get("/a", overlay.spot("/a", &tree), &tree, &pin()).map(|record| record.version)
+        };
+        put(&mut overlay, Zxid(1), "/a", record(1), &tree);
         overlay.begin_multi();
-        overlay.put(Zxid(2), "/a", record(2), &tree);
-        overlay.put(Zxid(2), "/a", None, &tree);
-        overlay.put(Zxid(2), "/b", record(0), &tree);
+        put(&mut overlay, Zxid(2), "/a", record(2), &tree);
+        put(&mut overlay, Zxid(2), "/a", None, &tree);
+        put(&mut overlay, Zxid(2), "/b", record(0), &tree);
         overlay.roll_back_multi();
         assert_eq!(version(&overlay), Some(1));
         assert_eq!(overlay.len(), 1);
-        overlay.put(Zxid(2), "/a", record(5), &tree);
+        put(&mut overlay, Zxid(2), "/a", record(5), &tree);
         overlay.applied(Zxid(1));
         assert_eq!(version(&overlay), Some(5), "a newer proposal is still open");
         overlay.applied(Zxid(2));

@@ -15,14 +15,14 @@ use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
 use crate::log::ENTRY_BYTES_MAX;
 use crate::op::{OpCode, perms};
-use crate::overlay::{Overlay, Record};
+use crate::overlay::{Overlay, Record, Spot};
 use crate::stats::QuotaRefusals;
-use crate::tree::TreeWriter;
 use crate::tree::acl::{AclRef, RawAcl};
 use crate::tree::index::{Guard, pin};
 use crate::tree::node::{NodeKind, TTL_MS_MAX};
 use crate::tree::path;
 use crate::tree::quota::{self, StatsTrack};
+use crate::tree::{TreeWriter, WARMED_AT_ONCE};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -332,8 +332,11 @@ impl Work<'_> {
         }
     }
 
-    fn record(&self, path: &str) -> Result<Record, ErrorCode> {
-        self.overlay.get(path, self.tree, &self.guard).ok_or(ErrorCode::NoNode)
+    /// A node, and where to put its next version.
+    fn record(&self, path: &str) -> Result<(Spot, Record), ErrorCode> {
+        let spot = self.overlay.spot(path, self.tree);
+        let record = self.overlay.get(path, spot, self.tree, &self.guard);
+        Ok((spot, record.ok_or(ErrorCode::NoNode)?))
     }
 
     fn allow(&self, acl: &AclRef, perm: i32) -> Prepared {
@@ -369,8 +372,8 @@ impl Work<'_> {
         Ok(list)
     }
 
-    fn put(&mut self, path: &str, record: Option<Record>) {
-        self.overlay.put(self.stamp.zxid, path, record, self.tree);
+    fn put(&mut self, path: &str, spot: Spot, record: Option<Record>) {
+        self.overlay.put(self.stamp.zxid, path, spot, record);
     }
 
     fn create(&mut self, op: OpCode, request: &Creation<'_>, out: &mut Vec<u8>) -> Prepared {
@@ -390,7 +393,7 @@ impl Work<'_> {
         }
         let (parent_path, _) = split_for_change(&request.path)?;
         let acl = self.fix_up(request.acl)?;
-        let mut parent = self.record(parent_path)?;
+        let (parent_spot, mut parent) = self.record(parent_path)?;
         self.allow(&parent.acl, perms::CREATE)?;
         let sequential;
         let node_path = if mode.sequential {
@@ -402,7 +405,8 @@ impl Work<'_> {
         if !path::is_valid(node_path) {
             return Err(ErrorCode::BadArguments);
         }
-        if self.record(node_path).is_ok() {
+        let spot = self.overlay.spot(node_path, self.tree);
+        if self.overlay.is_there(node_path, spot, self.tree, &self.guard) {
             return Err(ErrorCode::NodeExists);
         }
         if matches!(parent.kind, NodeKind::Ephemeral(_)) {
@@ -433,19 +437,19 @@ impl Work<'_> {
             }
         };
         self.check_length(out)?;
-        self.put(parent_path, Some(parent));
+        self.put(parent_path, parent_spot, Some(parent));
         let record =
             Record { version: 0, cversion: 0, aversion: 0, children: 0, kind, acl, data_length: length };
-        self.put(node_path, Some(record));
+        self.put(node_path, spot, Some(record));
         Ok(())
     }
 
     fn delete(&mut self, request: &PathVersion<'_>, out: &mut Vec<u8>) -> Prepared {
         let (parent_path, _) = split_for_delete(&request.path)?;
         let parent = self.record(parent_path)?;
-        self.allow(&parent.acl, perms::DELETE)?;
+        self.allow(&parent.1.acl, perms::DELETE)?;
         let node = self.record(&request.path)?;
-        next_version(node.version, request.version)?;
+        next_version(node.1.version, request.version)?;
         self.delete_checked(parent_path, parent, &request.path, &node, out)
     }
 
@@ -455,7 +459,7 @@ impl Work<'_> {
         }
         let (parent_path, _) = split_for_delete(&request.path)?;
         let node = self.record(&request.path)?;
-        if !matches!(node.kind, NodeKind::Container | NodeKind::Ttl { .. }) {
+        if !matches!(node.1.kind, NodeKind::Container | NodeKind::Ttl { .. }) {
             return Err(ErrorCode::BadVersion);
         }
         let parent = self.record(parent_path)?;
@@ -465,9 +469,9 @@ impl Work<'_> {
     fn delete_checked(
         &mut self,
         parent_path: &str,
-        mut parent: Record,
+        (parent_spot, mut parent): (Spot, Record),
         node_path: &str,
-        node: &Record,
+        (spot, node): &(Spot, Record),
         out: &mut Vec<u8>,
     ) -> Prepared {
         if node.children > 0 {
@@ -475,8 +479,8 @@ impl Work<'_> {
         }
         node_path.write(out);
         parent.children -= 1;
-        self.put(parent_path, Some(parent));
-        self.put(node_path, None);
+        self.put(parent_path, parent_spot, Some(parent));
+        self.put(node_path, *spot, None);
         Ok(())
     }
 
@@ -484,7 +488,7 @@ impl Work<'_> {
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BadArguments);
         }
-        let mut node = self.record(&request.path)?;
+        let (spot, mut node) = self.record(&request.path)?;
         self.allow(&node.acl, perms::WRITE)?;
         let length = request.data.map_or(0, <[u8]>::len);
         self.check_quota(&request.path, length as i64 - node.data_length as i64, 0)?;
@@ -492,7 +496,7 @@ impl Work<'_> {
         node.data_length = length;
         SetDataRequest { version: node.version, ..request.clone() }.write(out);
         self.check_length(out)?;
-        self.put(&request.path, Some(node));
+        self.put(&request.path, spot, Some(node));
         Ok(())
     }
 
@@ -501,7 +505,7 @@ impl Work<'_> {
             return Err(ErrorCode::BadArguments);
         }
         let acl = self.fix_up(request.acl)?;
-        let mut node = self.record(&request.path)?;
+        let (spot, mut node) = self.record(&request.path)?;
         self.allow(&node.acl, perms::ADMIN)?;
         node.aversion = next_version(node.aversion, request.version)?;
         request.path.write(out);
@@ -509,7 +513,7 @@ impl Work<'_> {
         node.aversion.write(out);
         self.check_length(out)?;
         node.acl = acl;
-        self.put(&request.path, Some(node));
+        self.put(&request.path, spot, Some(node));
         Ok(())
     }
 
@@ -517,7 +521,7 @@ impl Work<'_> {
         if !path::is_valid(&request.path) {
             return Err(ErrorCode::BadArguments);
         }
-        let node = self.record(&request.path)?;
+        let (_, node) = self.record(&request.path)?;
         self.allow(&node.acl, perms::READ)?;
         let version = next_version(node.version, request.version)?;
         PathVersion { version, path: request.path.clone() }.write(out);
@@ -525,13 +529,13 @@ impl Work<'_> {
     }
 
     fn set_config(&mut self, text: &str, out: &mut Vec<u8>) -> Prepared {
-        let mut node = self.record(path::CONFIG)?;
+        let (spot, mut node) = self.record(path::CONFIG)?;
         self.allow(&node.acl, perms::WRITE)?;
         let record = SetDataRequest { path: path::CONFIG.into(), data: Some(text.as_bytes()), version: -1 };
         record.write(out);
         self.check_length(out)?;
         (node.version, node.data_length) = (-1, text.len());
-        self.put(path::CONFIG, Some(node));
+        self.put(path::CONFIG, spot, Some(node));
         Ok(())
     }
 
@@ -601,12 +605,13 @@ impl Work<'_> {
                 (**node_path).write(out);
             }
             if let Some((parent_path, _)) = path::split(node_path)
-                && let Ok(mut parent) = self.record(parent_path)
+                && let Ok((spot, mut parent)) = self.record(parent_path)
             {
                 parent.children -= 1;
-                self.put(parent_path, Some(parent));
+                self.put(parent_path, spot, Some(parent));
             }
-            self.put(node_path, None);
+            let spot = self.overlay.spot(node_path, self.tree);
+            self.put(node_path, spot, None);
         }
     }
 
@@ -695,11 +700,8 @@ fn split_for_delete(path: &str) -> Result<(&str, &str), ErrorCode> {
     split_for_change(path)
 }
 
-/// Operations of a multi whose paths are looked up together.
-pub(crate) const WARMED_AT_ONCE: usize = 128;
-
-/// The path of an operation of a multi: every record of one begins with it.
-pub(crate) fn path_bytes(record: &[u8]) -> Option<&[u8]> {
+/// The path of an operation: every record of one, a multi apart, begins with it.
+pub fn path_bytes(record: &[u8]) -> Option<&[u8]> {
     Reader::new(record).read().ok()?
 }
 

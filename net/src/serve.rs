@@ -451,6 +451,7 @@ fn prepare_cores(
             horizon: replica.applied(),
             service: replica.service(),
             watches: Watches::new(RandomState::new().hash_one(number)),
+            spare_input: Vec::new(),
             outgoing: RequestBatch::default(),
             flush,
             later: Vec::new(),

@@ -95,6 +95,12 @@ impl History {
         while self.bytes > bytes_max
             && let Some(oldest) = self.batches.pop_front_if(|oldest| oldest.first() <= kept)
         {
+            let all = oldest.transaction_bytes();
+            if oldest.last() <= kept && self.bytes - all >= bytes_max {
+                self.bytes -= all;
+                self.floor = oldest.last();
+                continue;
+            }
             let mut left = self.bytes;
             let needed = oldest.iter().take_while(|(zxid, bytes)| {
                 let goes = left > bytes_max && *zxid <= kept;

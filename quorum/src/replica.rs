@@ -40,7 +40,7 @@ pub use reads::is_read;
 use crate::members::Members;
 use crate::message::{ToLeader, Transaction};
 use crate::reconfig::Rules;
-use crate::step::{ConnectionId, Effect, Input, RequestBatch, Service, StagedTree};
+use crate::step::{ConnectionId, Effect, Emptied, Input, RequestBatch, Service, StagedTree};
 use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
 use checkpoints::Checkpoints;
@@ -160,8 +160,8 @@ pub struct Replica {
     delivered: Zxid,
     changes: Changes,
     lent_changes: Lent<Changes>,
-    /// Of batches that were taken: the next ones' memory, one a core at most.
-    emptied: Vec<RequestBatch>,
+    /// Batches that were taken.
+    emptied: Emptied,
     containers: Containers,
     reports: Reports,
     checkpoints: Checkpoints,
@@ -260,7 +260,7 @@ impl Replica {
             outboxes: (0..cores).map(|_| Outbox::default()).collect(),
             changes: Changes::default(),
             lent_changes: Lent::default(),
-            emptied: Vec::new(),
+            emptied: Emptied::default(),
             reports: Reports::default(),
             checkpoints: Checkpoints::new(seed),
             marking: Marking::new(now.tick),

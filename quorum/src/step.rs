@@ -25,7 +25,6 @@ pub struct ConnectionId {
 
 /// A batch that has more memory than this is not used again.
 pub(crate) const KEPT_BYTES_MAX: usize = 4 << 20;
-const KEPT_ITEMS_MAX: usize = 16 << 10;
 
 /// What one core's connections ask for: everything that gathered since its last batch.
 #[derive(Debug, Default)]
@@ -44,12 +43,11 @@ impl RequestBatch {
         self.items.is_empty()
     }
 
-    /// Forgets everything, and keeps the memory unless it is more than a batch is likely to need again.
-    pub(crate) fn emptied(mut self) -> Option<RequestBatch> {
-        self.bytes.clear();
-        self.items.clear();
-        self.auths.clear();
-        (self.bytes.capacity() <= KEPT_BYTES_MAX && self.items.capacity() <= KEPT_ITEMS_MAX).then_some(self)
+    /// Memory that it holds, in bytes.
+    fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.items.capacity() * size_of::<Request>()
+            + self.auths.capacity() * size_of::<AuthInfo>()
     }
 
     /// The position of `auth`, added if the last one is another.
@@ -69,6 +67,53 @@ impl RequestBatch {
 
     pub(crate) fn proved(&self, position: u32) -> &AuthInfo {
         &self.auths[position as usize]
+    }
+}
+
+/// Batches of requests that were taken, empty: the memory of the next ones. While a write of the log is under
+/// way a core sends several, and each that is made anew costs pages that the kernel has to clear.
+#[derive(Debug, Default)]
+pub struct Emptied {
+    batches: Vec<RequestBatch>,
+    /// Memory of all.
+    bytes: usize,
+}
+
+impl Emptied {
+    /// Forgets what is in the batch, and keeps its memory unless there is enough.
+    pub fn keep(&mut self, mut batch: RequestBatch) {
+        batch.bytes.clear();
+        batch.items.clear();
+        batch.auths.clear();
+        let bytes = batch.capacity_bytes();
+        if bytes > 0 && self.bytes + bytes <= KEPT_BYTES_MAX {
+            self.bytes += bytes;
+            self.batches.push(batch);
+        }
+    }
+
+    /// The same of several.
+    pub fn keep_all(&mut self, other: Emptied) {
+        other.batches.into_iter().for_each(|batch| self.keep(batch));
+    }
+
+    /// An empty batch.
+    pub fn take(&mut self) -> RequestBatch {
+        let batch = self.batches.pop().unwrap_or_default();
+        self.bytes -= batch.capacity_bytes();
+        batch
+    }
+
+    /// One of so many equal shares, when the others are still to be taken.
+    pub(crate) fn share(&mut self, of: usize) -> Emptied {
+        if of == 1 {
+            return std::mem::take(self);
+        }
+        let mut share = Emptied::default();
+        for _ in 0..self.batches.len().div_ceil(of) {
+            share.keep(self.take());
+        }
+        share
     }
 }
 
@@ -143,6 +188,16 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Where the record of an ordered request is in the batch's bytes.
+    pub(crate) fn body(&self) -> Option<Range<usize>> {
+        match self {
+            Request::Ordered { body, .. } => Some(body.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// What one core's connections are told, in order. Delivering all of it brings the core to `zxid`.
 #[derive(Debug)]
 pub struct ReplyBatch {
@@ -154,8 +209,8 @@ pub struct ReplyBatch {
     pub changes: Arc<Changes>,
     /// Replies and changes as they follow each other.
     pub items: Vec<Reply>,
-    /// A batch of requests that was taken, empty: the next one's memory.
-    pub emptied: Option<RequestBatch>,
+    /// Batches of requests that were taken.
+    pub emptied: Emptied,
 }
 
 /// One thing that a core is told.

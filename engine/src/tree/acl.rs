@@ -108,7 +108,9 @@ pub type AclArena = Arena<Slot<AclRef>>;
 
 /// Lists in use, by their jute bytes; the writer's.
 pub struct AclTable {
-    ids: HashMap<Box<[u8]>, AclId, FixedState>,
+    ids: HashMap<Arc<[u8]>, AclId, FixedState>,
+    /// The one that was asked for last: most nodes have the same.
+    last: Option<(Arc<[u8]>, AclId)>,
     /// By number: the nodes that have the list.
     uses: Vec<u32>,
     arena: Arc<AclArena>,
@@ -124,6 +126,7 @@ impl AclTable {
     pub fn new(seed: u64) -> Self {
         AclTable {
             ids: HashMap::with_hasher(FixedState::with_seed(seed)),
+            last: None,
             uses: Vec::new(),
             arena: Arc::default(),
             numbers: Numbers::from(0),
@@ -141,7 +144,13 @@ impl AclTable {
     /// # Errors
     /// When the bytes are not an ACL vector.
     pub fn intern(&mut self, raw: RawAcl<'_>) -> jute::Result<AclId> {
-        if let Some(id) = self.ids.get(raw.0) {
+        if let Some((bytes, id)) = &self.last
+            && **bytes == *raw.0
+        {
+            return Ok(*id);
+        }
+        if let Some((bytes, id)) = self.ids.get_key_value(raw.0) {
+            self.last = Some((Arc::clone(bytes), *id));
             return Ok(*id);
         }
         let list = raw.decode()?;
@@ -178,6 +187,7 @@ impl AclTable {
     /// number comes back late.
     fn purge(&mut self, guard: &Guard) {
         let (uses, numbers) = (&self.uses, &mut self.numbers);
+        self.last = None;
         self.ids.retain(|_, id| {
             let used = uses[id.0 as usize] > 0;
             if !used {

@@ -5,7 +5,7 @@ use super::changes::{ChangeKind, Changes};
 use super::index::{Guard, NodeId};
 use super::node::{Children, ChildrenVersion, DataVersion, NewNodeVersion, Node, NodeKind};
 use super::quota::{self, StatsTrack};
-use super::shared::Shared;
+use super::shared::{Shared, tag_of};
 use super::{TreeWriter, path};
 use crate::error::ErrorCode;
 use crate::id::Zxid;
@@ -35,11 +35,13 @@ pub struct Batch<'t> {
     tree: &'t mut TreeWriter,
     shared: Arc<Shared>,
     guard: Guard,
+    /// Whose children were touched last, and by what.
+    touched: Option<(NodeId, Zxid)>,
 }
 
 impl<'t> Batch<'t> {
     pub(super) fn new(tree: &'t mut TreeWriter, guard: Guard) -> Self {
-        Batch { shared: Arc::clone(&tree.shared), tree, guard }
+        Batch { shared: Arc::clone(&tree.shared), tree, guard, touched: None }
     }
 
     /// The tree under the batch.
@@ -65,7 +67,7 @@ impl<'t> Batch<'t> {
 
     /// The same in the middle of a batch: the tree can be read as the last change has left it.
     pub fn settle(&mut self) {
-        let Batch { tree, shared, guard } = self;
+        let Batch { tree, shared, guard, .. } = self;
         let replaced = tree.dirty.len();
         for (id, children) in tree.dirty.drain() {
             let node = shared.node(id, guard);
@@ -98,6 +100,11 @@ impl<'t> Batch<'t> {
     /// that sees anything of what the transaction does sees that too.
     fn touch_children(&mut self, id: NodeId, zxid: Zxid) -> &mut ChildrenVersion {
         let (shared, guard) = (&*self.shared, &self.guard);
+        // As every operation but the first of a multi of many creations under one parent.
+        let again = self.touched.replace((id, zxid)) == Some((id, zxid));
+        if again && self.tree.dirty.contains_key(&id) {
+            return self.tree.dirty.get_mut(&id).expect("seen above");
+        }
         let node = shared.node(id, guard).expect("a node that was just found");
         let cell = shared.children(node, guard);
         match cell {
@@ -130,7 +137,8 @@ impl<'t> Batch<'t> {
             return Err(ErrorCode::NoNode);
         }
         let parent_acl = parent.data().acl;
-        let exists = self.shared.get(new.path, &self.guard).is_some();
+        let hash = self.shared.hash(new.path);
+        let exists = self.shared.get_hashed(new.path, hash, &self.guard).is_some();
         let children = self.touch_children(parent_id, zxid);
         let cversion = match new.parent_cversion {
             -1 => children.cversion.saturating_add(1),
@@ -159,7 +167,7 @@ impl<'t> Batch<'t> {
         changes.push(ChangeKind::Created, zxid, new.path, acls.0, Some(acls.1));
         let version =
             NewNodeVersion { parent: Some(parent_id), name: name.as_bytes(), czxid: zxid, ctime: time, data };
-        let id = self.tree.insert(new.path, &version, guard);
+        let id = self.tree.insert(tag_of(hash), &version, guard);
         let stat = shared.node(id, guard).expect("just created").stat(&data, None);
         let children = self.tree.dirty.get_mut(&parent_id).expect("changed above");
         children.set.insert(id);

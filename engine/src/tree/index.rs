@@ -485,12 +485,17 @@ pub struct Index {
 impl Index {
     /// Looks at where each tag's entries begin, so that they are in the core's cache when they are asked
     /// for: loads that do not wait for each other take hardly longer than one.
-    pub fn warm(&self, tags: impl Iterator<Item = u32>, guard: &Guard) {
+    pub fn warm(&self, tags: &[u32], guard: &Guard) {
         let Some(tables) = self.tables.load(guard) else { return };
         let (entries, mask) = (&tables.current.entries, tables.current.mask());
         for tag in tags {
-            black_box(entries[tag as usize & mask].load(Ordering::Relaxed));
+            black_box(entries[*tag as usize & mask].load(Ordering::Relaxed));
         }
+    }
+
+    /// The number that a tag most likely means: one that is not looked at.
+    pub fn likely(&self, tag: u32, guard: &Guard) -> Option<NodeId> {
+        self.tables.load(guard)?.current.candidates(tag).next().map(|(_, id)| id)
     }
 
     /// The first number with that tag that `is` gives something for.

@@ -35,6 +35,7 @@ pub mod watch;
 
 pub use batch::{Batch, NewNode};
 pub use changes::{Change, ChangeKind, Changes};
+pub use shared::WARMED_AT_ONCE;
 pub use view::{Absent, NotYet, TreeReader, View};
 
 use crate::error::ErrorCode;
@@ -188,8 +189,8 @@ impl TreeWriter {
         Some(self.shared.get_hashed(path, hash, guard)?.1)
     }
 
-    /// Before many paths are looked up: brings what the index has of them to the core's cache, so that
-    /// one does not wait for the memory after the other. Call it for a few hundred at a time.
+    /// Before many paths are looked up: brings what leads to them to the core's cache, so that one does
+    /// not wait for the memory after the other. Takes the first [`WARMED_AT_ONCE`].
     pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
         self.shared.warm(paths, guard);
     }
@@ -259,7 +260,7 @@ impl TreeWriter {
             self.data_bytes += path.len() as i64 + bytes;
             let (name, ctime) = (name.as_bytes(), stat.ctime);
             let version = NewNodeVersion { parent, name, czxid, ctime, data: version };
-            let id = self.insert(path, &version, &guard);
+            let id = self.insert(shared.tag(path), &version, &guard);
             self.note_created(path, kind);
             if let Some(parent) = parent {
                 self.dirty_children(parent, &guard).set.insert(id);
@@ -339,12 +340,12 @@ impl TreeWriter {
         self.garbage += before - self.away();
     }
 
-    fn insert(&mut self, path: &str, version: &NewNodeVersion<'_>, guard: &Guard) -> NodeId {
+    fn insert(&mut self, tag: u32, version: &NewNodeVersion<'_>, guard: &Guard) -> NodeId {
         let id = self.nodes.take();
         self.acls.hold(version.data.acl, 1);
         version.put(self.shared.nodes.cell_or_grow(id), guard);
         match version.parent {
-            Some(_) => self.index.insert(self.shared.tag(path), id, guard),
+            Some(_) => self.index.insert(tag, id, guard),
             None => assert_eq!(id, ROOT, "the root comes first"),
         }
         id
@@ -472,7 +473,7 @@ mod tests {
                 data: Some(b"data"),
             };
             let node = NewNodeVersion { parent: Some(parent), name: b"a", czxid: Zxid(1), ctime: 0, data };
-            let id = tree.insert(&path, &node, &guard);
+            let id = tree.insert(tree.shared.tag(&path), &node, &guard);
             tree.data_bytes += (path.len() + 4) as i64;
             tree.dirty_children(parent, &guard).set.insert(id);
             parent = id;

@@ -40,10 +40,43 @@ pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
 /// Whether a node may have this path.
 pub fn is_valid(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
+    if is_plain(path.as_bytes()) {
+        return true;
+    }
     match is_valid_in_ascii(rest.as_bytes()) {
         Some(valid) => valid,
         None => rest.is_empty() || rest.split('/').all(is_valid_name),
     }
+}
+
+/// A byte in each of eight.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The highest bit of each of eight bytes that is zero, and no other bit.
+fn zeros(bytes: u64) -> u64 {
+    !((bytes & each(0x7f)) + each(0x7f) | bytes) & each(0x80)
+}
+
+/// Whether all of a path that begins with a slash is what most paths are: ASCII that prints, no name empty and
+/// none that begins with a dot. Eight bytes at a time, beside those that follow each of them.
+fn is_plain(path: &[u8]) -> bool {
+    let Some(last) = path.len().checked_sub(9) else { return false };
+    let eight = |at: usize| u64::from_ne_bytes(path[at..at + 8].try_into().expect("eight bytes"));
+    // The bit of each byte that prints: neither below a space nor DEL, nor above it.
+    let printing =
+        |bytes: u64| ((bytes | each(0x80)) - each(b' ')) & !((bytes & each(0x7f)) + each(1)) & !bytes;
+    let (mut all_print, mut any_unlike) = (each(0x80), 0);
+    for at in (0..last).step_by(8).chain([last]) {
+        let (bytes, next) = (eight(at), eight(at + 1));
+        // A dot and a slash differ in the lowest bit.
+        let slash_or_dot = zeros((next ^ each(b'.')) & each(!1));
+        any_unlike |= zeros(bytes ^ each(b'/')) & slash_or_dot;
+        all_print &= printing(bytes);
+    }
+    all_print &= printing(eight(last + 1));
+    all_print == each(0x80) && any_unlike == 0 && !path.ends_with(b"/")
 }
 
 /// Whether a path may be what follows its first slash, in one pass; `None` when it takes a look at
@@ -80,10 +113,24 @@ mod tests {
             assert!(is_valid(good), "{good:?}");
         }
         let bad = ["", "a", "/a/", "//", "/a//b", "/.", "/..", "/a/./b", "/a/..", "/\u{0}", "/\u{1f}"];
-        let names: Vec<String> = ["", ".", "..", "...", "a", "a.", "ä"].map(|name| format!("/{name}")).into();
-        for path in names.iter().flat_map(|a| names.iter().map(move |b| format!("{a}{b}"))) {
+        let names: Vec<String> =
+            ["", ".", "..", "...", "a", "a.", "ä", "a long name", "a\u{7f}", "a\u{1f}", "~"]
+                .map(|name| format!("/{name}"))
+                .into();
+        let pairs = || names.iter().flat_map(|a| names.iter().map(move |b| format!("{a}{b}")));
+        for path in pairs().chain(pairs().flat_map(|a| pairs().map(move |b| format!("{a}{b}")))) {
             let slow = path[1..].split('/').all(is_valid_name);
             assert_eq!(is_valid(&path), slow, "{path:?}");
+        }
+        // Every byte at every place.
+        for (length, byte) in (1..30).flat_map(|length| (0..0x80).map(move |byte| (length, byte))) {
+            for at in 1..=length {
+                let mut path = format!("/{}", "a".repeat(length)).into_bytes();
+                path[at] = byte;
+                let path = String::from_utf8(path).expect("ASCII");
+                let slow = path[1..].split('/').all(is_valid_name);
+                assert_eq!(is_valid(&path), slow, "{path:?}");
+            }
         }
         for bad in bad.iter().chain(&["/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{f8ff}", "/\u{ffff}", "/😀"]) {
             assert!(!is_valid(bad), "{bad:?}");

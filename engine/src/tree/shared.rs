@@ -8,10 +8,14 @@ use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
 use super::node::{Children, Node};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// The root's number, in every tree.
 pub(super) const ROOT: NodeId = NodeId(0);
+
+/// Paths that are looked up together.
+pub const WARMED_AT_ONCE: usize = 128;
 
 /// See the module.
 pub(super) struct Shared {
@@ -22,24 +26,40 @@ pub(super) struct Shared {
     pub hasher: FixedState,
 }
 
+/// The half of a path's hash that the index keeps.
+pub(super) fn tag_of(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
 impl Shared {
     /// A path's hash.
     pub fn hash(&self, path: &str) -> u64 {
         self.hasher.hash_one(path.as_bytes())
     }
 
-    /// The half of it that the index keeps.
+    /// What the index knows a path by.
     pub fn tag(&self, path: &str) -> u32 {
-        (self.hash(path) >> 32) as u32
+        tag_of(self.hash(path))
     }
 
-    fn tag_of(&self, path: &[u8]) -> u32 {
-        (self.hasher.hash_one(path) >> 32) as u32
-    }
-
-    /// Brings what the index has of paths to the core's cache; see [`Index::warm`].
+    /// Brings what is looked at on the way to nodes to the core's cache, for the first
+    /// [`WARMED_AT_ONCE`] of these paths: each step for all of them before the next.
     pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
-        self.index.warm(paths.map(|path| self.tag_of(path)), guard);
+        let (mut tags, mut count) = ([0; WARMED_AT_ONCE], 0);
+        for (tag, path) in tags.iter_mut().zip(paths) {
+            *tag = tag_of(self.hasher.hash_one(path));
+            count += 1;
+        }
+        let tags = &tags[..count];
+        self.index.warm(tags, guard);
+        let (mut ids, mut count) = ([ROOT; WARMED_AT_ONCE], 0);
+        for id in tags.iter().filter_map(|tag| self.index.likely(*tag, guard)) {
+            black_box(self.node(id, guard).is_some());
+            (ids[count], count) = (id, count + 1);
+        }
+        for node in ids[..count].iter().filter_map(|id| self.node(*id, guard)) {
+            black_box(node.parent());
+        }
     }
 
     /// The node of that number; none if it is gone.
@@ -57,7 +77,7 @@ impl Shared {
         if path.is_empty() || path == "/" {
             return Some((ROOT, self.node(ROOT, guard)?));
         }
-        self.index.find((hash >> 32) as u32, guard, |id| {
+        self.index.find(tag_of(hash), guard, |id| {
             let node = self.node(id, guard)?;
             self.is_at(node, path.as_bytes(), guard).then_some((id, node))
         })

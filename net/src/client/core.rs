@@ -21,7 +21,7 @@ use ringkeeper_engine::stats::{ConnectionReport, CoreReport, Inquiry, Traffic};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::index::pin;
 use ringkeeper_engine::tree::watch::Watches;
-use ringkeeper_quorum::step::{ConnectionId, Request, RequestBatch, Service};
+use ringkeeper_quorum::step::{ConnectionId, Emptied, Request, RequestBatch, Service};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ const LINGER_MS_MAX: u64 = 10_000;
 const OUTSTANDING_MAX: usize = 4096;
 /// Bytes of requests for the replica above which no more are read, on this whole core.
 const OUTGOING_BYTES_MAX: usize = 8 << 20;
+/// An input that has more memory than this is not used again.
+const SPARE_INPUT_BYTES_MAX: usize = 512 << 10;
 /// How long a connection may take until it has a session, in milliseconds.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How often connections are looked at that take too long, in milliseconds. It is a walk over all of them,
@@ -64,6 +66,8 @@ pub struct CoreState {
     pub service: Service,
     /// Its connections' watches.
     pub watches: Watches<u64>,
+    /// Memory of an input that was used up, for the next one.
+    pub spare_input: Vec<u8>,
     /// What the replica is asked next.
     pub outgoing: RequestBatch,
     /// Wakes the task that sends it.
@@ -99,8 +103,10 @@ pub struct Core {
     next_sweep: Tick,
     next_number: u64,
     to_replica: Sender<Mail<RequestBatch>>,
-    /// A batch that came back empty: the next one's memory.
-    pub(super) emptied: Option<RequestBatch>,
+    /// Batches that came back.
+    pub(super) emptied: Emptied,
+    /// Connections that a mail answered; kept for its memory.
+    pub(super) freed: Vec<u64>,
     admission: Arc<Admission>,
     rejected: u64,
 }
@@ -120,7 +126,8 @@ impl Core {
             next_sweep: Tick::default(),
             next_number: 0,
             to_replica,
-            emptied: None,
+            emptied: Emptied::default(),
+            freed: Vec::new(),
             admission,
             rejected: 0,
         }
@@ -199,7 +206,8 @@ impl Core {
         let _reading = pin();
         if connection.input.is_empty() {
             let used = self.state.consume(connection, bytes);
-            if !connection.closing {
+            if !connection.closing && used < bytes.len() {
+                connection.input = std::mem::take(&mut self.state.spare_input);
                 connection.input.extend_from_slice(&bytes[used..]);
             }
         } else {
@@ -243,10 +251,11 @@ impl Core {
         }
         let was_full = self.state.outgoing.bytes.len() >= OUTGOING_BYTES_MAX;
         let sent_us = self.state.stamps.now_us();
-        let next = self.emptied.take().unwrap_or_default();
+        let next = self.emptied.take();
         let batch = std::mem::replace(&mut self.state.outgoing, next);
         if let Err(mail) = self.to_replica.send(Mail { batch, sent_us }) {
-            self.emptied = Some(std::mem::replace(&mut self.state.outgoing, mail.batch));
+            let next = std::mem::replace(&mut self.state.outgoing, mail.batch);
+            self.emptied.keep(next);
             return;
         }
         self.state.stamps.add(Hop::Gather, self.state.outgoing_us, sent_us);
@@ -403,6 +412,10 @@ impl CoreState {
         input.drain(..used);
         if !connection.closing && !input.is_empty() {
             connection.input = input;
+        } else if input.capacity() <= SPARE_INPUT_BYTES_MAX {
+            // Idle connections have none; large frames that come in parts would grow one each time.
+            input.clear();
+            self.spare_input = input;
         }
     }
 
@@ -566,6 +579,7 @@ mod tests {
             horizon: Zxid::ZERO,
             service: Service::Full,
             watches: Watches::new(1),
+            spare_input: Vec::new(),
             outgoing: RequestBatch::default(),
             flush: Wake::new(),
             later: Vec::new(),

@@ -21,8 +21,8 @@ impl Core {
         self.begin_turn();
         let Mail { batch, sent_us } = mail;
         self.state.stamps.add(Hop::Reply, sent_us, self.state.now.us);
-        self.emptied = batch.emptied.or(self.emptied.take());
-        let mut freed: Vec<u64> = Vec::new();
+        self.emptied.keep_all(batch.emptied);
+        let mut freed = std::mem::take(&mut self.freed);
         for item in batch.items {
             match item {
                 Reply::Changes(range) => self.tell_watchers(&batch.changes, range),
@@ -48,7 +48,9 @@ impl Core {
                     if last {
                         connection.close_after_output();
                     }
-                    freed.push(connection.id.number);
+                    if freed.last() != Some(&connection.id.number) {
+                        freed.push(connection.id.number);
+                    }
                 }
                 Reply::Opened { connection, session, timeout_ms } => {
                     let there = self.connections.get_mut(&connection.number);
@@ -90,10 +92,11 @@ impl Core {
         freed.dedup();
         // Once, not for each of their requests.
         let _reading = pin();
-        for number in freed {
+        for number in freed.drain(..) {
             let Some(connection) = self.connections.get_mut(&number) else { continue };
             self.state.resume(connection);
         }
+        self.freed = freed;
     }
 
     fn tell_watchers(&mut self, changes: &Changes, range: Range<u32>) {

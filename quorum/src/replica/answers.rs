@@ -2,7 +2,7 @@
 
 use super::lent::Lent;
 use super::reads::Read;
-use crate::step::{CloseReason, ConnectionId, Reply, ReplyBatch, RequestBatch};
+use crate::step::{CloseReason, ConnectionId, Emptied, Reply, ReplyBatch};
 use ringkeeper_engine::apply::Outcome;
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{SessionId, Zxid};
@@ -85,6 +85,9 @@ impl Pending {
     }
 }
 
+/// Items that room is made for at once.
+const NEXT_ITEMS_MAX: usize = 4096;
+
 /// What a core is told next.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -160,9 +163,12 @@ impl Outbox {
         self.items.push(Reply::Answer { connection, frame: start..self.bytes.len(), last });
     }
 
-    pub fn take(&mut self, zxid: Zxid, changes: Arc<Changes>, emptied: Option<RequestBatch>) -> ReplyBatch {
+    pub fn take(&mut self, zxid: Zxid, changes: Arc<Changes>, emptied: Emptied) -> ReplyBatch {
         let next = self.lent.take();
         let bytes = self.lent.lend(std::mem::replace(&mut self.bytes, next));
-        ReplyBatch { zxid, bytes, changes, items: std::mem::take(&mut self.items), emptied }
+        // The next ones are mostly as many.
+        let next = Vec::with_capacity(self.items.len().min(NEXT_ITEMS_MAX));
+        let items = std::mem::replace(&mut self.items, next);
+        ReplyBatch { zxid, bytes, changes, items, emptied }
     }
 }

@@ -99,9 +99,10 @@ impl Replica {
         }
         let next = self.lent_changes.take();
         let changes = self.lent_changes.lend(std::mem::replace(&mut self.changes, next));
+        let cores = self.outboxes.len();
         for (core, outbox) in self.outboxes.iter_mut().enumerate() {
             if advanced || !outbox.is_empty() {
-                let batch = outbox.take(zxid, Arc::clone(&changes), self.emptied.pop());
+                let batch = outbox.take(zxid, Arc::clone(&changes), self.emptied.share(cores - core));
                 out.push(Effect::Deliver { core: core as u16, batch });
             }
         }

@@ -7,99 +7,121 @@ use ringkeeper_engine::tree::Changes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A few batches are under way at a time.
-const KEPT: usize = 4;
+/// So many batches may be under way at a time: under load several are made while a write of the log is.
+const KEPT: usize = 32;
+/// Memory of all that are kept.
+const KEPT_BYTES_ALL_MAX: usize = 4 * KEPT_BYTES_MAX;
 
 /// What may be used again.
 pub(super) trait Reusable: Sized {
     /// As it goes out; clones share the memory.
     type Shared: Clone;
 
-    /// Whether it has a size that is worth keeping.
-    fn is_kept(&self) -> bool;
+    /// Memory that it holds, in bytes.
+    fn memory(&self) -> usize;
 
     /// For many to read.
     fn share(self) -> Self::Shared;
 
-    /// Empty, if nobody has it any more; else what came in.
-    fn take_back(shared: Self::Shared) -> Result<Self, Self::Shared>;
+    /// Whether nobody has it any more.
+    fn is_back(shared: &Self::Shared) -> bool;
+
+    /// Empty, if nobody has it any more.
+    fn take_back(shared: Self::Shared) -> Option<Self>;
 }
 
 impl Reusable for Vec<u8> {
     type Shared = Bytes;
 
-    fn is_kept(&self) -> bool {
-        (1..=KEPT_BYTES_MAX).contains(&self.capacity())
+    fn memory(&self) -> usize {
+        self.capacity()
     }
 
     fn share(self) -> Bytes {
         Bytes::from(self)
     }
 
-    fn take_back(mut shared: Bytes) -> Result<Self, Bytes> {
-        if !shared.is_unique() {
-            return Err(shared);
-        }
+    fn is_back(shared: &Bytes) -> bool {
+        shared.is_unique()
+    }
+
+    fn take_back(mut shared: Bytes) -> Option<Self> {
         // Its content is not carried over.
         shared.truncate(0);
-        Ok(Vec::from(shared))
+        Some(Vec::from(shared))
     }
 }
 
 impl Reusable for Changes {
     type Shared = Arc<Changes>;
 
-    fn is_kept(&self) -> bool {
-        (1..=KEPT_BYTES_MAX).contains(&self.capacity_bytes())
+    fn memory(&self) -> usize {
+        self.capacity_bytes()
     }
 
     fn share(self) -> Arc<Changes> {
         Arc::new(self)
     }
 
-    fn take_back(shared: Arc<Changes>) -> Result<Self, Arc<Changes>> {
-        let mut changes = Arc::try_unwrap(shared)?;
+    fn is_back(shared: &Arc<Changes>) -> bool {
+        Arc::strong_count(shared) == 1
+    }
+
+    fn take_back(shared: Arc<Changes>) -> Option<Self> {
+        let mut changes = Arc::try_unwrap(shared).ok()?;
         changes.clear();
-        Ok(changes)
+        Some(changes)
     }
 }
 
 /// Those that went out, oldest first.
 #[derive(Debug)]
-pub(super) struct Lent<T: Reusable>(VecDeque<T::Shared>);
+pub(super) struct Lent<T: Reusable> {
+    /// Each with its memory.
+    out: VecDeque<(T::Shared, usize)>,
+    /// Memory of all.
+    bytes: usize,
+}
 
 impl<T: Reusable> Default for Lent<T> {
     fn default() -> Self {
-        Lent(VecDeque::new())
+        Lent { out: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl<T: Reusable + Default> Lent<T> {
-    /// An empty one, with the memory of one that is back, if there is one.
+    /// An empty one, with the memory of the newest one that is back, if there is one: the others' is out of
+    /// the core's cache. They come back in their order.
     pub fn take(&mut self) -> T {
-        let Some(oldest) = self.0.pop_front() else { return T::default() };
-        T::take_back(oldest).unwrap_or_else(|out| {
-            self.0.push_front(out);
-            T::default()
-        })
+        let back = self.out.iter().take_while(|(shared, _)| T::is_back(shared)).count();
+        let Some((newest, memory)) = back.checked_sub(1).and_then(|newest| self.out.remove(newest)) else {
+            return T::default();
+        };
+        self.bytes -= memory;
+        // Nobody can have got it since.
+        T::take_back(newest).unwrap_or_default()
     }
 
     /// Gives one out.
     pub fn lend(&mut self, value: T) -> T::Shared {
-        let is_kept = value.is_kept();
+        let memory = value.memory();
         let shared = value.share();
-        if is_kept {
-            self.keep(shared.clone());
-        }
+        self.keep(&shared, memory);
         shared
     }
 
-    /// One that went out already; its size is worth keeping.
-    pub fn keep(&mut self, shared: T::Shared) {
-        if self.0.len() == KEPT {
-            self.0.pop_front();
+    /// One that goes out, and has so much memory.
+    pub fn keep(&mut self, shared: &T::Shared, memory: usize) {
+        if !(1..=KEPT_BYTES_MAX).contains(&memory) {
+            return;
         }
-        self.0.push_back(shared);
+        self.out.push_back((shared.clone(), memory));
+        self.bytes += memory;
+        while (self.out.len() > KEPT || self.bytes > KEPT_BYTES_ALL_MAX)
+            && let Some((_, memory)) = self.out.pop_front()
+        {
+            self.bytes -= memory;
+        }
     }
 }
 
@@ -119,8 +141,10 @@ mod tests {
         assert_eq!(lent.take().capacity(), 0, "it is taken");
         drop(lent.lend(vec![0; KEPT_BYTES_MAX + 1]));
         assert_eq!(lent.take().capacity(), 0, "it is too large to be kept");
-        let out: Vec<Bytes> = (0..10).map(|_| lent.lend(vec![0; 9])).collect();
-        drop(out);
-        assert_eq!((0..10).filter(|_| lent.take().capacity() > 0).count(), KEPT);
+        for (size, kept) in [(9, KEPT), (KEPT_BYTES_MAX, KEPT_BYTES_ALL_MAX / KEPT_BYTES_MAX)] {
+            let out: Vec<Bytes> = (0..KEPT + 9).map(|_| lent.lend(vec![0; size])).collect();
+            drop(out);
+            assert_eq!((0..KEPT + 9).filter(|_| lent.take().capacity() > 0).count(), kept);
+        }
     }
 }

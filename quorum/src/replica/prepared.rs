@@ -3,7 +3,6 @@
 
 use super::lent::Lent;
 use crate::message::{Batch, BatchBuilder};
-use crate::step::KEPT_BYTES_MAX;
 use ringkeeper_engine::id::Zxid;
 
 /// See the module.
@@ -49,11 +48,9 @@ impl Prepared {
 
     /// All of them, in their order.
     pub fn take(&mut self) -> Option<Batch> {
-        let is_kept = self.gathered.capacity() <= KEPT_BYTES_MAX;
+        let memory = self.gathered.capacity();
         let batch = self.gathered.take()?;
-        if is_kept {
-            self.lent.keep(batch.shared());
-        }
+        self.lent.keep(&batch.shared(), memory);
         Some(batch)
     }
 }

@@ -11,8 +11,9 @@ use ringkeeper_engine::id::{Now, SessionId, Zxid};
 use ringkeeper_engine::jute::records::{CreateSessionTxn, GetEphemeralsRequest};
 use ringkeeper_engine::jute::{self, Write};
 use ringkeeper_engine::op::OpCode;
-use ringkeeper_engine::prep::{Stamp, WriteRequest};
+use ringkeeper_engine::prep::{Stamp, WriteRequest, path_bytes};
 use ringkeeper_engine::session::{PASSWORD_BYTES, password};
+use ringkeeper_engine::tree::WARMED_AT_ONCE;
 use ringkeeper_engine::tree::index::pin;
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -54,10 +55,16 @@ impl Replica {
     /// Takes as many of these as can be; returns the rest.
     fn take_requests(&mut self, now: Now, mut batch: RequestBatch) -> Option<RequestBatch> {
         // Once, not for each of them.
-        let _reading = pin();
+        let reading = pin();
         let mut all = std::mem::take(&mut batch.items);
         let mut items = all.drain(..);
-        while let Some(item) = items.next() {
+        for position in 0.. {
+            if position % WARMED_AT_ONCE == 0 {
+                let next = items.as_slice().iter().take(WARMED_AT_ONCE);
+                let paths = next.filter_map(|item| path_bytes(&batch.bytes[item.body()?]));
+                self.database.tree.warm(paths, &reading);
+            }
+            let Some(item) = items.next() else { break };
             if self.must_wait(&item) {
                 batch.items = iter::once(item).chain(items).collect();
                 return Some(batch);
@@ -117,9 +124,7 @@ impl Replica {
         }
         drop(items);
         batch.items = all;
-        if self.emptied.len() < self.outboxes.len() {
-            self.emptied.extend(batch.emptied());
-        }
+        self.emptied.keep(batch);
         None
     }
 
