@@ -69,6 +69,7 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
+    #[inline]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, at: 0, null_as_empty: false }
     }
@@ -79,16 +80,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Offset of the next byte.
+    #[inline]
     pub const fn position(&self) -> usize {
         self.at
     }
 
     /// What has not been read.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
         &self.bytes[self.at..]
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         if rest.len() < count {
@@ -98,6 +102,7 @@ impl<'a> Reader<'a> {
         Ok(&rest[..count])
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
@@ -105,6 +110,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length: `None` is jute's null.
+    #[inline]
     fn length(&mut self) -> Result<Option<usize>> {
         let at = self.at;
         match i32::read(self)? {
@@ -115,11 +121,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A record of type `T`.
+    #[inline]
     pub fn read<T: Read<'a>>(&mut self) -> Result<T> {
         T::read(self)
     }
 
     /// A field that must not be null.
+    #[inline]
     pub fn require<T>(&self, value: Option<T>) -> Result<T> {
         value.ok_or(DecodeError::Null { at: self.at })
     }
@@ -141,12 +149,14 @@ pub trait Write {
 }
 
 impl<'a> Read<'a> for i32 {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         Ok(i32::from_be_bytes(r.array()?))
     }
 }
 
 impl<'a> Read<'a> for i64 {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         Ok(i64::from_be_bytes(r.array()?))
     }
@@ -154,12 +164,14 @@ impl<'a> Read<'a> for i64 {
 
 impl<'a> Read<'a> for bool {
     /// As Java's `readBoolean`: every byte but zero is true.
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         Ok(r.array::<1>()?[0] != 0)
     }
 }
 
 impl<'a> Read<'a> for Option<&'a [u8]> {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         match r.length()? {
             None => Ok(None),
@@ -170,6 +182,7 @@ impl<'a> Read<'a> for Option<&'a [u8]> {
 
 /// A `ustring` that is not null. Bytes that are not UTF-8 become U+FFFD, as in Java.
 impl<'a> Read<'a> for Cow<'a, str> {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         let at = r.at;
         match Option::read(r)? {
@@ -181,19 +194,21 @@ impl<'a> Read<'a> for Cow<'a, str> {
 }
 
 impl<'a> Read<'a> for Option<Cow<'a, str>> {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
-        let bytes: Option<&'a [u8]> = r.read()?;
+        let Some(length) = r.length()? else { return Ok(None) };
+        let bytes = r.take(length)?;
         // Looking whether all of it is UTF-8 is several times faster than looking for what is not.
-        let lossy = |bytes| match std::str::from_utf8(bytes) {
+        Ok(Some(match std::str::from_utf8(bytes) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => String::from_utf8_lossy(bytes),
-        };
-        Ok(bytes.map(lossy))
+        }))
     }
 }
 
 /// A vector; null and every other negative length are read as empty, as in Java.
 impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
+    #[inline]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         let count = usize::try_from(i32::read(r)?).unwrap_or(0);
         // Each element takes at least one byte, so the input bounds what is set aside.
@@ -205,25 +220,56 @@ impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
     }
 }
 
+/// A field that takes as many bytes as in memory, whatever it says. A record of such alone is put together
+/// first, so that room is made once.
+trait Fixed {
+    fn put(self, to: &mut [u8]);
+}
+
+impl Fixed for i32 {
+    #[inline]
+    fn put(self, to: &mut [u8]) {
+        to.copy_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl Fixed for i64 {
+    #[inline]
+    fn put(self, to: &mut [u8]) {
+        to.copy_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl Fixed for bool {
+    #[inline]
+    fn put(self, to: &mut [u8]) {
+        to.fill(u8::from(self));
+    }
+}
+
 impl Write for i32 {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
     }
 }
 
 impl Write for i64 {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
     }
 }
 
 impl Write for bool {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
 }
 
 impl Write for [u8] {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         (self.len() as i32).write(out);
         out.extend_from_slice(self);
@@ -231,30 +277,35 @@ impl Write for [u8] {
 }
 
 impl Write for str {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         self.as_bytes().write(out);
     }
 }
 
 impl Write for String {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         self.as_str().write(out);
     }
 }
 
 impl Write for Cow<'_, str> {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         self.as_ref().write(out);
     }
 }
 
 impl<T: Write + ?Sized> Write for &T {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         (**self).write(out);
     }
 }
 
 impl<T: Write> Write for Option<T> {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             None => (-1i32).write(out),
@@ -264,6 +315,7 @@ impl<T: Write> Write for Option<T> {
 }
 
 impl<T: Write> Write for Vec<T> {
+    #[inline]
     fn write(&self, out: &mut Vec<u8>) {
         (self.len() as i32).write(out);
         for item in self {

@@ -1,7 +1,7 @@
 //! The records of `zookeeper.jute`, in its order: client protocol and transactions. Field names
 //! are the schema's, in snake case.
 
-use super::{Read, Reader, Result, Write};
+use super::{Fixed, Read, Reader, Result, Write};
 use std::borrow::Cow;
 
 macro_rules! record {
@@ -36,8 +36,16 @@ macro_rules! record {
         }
 
         impl Write for $name {
+            #[inline]
             fn write(&self, out: &mut Vec<u8>) {
-                $(self.$field.write(out);)*
+                let mut bytes = [0; 0 $(+ size_of::<$type>())*];
+                let rest = &mut bytes[..];
+                $(
+                    let (field, rest) = rest.split_at_mut(size_of::<$type>());
+                    self.$field.put(field);
+                )*
+                debug_assert!(rest.is_empty());
+                out.extend_from_slice(&bytes);
             }
         }
     };

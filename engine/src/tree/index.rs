@@ -312,6 +312,7 @@ impl<C: Cell> Arena<C> {
     }
 
     /// Segment and offset of a number: segment *s* starts at `FIRST_SEGMENT * (2^s - 1)`.
+    #[inline]
     fn position(id: NodeId) -> (usize, usize) {
         let biased = id.0 as usize + FIRST_SEGMENT;
         let segment = (biased / FIRST_SEGMENT).ilog2() as usize;
@@ -319,6 +320,7 @@ impl<C: Cell> Arena<C> {
     }
 
     /// The cell of a number, if its segment was ever used.
+    #[inline]
     pub fn cell(&self, id: NodeId) -> Option<&C> {
         let (segment, offset) = Self::position(id);
         self.segments.get(segment)?.get()?.get(offset)
@@ -427,6 +429,7 @@ impl Table {
         Arc::new(Table { entries })
     }
 
+    #[inline]
     fn mask(&self) -> usize {
         self.entries.len() - 1
     }
@@ -436,6 +439,7 @@ impl Table {
     }
 
     /// Numbers with that tag, in probe order, each with its position.
+    #[inline]
     fn candidates(&self, tag: u32) -> impl Iterator<Item = (usize, NodeId)> + '_ {
         let mask = self.mask();
         let start = tag as usize & mask;
@@ -499,6 +503,7 @@ impl Index {
     }
 
     /// The first number with that tag that `is` gives something for.
+    #[inline]
     pub fn find<R>(&self, tag: u32, guard: &Guard, mut is: impl FnMut(NodeId) -> Option<R>) -> Option<R> {
         let tables = self.tables.load(guard)?;
         let found = tables.current.candidates(tag).find_map(|(_, id)| is(id));

@@ -143,10 +143,12 @@ const _: () = assert!(HEAD_BYTES == 23);
 /// The parent of the root.
 const NO_PARENT: u32 = u32::MAX;
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
@@ -284,26 +286,31 @@ impl DataVersion<'_> {
 
 impl<'g> Node<'g> {
     /// The node in a cell.
+    #[inline]
     pub(super) fn load(cell: &'g Bytes, guard: &'g Guard) -> Option<Node<'g>> {
         cell.load(guard).map(Node)
     }
 
     /// The node above; none for the root.
+    #[inline]
     pub fn parent(self) -> Option<NodeId> {
         let parent = u32_at(self.0, PARENT_AT);
         (parent != NO_PARENT).then_some(NodeId(parent))
     }
 
     /// The transaction that created it.
+    #[inline]
     pub fn czxid(self) -> Zxid {
         Zxid(u64_at(self.0, CZXID_AT))
     }
 
     /// Its time.
+    #[inline]
     pub fn ctime(self) -> i64 {
         u64_at(self.0, CTIME_AT) as i64
     }
 
+    #[inline]
     fn name_range(self) -> std::ops::Range<usize> {
         match self.0[0] & LONG_NAME {
             0 => HEAD_BYTES..HEAD_BYTES + usize::from(self.0[NAME_LENGTH_AT]),
@@ -312,11 +319,13 @@ impl<'g> Node<'g> {
     }
 
     /// Its name under its parent, UTF-8; empty for the root.
+    #[inline]
     pub fn name(self) -> &'g [u8] {
         &self.0[self.name_range()]
     }
 
     /// Data, list and their versions.
+    #[inline]
     pub fn data(self) -> DataVersion<'g> {
         let flags = self.0[0];
         let mut rest = &self.0[self.name_range().end..];

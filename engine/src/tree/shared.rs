@@ -27,12 +27,14 @@ pub(super) struct Shared {
 }
 
 /// The half of a path's hash that the index keeps.
+#[inline]
 pub(super) fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
 impl Shared {
     /// A path's hash.
+    #[inline]
     pub fn hash(&self, path: &str) -> u64 {
         self.hasher.hash_one(path.as_bytes())
     }
@@ -63,6 +65,7 @@ impl Shared {
     }
 
     /// The node of that number; none if it is gone.
+    #[inline]
     pub fn node<'g>(&'g self, id: NodeId, guard: &'g Guard) -> Option<Node<'g>> {
         Node::load(self.nodes.cell(id)?, guard)
     }
@@ -73,6 +76,7 @@ impl Shared {
     }
 
     /// The same, with the path's hash.
+    #[inline]
     pub fn get_hashed<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
         if path.is_empty() || path == "/" {
             return Some((ROOT, self.node(ROOT, guard)?));
@@ -85,6 +89,7 @@ impl Shared {
 
     /// Whether the path is the node's: its own name is the last part, its parent's the one before. The
     /// nodes above are there for as long as a node can be seen.
+    #[inline]
     fn is_at(&self, node: Node<'_>, path: &[u8], guard: &Guard) -> bool {
         let (mut node, mut path) = (node, path);
         while let Some(parent) = node.parent() {
