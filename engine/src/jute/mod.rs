@@ -2,6 +2,9 @@
 //! ZooKeeper's own schema (`records`). Integers are big-endian; strings, buffers and vectors carry
 //! a length of four bytes, where −1 is null.
 //!
+//! What is read here and there of every request is inlined: a value that goes through memory in parts, and is
+//! taken from there as a whole, waits for its stores.
+//!
 //! Decoding is total: no byte can make it panic, loop, or allocate more than the input's length
 //! justifies. Decoded records borrow from the input.
 
@@ -182,7 +185,7 @@ impl<'a> Read<'a> for Option<&'a [u8]> {
 
 /// A `ustring` that is not null. Bytes that are not UTF-8 become U+FFFD, as in Java.
 impl<'a> Read<'a> for Cow<'a, str> {
-    #[inline]
+    #[inline(always)]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         let at = r.at;
         match Option::read(r)? {
@@ -194,7 +197,7 @@ impl<'a> Read<'a> for Cow<'a, str> {
 }
 
 impl<'a> Read<'a> for Option<Cow<'a, str>> {
-    #[inline]
+    #[inline(always)]
     fn read(r: &mut Reader<'a>) -> Result<Self> {
         let Some(length) = r.length()? else { return Ok(None) };
         let bytes = r.take(length)?;

@@ -12,12 +12,14 @@ macro_rules! record {
         pub struct $name<$life> { $(pub $field: $type),* }
 
         impl<$life> Read<$life> for $name<$life> {
+            #[inline]
             fn read(r: &mut Reader<$life>) -> Result<Self> {
                 Ok($name { $($field: r.read()?),* })
             }
         }
 
         impl Write for $name<'_> {
+            #[inline]
             fn write(&self, out: &mut Vec<u8>) {
                 $(self.$field.write(out);)*
             }
@@ -30,6 +32,7 @@ macro_rules! record {
         pub struct $name { $(pub $field: $type),* }
 
         impl<'a> Read<'a> for $name {
+            #[inline]
             fn read(r: &mut Reader<'a>) -> Result<Self> {
                 Ok($name { $($field: r.read()?),* })
             }

@@ -32,6 +32,20 @@ pub(super) fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
+/// Whether two parts of paths, equally long, are the same. They are short: this is done before a call of the
+/// comparison for any length has begun.
+#[inline]
+fn are_same(a: &[u8], b: &[u8]) -> bool {
+    let eight =
+        |part: &[u8], at: usize| u64::from_ne_bytes(part[at..at + 8].try_into().expect("eight bytes"));
+    match a.len().checked_sub(8) {
+        Some(last) if b.len() == a.len() => {
+            (0..last).step_by(8).chain([last]).all(|at| eight(a, at) == eight(b, at))
+        }
+        _ => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b),
+    }
+}
+
 impl Shared {
     /// A path's hash.
     #[inline]
@@ -93,9 +107,12 @@ impl Shared {
     fn is_at(&self, node: Node<'_>, path: &[u8], guard: &Guard) -> bool {
         let (mut node, mut path) = (node, path);
         while let Some(parent) = node.parent() {
-            let Some(above) = path.strip_suffix(node.name()).and_then(|path| path.strip_suffix(b"/")) else {
+            let name = node.name();
+            let Some(slash) = path.len().checked_sub(name.len() + 1) else { return false };
+            if path[slash] != b'/' || !are_same(&path[slash + 1..], name) {
                 return false;
-            };
+            }
+            let above = &path[..slash];
             let Some(parent) = self.node(parent, guard) else { return false };
             (node, path) = (parent, above);
         }
