@@ -40,7 +40,7 @@ struct Bench {
     notices: Vec<String>,
     writing: Vec<LogWrite>,
     /// Elections so far.
-    rounds: u64,
+    rounds: i64,
 }
 
 impl Bench {
