@@ -23,7 +23,7 @@ use ringkeeper_engine::zookeeper::export::{Written, write_snapshot, write_transa
 use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
-use ringkeeper_engine::zookeeper::restore::{Digests, Extent, Refusal as Refused, restore_part};
+use ringkeeper_engine::zookeeper::restore::{Digests, Extent, Refusal as Refused, Restored, restore_part};
 use ringkeeper_engine::zookeeper::stream::{Compression, Input};
 
 use super::checkpoints::CheckpointFile;
@@ -232,17 +232,19 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
     }
     let file_names: Vec<FileName> = files.iter().map(|(name, _)| *name).collect();
     let path = |number: usize| files[number].1.display().to_string();
-    let read = |number: usize| {
+    let open = |number: usize, progress: Progress| {
         let path: &PathBuf = &files[number].1;
         let file = File::open(path).map_err(DiskError::io("opening", path))?;
-        Ok::<Box<dyn Input>, DiskError>(Box::new(Pieces { file, progress: progress.clone() }))
+        Ok::<Box<dyn Input>, DiskError>(Box::new(Pieces { file, progress }))
     };
+    let read = |number| open(number, progress.clone());
     let refused = |refusal: Refused| Refusal::ZooKeeper(refusal.display(path).to_string());
     let kept = |last| kept_epochs(epochs, last);
     // The promises are what makes it a server of an ensemble, where the end of a log may have to be cut.
     let tail_bytes_max = if kept(Zxid::ZERO).is_some() { TAIL_BYTES_MAX } else { 0 };
     let restored = restore_part(&file_names, seed, Extent { upto: None, tail_bytes_max }, read)?;
     let mut restored = restored.map_err(refused)?;
+    let notices = notices(&restored, path);
     let database = restored.database;
     let (last, nodes, sessions) = (database.last, database.tree.node_count(), database.sessions.len());
     let tail = std::mem::take(&mut restored.tail);
@@ -251,33 +253,11 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
         Some((first, _)) => {
             drop(database);
             let upto = Some(Zxid(first.0 - 1));
-            let before = restore_part(&file_names, seed, Extent { upto, tail_bytes_max: 0 }, read)?;
+            let again = |number| open(number, no_progress());
+            let before = restore_part(&file_names, seed, Extent { upto, tail_bytes_max: 0 }, again)?;
             before.map_err(refused)?.database
         }
     };
-    let mut notices = Vec::new();
-    for (number, fault) in &restored.damaged {
-        notices.push(format!("{} is {fault}; an older one serves", path(*number)));
-    }
-    for (number, offset, bytes) in &restored.torn {
-        let path = path(*number);
-        notices.push(match bytes {
-            0 => format!("{path} has no transaction: it was only just created"),
-            _ => format!(
-                "{path} ends in a write that did not complete: {bytes} bytes at offset {offset} are cut"
-            ),
-        });
-    }
-    if restored.orphans > 0 {
-        notices.push(format!("{} ephemeral nodes had no session and are gone", restored.orphans));
-    }
-    if let Some(zxid) = restored.digests.first_different {
-        let Digests { compared, different, .. } = restored.digests;
-        notices.push(format!("the tree is not what ZooKeeper's digest says at {different} of {compared} transactions, the first is {zxid}"));
-    }
-    if restored.logs == 0 {
-        notices.push("there are no logs; if ZooKeeper had a dataLogDir, name it".to_owned());
-    }
     let newest_name = file_names.iter().map(|name| name.zxid().0).max().unwrap_or(0);
     let record = Record { zxid: last.0, newest_name };
     DataDirectory::create_filled(to.data, to.log, record, |directory| {
@@ -301,6 +281,34 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
         myid,
         notices,
     })
+}
+
+/// What is worth knowing of what was restored; `path` names its files.
+fn notices(restored: &Restored, path: impl Fn(usize) -> String) -> Vec<String> {
+    let mut notices = Vec::new();
+    for (number, fault) in &restored.damaged {
+        notices.push(format!("{} is {fault}; an older one serves", path(*number)));
+    }
+    for (number, offset, bytes) in &restored.torn {
+        let path = path(*number);
+        notices.push(match bytes {
+            0 => format!("{path} has no transaction: it was only just created"),
+            _ => format!(
+                "{path} ends in a write that did not complete: {bytes} bytes at offset {offset} are cut"
+            ),
+        });
+    }
+    if restored.orphans > 0 {
+        notices.push(format!("{} ephemeral nodes had no session and are gone", restored.orphans));
+    }
+    if let Some(zxid) = restored.digests.first_different {
+        let Digests { compared, different, .. } = restored.digests;
+        notices.push(format!("the tree is not what ZooKeeper's digest says at {different} of {compared} transactions, the first is {zxid}"));
+    }
+    if restored.logs == 0 {
+        notices.push("there are no logs; if ZooKeeper had a dataLogDir, name it".to_owned());
+    }
+    notices
 }
 
 fn write_checkpoint(directory: &DataDirectory, database: &Database) -> Result<(), DiskError> {
