@@ -23,7 +23,7 @@ fn leave(data: &Path, epoch: u64, log: impl Iterator<Item = u64>) {
     fs::create_dir_all(&folder).expect("a directory");
     let mut bytes = Vec::new();
     let written = write_snapshot(&Database::new(1), Compression::None, |piece| {
-        bytes.extend_from_slice(&piece);
+        bytes.extend_from_slice(piece);
         Ok::<(), ()>(())
     });
     written.expect("nothing fails in memory");
