@@ -275,7 +275,8 @@ impl Drive {
             }
             self.run_effects(&mut effects)?;
             let log = self.replica.log();
-            if log.has_pending() && !log.is_writing() && log.disk_is_full() {
+            let waits = log.has_pending() && log.disk_is_full() || self.replica.waits_for_space();
+            if waits && !log.is_writing() {
                 // Nobody was told that it was done, so nothing is lost.
                 if !self.replica.is_settled() {
                     warn!("the disk is full: what waited for the log is dropped");

@@ -126,7 +126,7 @@ impl Election {
 
     /// Starts a round with `own` as this server's candidacy; the vote is to be told to all voters.
     pub fn look(&mut self, now: Tick, own: Vote, view: View<'_>) -> Option<Decision> {
-        self.round = Round(self.round.0.saturating_add(1));
+        self.round = self.round.next();
         self.own = own;
         self.received.clear();
         self.settled.clear();
@@ -311,7 +311,7 @@ mod tests {
         Vote { epoch: Epoch(epoch), zxid: Zxid(zxid), leader: Some(ServerId(leader)) }
     }
 
-    fn says(state: PeerState, round: u64, vote: Vote) -> Notification {
+    fn says(state: PeerState, round: i64, vote: Vote) -> Notification {
         Notification { vote, round: Round(round), state, version: 2, members: None }
     }
 
@@ -414,6 +414,28 @@ mod tests {
         assert_eq!((case.election.round(), case.election.proposal()), (Round(4), vote(1, 10, 1)));
         assert_eq!(case.hears(3, 3, says(Looking, 1, vote(1, 10, 3))), None);
         assert_eq!(case.tell, Tell::Sender, "it lags");
+    }
+
+    /// A peer's word for a round is taken whatever it is: none is the last one.
+    #[test]
+    fn behind_the_greatest_round_elections_go_on() {
+        let mut case = Case::new();
+        let greatest = i64::MAX;
+        assert_eq!(case.hears(1, 3, says(Looking, greatest, vote(1, 9, 3))), None);
+        assert_eq!((case.election.round(), case.tell), (Round(greatest), Tell::All));
+        assert_eq!(case.hears(2, 2, says(Looking, greatest, vote(1, 10, 1))), Some(1));
+        // The next one, with a server that has gone on as well, and one that still looks in the one before.
+        let view = View { verifier: &case.verifier, down: &case.down };
+        assert_eq!(case.election.look(Tick(9), vote(1, 10, 1), view), None);
+        assert_eq!(case.hears(10, 2, says(Looking, i64::MIN, vote(1, 10, 1))), None);
+        assert_eq!(case.hears(11, 3, says(Looking, greatest, vote(1, 9, 3))), None);
+        assert_eq!((case.election.round(), case.tell), (Round(greatest), Tell::All), "it goes over");
+        assert_eq!(case.hears(12, 2, says(Looking, greatest, vote(1, 10, 1))), Some(1));
+        // And who comes back finds the leader that was elected behind it.
+        let mut other = Case::new();
+        assert_eq!(other.hears(1, 3, says(Leading, i64::MIN, vote(5, 1, 3))), None);
+        assert_eq!(other.hears(1, 2, says(Following, i64::MIN, vote(5, 1, 3))), Some(3));
+        assert_eq!(other.election.round(), Round(i64::MIN));
     }
 
     #[test]

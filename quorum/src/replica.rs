@@ -12,7 +12,7 @@
 //! | `forwarded`, `learner` | a leader's part for its learners' clients; a learner's part |
 //! | `local` | sessions of this server alone |
 //! | `roles`, `read_only` | what starts and stops serving; readers without a quorum |
-//! | `log_queue`, `marking` | what is done to the log, in order; its mark |
+//! | `log_queue`, `marking`, `space` | what is done to the log, in order; its mark; what waits for a full disk |
 //! | `apply`, `answers` | what is committed, and who is told |
 //! | `checkpoints`, `containers`, `reports` | when a checkpoint is due; nodes that are over; questions |
 
@@ -34,6 +34,7 @@ mod reads;
 mod reports;
 mod requests;
 mod roles;
+mod space;
 
 pub use reads::is_read;
 
@@ -58,6 +59,7 @@ use ringkeeper_engine::log::{IoFailure, LogError, LogWrite, LogWriter, Upkeep};
 use ringkeeper_engine::prep::Prep;
 use ringkeeper_engine::session::Sessions;
 use ringkeeper_engine::tree::{Changes, TreeReader};
+use space::{Refused, Space};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -166,6 +168,7 @@ pub struct Replica {
     reports: Reports,
     checkpoints: Checkpoints,
     marking: Marking,
+    space: Space,
     /// When a soft quota may be spoken of again.
     next_quota_notice: Tick,
     /// When requests last had to be left where they were.
@@ -264,6 +267,7 @@ impl Replica {
             reports: Reports::default(),
             checkpoints: Checkpoints::new(seed),
             marking: Marking::new(now.tick),
+            space: Space::default(),
             next_quota_notice: now.tick,
             deaf_at: now.tick,
             failed: false,
@@ -342,10 +346,24 @@ impl Replica {
                     }),
                 }
             }
-            Input::EpochsPersisted(Ok(epochs)) => self.order(now, zab::Input::EpochsPersisted(epochs), out),
-            Input::EpochsPersisted(Err(failure)) => Err(LogError::Failed(failure)),
-            Input::CutFound(found) => self.on_cut_found(now, found),
-            Input::Installed(result) => self.on_installed(now, result),
+            Input::EpochsPersisted(Ok(epochs)) => {
+                if epochs == self.space.epochs {
+                    self.on_found_space(Refused::Epochs, out);
+                }
+                self.order(now, zab::Input::EpochsPersisted(epochs), out)
+            }
+            Input::EpochsPersisted(Err(failure)) => self.on_refused(now.tick, Refused::Epochs, failure, out),
+            Input::CutFound(Err(failure)) | Input::Installed(Err(failure)) => {
+                self.on_refused(now.tick, Refused::Change, failure, out)
+            }
+            Input::CutFound(Ok(cut)) => {
+                self.on_found_space(Refused::Change, out);
+                self.on_cut_found(now, cut)
+            }
+            Input::Installed(Ok(())) => {
+                self.on_found_space(Refused::Change, out);
+                self.on_installed(now)
+            }
             Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
             Input::Tick { heard_all } => self.on_tick(now, heard_all, out),
         };
@@ -441,6 +459,7 @@ impl Replica {
         if matches!(self.serving, Serving::Leader(_)) {
             self.end_what_is_over(now);
         }
+        self.ask_for_space_when_due(now.tick, out);
         if !self.log.is_writing() && !self.log_queue.is_changing() {
             out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
         }

@@ -285,7 +285,7 @@ enum Phase {
 pub struct Zab {
     core: Core,
     phase: Phase,
-    /// Learners that introduced themselves before this server knew that it leads.
+    /// Learners that introduced themselves before this server knew that it leads, each once.
     early: BTreeMap<Link, ToLeader>,
     counters: Counters,
 }
@@ -390,13 +390,17 @@ impl Zab {
                 return leading.receive(core, link, message, out);
             }
             (Input::FromLearner(link, message), phase) => {
-                let introduces =
-                    matches!(message, ToLeader::FollowerInfo { .. } | ToLeader::ObserverInfo { .. });
-                if introduces && matches!(phase, Phase::Looking) && self.early.len() < EARLY_MAX {
-                    self.early.insert(link, message);
-                } else {
-                    self.early.remove(&link);
-                    out.push(Effect::CloseLearner(link));
+                let again = self.early.remove(&link).is_some();
+                let server = introduced(&message).filter(|_| matches!(phase, Phase::Looking) && !again);
+                let others = self.early.values().filter_map(introduced);
+                match server {
+                    Some(server) if core.has_room_for(server, others) => {
+                        // A server has one connection: the newer.
+                        let older = self.early.extract_if(.., |_, early| introduced(early) == Some(server));
+                        out.extend(older.map(|(older, _)| Effect::CloseLearner(older)));
+                        self.early.insert(link, message);
+                    }
+                    _ => out.push(Effect::CloseLearner(link)),
                 }
             }
             (Input::LearnerLost(link), Phase::Leading(leading)) => return leading.on_lost(core, link),
@@ -691,8 +695,13 @@ impl Zab {
     }
 }
 
-/// Most learners that wait for this server to know that it leads: each server can be one.
-const EARLY_MAX: usize = 256;
+/// Who introduces itself so.
+fn introduced(message: &ToLeader) -> Option<ServerId> {
+    match message {
+        ToLeader::FollowerInfo { info, .. } | ToLeader::ObserverInfo { info, .. } => Some(info.server),
+        _ => None,
+    }
+}
 
 impl Phase {
     fn state(&self, core: &Core) -> PeerState {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::snap::salvage;
@@ -34,6 +34,23 @@ pub struct FileBytes {
     window: Vec<u8>,
     window_at: u64,
     unreadable: Vec<Unreadable>,
+}
+
+/// A file's name at one moment.
+#[derive(Clone, Debug)]
+pub struct HeldName {
+    path: PathBuf,
+    /// Device and number of the file that had it.
+    identity: Option<(u64, u64)>,
+}
+
+impl HeldName {
+    /// Whether the name stands for that file yet. A server that runs renames the files of segments that it
+    /// needs no more, before it writes over them.
+    pub fn holds(&self) -> bool {
+        let named = std::fs::metadata(&self.path).map(|facts| (facts.dev(), facts.ino()));
+        named.ok() == self.identity
+    }
 }
 
 impl FileBytes {
@@ -93,6 +110,12 @@ impl FileBytes {
         // A file that was made shorter meanwhile fills less of the window.
         let end = (skip + wanted).min(self.window.len());
         Ok(&self.window[skip.min(end)..end])
+    }
+
+    /// Its name, to be asked later whether it is this file's yet.
+    pub fn held_name(&self) -> HeldName {
+        let identity = self.file.metadata().map(|facts| (facts.dev(), facts.ino())).ok();
+        HeldName { path: self.path.clone(), identity }
     }
 
     /// Forgets what was read, so that a file which is being written is looked at anew.

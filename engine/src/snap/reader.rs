@@ -1,9 +1,10 @@
 //! A checkpoint's bytes in, verified records out, borrowing from them: so values can stay in a map.
 //!
 //! `open` verifies header, index and access control lists; each other block is verified when it is
-//! asked for, so that blocks can be read in parallel. A damaged file says what is damaged and where.
+//! asked for, so that blocks can be read in parallel. A damaged or unreadable file says what is, and where.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::format::{
     AclIndex, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Cursor, FOOTER_BYTES, Footer, HEADER_BYTES, Header,
@@ -12,9 +13,26 @@ use super::format::{
 use crate::id::Zxid;
 use crate::log::DatabaseId;
 
+/// Has the bytes of a file read before anybody looks at them: what cannot be read of a memory map is a
+/// signal that ends the process, unless it is known before.
+pub trait Fetch: fmt::Debug + Sync {
+    /// Returns once these bytes can be looked at.
+    ///
+    /// # Errors
+    /// `Fault::Unreadable`, with the place of the first that cannot.
+    fn fetch(&self, range: Range<usize>) -> Result<(), Fault>;
+}
+
 /// Why a checkpoint cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// What holds its bytes does not give them.
+    Unreadable {
+        /// Where, in bytes from the file's beginning.
+        offset: u64,
+        /// What the kernel said.
+        why: String,
+    },
     /// It is damaged.
     Damaged {
         /// Where, in bytes from the file's beginning.
@@ -29,6 +47,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Fault::Unreadable { offset, why } => write!(f, "unreadable at offset {offset}: {why}"),
             Fault::Damaged { offset, what } => write!(f, "damaged at offset {offset}: {what}"),
             Fault::UnknownVersion(version) => {
                 write!(f, "format version {version}, which this release does not know")
@@ -43,6 +62,8 @@ impl std::error::Error for Fault {}
 #[derive(Clone, Debug)]
 pub struct Checkpoint<'a> {
     file: &'a [u8],
+    /// None of bytes that are in memory.
+    fetch: Option<&'a dyn Fetch>,
     header: Header,
     seed: Seed,
     footer: Footer,
@@ -137,8 +158,24 @@ impl Iterator for Sessions<'_> {
 }
 
 impl<'a> Checkpoint<'a> {
-    /// Opens the bytes of a whole file.
+    /// Opens the bytes of a whole file, which are in memory.
     pub fn open(file: &'a [u8]) -> Result<Checkpoint<'a>, Fault> {
+        Checkpoint::open_with(file, None)
+    }
+
+    /// Opens the bytes of a whole file, each part of which is fetched before it is looked at.
+    pub fn open_fetched(file: &'a [u8], fetch: &'a dyn Fetch) -> Result<Checkpoint<'a>, Fault> {
+        Checkpoint::open_with(file, Some(fetch))
+    }
+
+    fn open_with(file: &'a [u8], fetch: Option<&'a dyn Fetch>) -> Result<Checkpoint<'a>, Fault> {
+        if let Some(fetch) = fetch {
+            fetch.fetch(0..file.len().min(HEADER_BYTES))?;
+            fetch.fetch(file.len().saturating_sub(FOOTER_BYTES)..file.len())?;
+            // Where the footer says nonsense, decoding says so.
+            let index_at = file.last_chunk().map_or(0, Footer::index_at);
+            fetch.fetch(file.len().min(usize::try_from(index_at).unwrap_or(usize::MAX))..file.len())?;
+        }
         let (header, seed) = Header::decode(file).map_err(|fault| match fault {
             HeaderFault::Damaged(what) => Fault::Damaged { offset: 0, what },
             HeaderFault::UnknownVersion(version) => Fault::UnknownVersion(version),
@@ -158,7 +195,7 @@ impl<'a> Checkpoint<'a> {
         if offset != footer.index_at {
             return Err(damaged("the blocks do not reach up to the index"));
         }
-        let mut checkpoint = Checkpoint { file, header, seed, footer, index, acls: Vec::new() };
+        let mut checkpoint = Checkpoint { file, fetch, header, seed, footer, index, acls: Vec::new() };
         checkpoint.count(BlockKind::Nodes, footer.nodes)?;
         checkpoint.count(BlockKind::Sessions, footer.sessions)?;
         checkpoint.count(BlockKind::Acls, footer.acls)?;
@@ -288,6 +325,9 @@ impl<'a> Checkpoint<'a> {
     fn records(&self, number: usize) -> Result<Records<'a>, Fault> {
         let (block, checksum) = self.index[number];
         let (begin, end) = (block.offset as usize, block.end() as usize);
+        if let Some(fetch) = self.fetch {
+            fetch.fetch(begin..end)?;
+        }
         let bytes = &self.file[begin..end];
         let damaged = |what| Fault::Damaged { offset: block.offset, what };
         block.check(self.seed, checksum, bytes).map_err(damaged)?;

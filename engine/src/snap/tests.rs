@@ -1,9 +1,12 @@
 //! Round trips, golden bytes, and damage at every byte.
 
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Mutex;
 
 use super::format::{AclIndex, NodeRecord, SessionRecord};
-use super::reader::{Checkpoint, Fault, Record};
+use super::reader::{Checkpoint, Fault, Fetch, Record};
 use super::writer::CheckpointWriter;
 use crate::id::{SessionId, Zxid};
 use crate::log::DatabaseId;
@@ -12,7 +15,7 @@ use crate::tree::walk::Ordinal;
 const DATABASE: DatabaseId = DatabaseId(0x1122_3344_5566_7788);
 
 /// A node with bytes of its own.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Owned {
     path: String,
     parent: Option<Ordinal>,
@@ -284,4 +287,33 @@ fn an_undamaged_file_of_another_version_is_named_as_such() {
     let checksum = crc32c::crc32c(&file[..28]);
     file[28..32].copy_from_slice(&checksum.to_le_bytes());
     assert_eq!(read(&file), Err(Fault::UnknownVersion(3)));
+}
+
+/// A file of which one byte cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    at: usize,
+    fetched: Mutex<BTreeSet<usize>>,
+}
+
+impl Fetch for Unreadable {
+    fn fetch(&self, range: Range<usize>) -> Result<(), Fault> {
+        self.fetched.lock().unwrap().extend(range.clone());
+        let fault = Fault::Unreadable { offset: self.at as u64, why: "an error".into() };
+        if range.contains(&self.at) { Err(fault) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn no_byte_is_looked_at_before_it_was_fetched() {
+    let node = Owned { path: "/a".into(), acl: b"one".to_vec(), ..Owned::default() };
+    let file = write(&[node], &[SessionRecord { id: SessionId(7), timeout_ms: 4000 }]);
+    for at in 0..=file.len() {
+        let fetch = Unreadable { at, fetched: Mutex::default() };
+        let read = Checkpoint::open_fetched(&file, &fetch).and_then(|opened| opened.visit(|_| ()));
+        match read {
+            Ok(()) => assert_eq!((at, fetch.fetched.into_inner().unwrap().len()), (file.len(), file.len())),
+            Err(fault) => assert_eq!(fault.to_string(), format!("unreadable at offset {at}: an error")),
+        }
+    }
 }

@@ -17,7 +17,7 @@
 //! A snapshot is fuzzy: it was written while transactions were applied. The replay over it is ours, see
 //! `tree`. A list that the snapshot does not have was made meanwhile, with what is replayed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use super::format::{Fault, FileName};
@@ -25,6 +25,7 @@ use super::log::{End, Entry, LogPieces};
 use super::replay::Replay;
 use super::snapshot::{Item, OPEN_ACL, Snapshot, SnapshotNode, TreeDigestAt};
 use super::stream::Input;
+use super::transaction::Transaction;
 use crate::database::Database;
 use crate::id::Zxid;
 use crate::jute::records::TxnDigest;
@@ -56,6 +57,18 @@ pub struct Restored {
     pub digests: Digests,
     /// Ephemeral nodes whose sessions are gone.
     pub orphans: u64,
+    /// The last transactions as this server applies them, as far as was asked for, each behind the one before.
+    pub tail: Vec<(Zxid, Vec<u8>)>,
+}
+
+/// How far a server is restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Nothing behind this transaction; `None` for all.
+    pub upto: Option<Zxid>,
+    /// Bytes of the last transactions that are also given one by one. None is before the tree is one of one
+    /// moment.
+    pub tail_bytes_max: usize,
 }
 
 /// The digests that ZooKeeper wrote, compared with the tree's.
@@ -158,6 +171,19 @@ impl Refusal {
 pub fn restore<E, F: Into<Box<dyn Input>>>(
     files: &[FileName],
     seed: u64,
+    read: impl FnMut(FileNumber) -> Result<F, E>,
+) -> Result<Result<Restored, Refusal>, E> {
+    restore_part(files, seed, Extent::default(), read)
+}
+
+/// The same, of a part of what the files say. What is behind that part is not looked at.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_part<E, F: Into<Box<dyn Input>>>(
+    files: &[FileName],
+    seed: u64,
+    extent: Extent,
     mut read: impl FnMut(FileNumber) -> Result<F, E>,
 ) -> Result<Result<Restored, Refusal>, E> {
     let mut numbers: Vec<FileNumber> = (0..files.len()).collect();
@@ -191,14 +217,14 @@ pub fn restore<E, F: Into<Box<dyn Input>>>(
     if snapshot.is_none() && logs.first().is_none_or(|number| files[*number].zxid() != FIRST_TRANSACTION) {
         return Ok(Err(Refusal::NoSnapshot { damaged, first_log: logs.first().copied() }));
     }
-    let mut read_logs = Logs::new(loaded);
+    let mut read_logs = Logs::new(loaded, extent);
     for number in logs {
         if let Err(refusal) = read_logs.read(*number, &mut *read(*number)?.into()) {
             return Ok(Err(refusal));
         }
     }
     let last = read_logs.last();
-    if let Some((known, file)) = known.filter(|(known, _)| *known > last) {
+    if let Some((known, file)) = known.filter(|(known, _)| *known > last && extent.upto.is_none()) {
         return Ok(Err(Refusal::EndsEarly { file, known, last }));
     }
     Ok(read_logs.finish().map(|read| Restored {
@@ -209,6 +235,7 @@ pub fn restore<E, F: Into<Box<dyn Input>>>(
         torn: read.torn,
         digests: read.digests,
         orphans: read.orphans,
+        tail: read.tail.into(),
         database: read.replay.database,
     }))
 }
@@ -374,11 +401,19 @@ struct Logs {
     transactions: u64,
     torn: Vec<(FileNumber, u64, u64)>,
     orphans: u64,
+    extent: Extent,
+    fuzzy_until: Zxid,
+    tail: VecDeque<(Zxid, Vec<u8>)>,
+    tail_bytes: usize,
 }
 
 impl Logs {
-    fn new(loaded: Loaded) -> Logs {
+    fn new(loaded: Loaded, extent: Extent) -> Logs {
         let mut logs = Logs {
+            extent,
+            fuzzy_until: loaded.fuzzy_until,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
             replay: Replay::new(loaded.database, loaded.fuzzy_until),
             expected: loaded.digest,
             listless: loaded.listless,
@@ -409,6 +444,9 @@ impl Logs {
             if found <= after && self.transactions == 0 {
                 continue;
             }
+            if self.extent.upto.is_some_and(|upto| found > upto) {
+                return Ok(());
+            }
             if !follows(after, found) {
                 return Err(Refusal::Order { file: number, offset, found, after });
             }
@@ -416,11 +454,27 @@ impl Logs {
             applied.map_err(|error| refused(Fault { offset, what: error.to_string() }))?;
             self.transactions += 1;
             self.compare(transaction.digest);
+            self.keep(found, &transaction);
         }
         if let Some(End::Torn { offset, bytes, .. }) = log.end() {
             self.torn.push((number, offset, bytes));
         }
         Ok(())
+    }
+
+    /// Keeps the transaction as one of the last.
+    fn keep(&mut self, zxid: Zxid, transaction: &Transaction<'_>) {
+        if self.extent.tail_bytes_max == 0 || zxid <= self.fuzzy_until {
+            return;
+        }
+        let bytes = transaction.to_apply().into_owned();
+        self.tail_bytes += bytes.len();
+        self.tail.push_back((zxid, bytes));
+        while self.tail_bytes > self.extent.tail_bytes_max
+            && let Some((_, oldest)) = self.tail.pop_front()
+        {
+            self.tail_bytes -= oldest.len();
+        }
     }
 
     /// Compares the tree with what the snapshot and the last transaction say of it.

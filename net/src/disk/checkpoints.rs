@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault};
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault, Fetch};
 
 use super::aligned::{AlignedBuffer, open_past_cache};
 use super::layout::{
@@ -160,7 +161,7 @@ pub struct MappedCheckpoint {
 impl MappedCheckpoint {
     /// Maps a file.
     pub fn open(path: &Path) -> Result<MappedCheckpoint, DiskError> {
-        let map = File::open(path).and_then(|file| Map::new(&file));
+        let map = File::open(path).and_then(Map::new);
         Ok(MappedCheckpoint { map: map.map_err(DiskError::io("mapping", path))? })
     }
 
@@ -171,7 +172,14 @@ impl MappedCheckpoint {
 
     /// Verifies header, index and access control lists, and gives the records.
     pub fn checkpoint(&self) -> Result<Checkpoint<'_>, Fault> {
-        Checkpoint::open(self.map.bytes())
+        Checkpoint::open_fetched(self.map.bytes(), self)
+    }
+}
+
+impl Fetch for MappedCheckpoint {
+    fn fetch(&self, range: Range<usize>) -> Result<(), Fault> {
+        let fetched = self.map.fetch(range);
+        fetched.map_err(|(offset, error)| Fault::Unreadable { offset: offset as u64, why: error.to_string() })
     }
 }
 

@@ -23,6 +23,9 @@ const SNAP: &str = "snap";
 pub(super) const ZOOKEEPER_DATA: &str = "version-2";
 /// What of ZooKeeper's the directory was made from.
 pub(super) const IMPORTED: &str = "imported";
+/// In the log's directory: the end of a ZooKeeper's log, before there is a manifest. No segment yet, since a
+/// directory with segments and without a manifest is one that lost it.
+const IMPORTING: &str = "importing";
 const SEGMENT_SUFFIX: &str = ".rklog";
 const SPARE_SUFFIX: &str = ".rkspare";
 const CHECKPOINT_SUFFIX: &str = ".rksnap";
@@ -80,6 +83,7 @@ impl DataDirectory {
                 if let Some(found) = zookeeper_data(path, newer).or_else(|| zookeeper_data(log_path, newer)) {
                     return Err(Refusal::TwoHistories { path: path.into(), found }.into());
                 }
+                finish_import(log_path)?;
                 (manifest, false)
             }
             None => (create(path, log_path)?, true),
@@ -113,12 +117,17 @@ impl DataDirectory {
         }
         let snap = path.join(SNAP);
         make_directory(&snap)?;
+        let log = log_path.join(LOG);
+        let unfinished = log.join(IMPORTING);
+        if unfinished.exists() {
+            changes::remove(&unfinished).map_err(DiskError::io("removing", &unfinished))?;
+        }
         // With segments there is a server that has been at work, and its manifest is lost.
-        make_empty(path, &[log_path.join(LOG)])?;
+        make_empty(path, &[log])?;
         if let Some(interrupted) = read_imported(path)? {
-            let own = checkpoint_name(Zxid(interrupted.zxid));
-            for name in names(&snap)?.iter().filter(|name| **name == own || name.ends_with(TEMPORARY_SUFFIX))
-            {
+            // It has what ZooKeeper's files have; of a server that was at work there would be a log.
+            let own = |name: &str| parse_checkpoint_name(name).is_some_and(|zxid| zxid.0 <= interrupted.zxid);
+            for name in names(&snap)?.iter().filter(|name| own(name) || name.ends_with(TEMPORARY_SUFFIX)) {
                 let file = snap.join(name);
                 changes::remove(&file).map_err(DiskError::io("removing", &file))?;
             }
@@ -128,8 +137,15 @@ impl DataDirectory {
         let manifest = new_manifest()?;
         let (database, created) = (DatabaseId(manifest.database), true);
         let (own, log_path) = (path.to_path_buf(), log_path.to_path_buf());
-        fill(&DataDirectory { path: own, log_path, database, created, _locks: locks })?;
-        write_manifest(path, &manifest)
+        let directory = DataDirectory { path: own, log_path, database, created, _locks: locks };
+        fill(&directory)?;
+        write_manifest(path, &manifest)?;
+        finish_import(&directory.log_path)
+    }
+
+    /// Where the log of an import is until that is done.
+    pub(super) fn imported_log(&self) -> PathBuf {
+        self.log().join(IMPORTING)
     }
 
     /// Whether there is a directory of ours at `path`.
@@ -191,6 +207,19 @@ impl DataDirectory {
         }
         Ok(())
     }
+}
+
+/// Makes the log of an import that was done the first segment, unless it is that already: a crash may have come
+/// between.
+fn finish_import(log_path: &Path) -> Result<(), DiskError> {
+    let log = log_path.join(LOG);
+    let imported = log.join(IMPORTING);
+    if !imported.exists() {
+        return Ok(());
+    }
+    let segment = log.join(segment_name(Sequence::FIRST));
+    changes::rename(&imported, &segment).map_err(DiskError::io("renaming to", &segment))?;
+    sync_directory(&log)
 }
 
 fn sync_parent(path: &Path) -> Result<(), DiskError> {

@@ -1,31 +1,95 @@
 //! The memory map of a checkpoint: the one place in this crate's disk half that is `unsafe`.
+//!
+//! A page that the disk does not give is a signal (SIGBUS), which ends the process without a reason. So
+//! nothing is looked at before `fetch` has had it read: what cannot be read is an error of that, with its
+//! place. Between the two the kernel may drop a page and read it again, which it could a moment ago; if the
+//! disk fails just then, the signal comes after all. Nothing of a map is looked at later: the tree has copies
+//! of what it needs, and the map ends with the reading.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use memmap2::{Advice, Mmap};
 
 /// A file's bytes, read by the kernel when they are first looked at.
 #[derive(Debug)]
-pub(super) struct Map(Mmap);
+pub(super) struct Map {
+    map: Mmap,
+    file: File,
+}
+
+/// Bytes of one read, where the kernel cannot say through the map whether pages are readable.
+const PIECE_BYTES: usize = 64 * 1024;
+/// What a disk gives or does not give, as far as the page cache asks for it.
+const PAGE_BYTES: usize = 4096;
 
 impl Map {
     /// Maps a file that is finished: one that got its name by a rename and is never written again.
     #[allow(unsafe_code)]
-    pub fn new(file: &File) -> io::Result<Map> {
+    pub fn new(file: File) -> io::Result<Map> {
         // SAFETY: the bytes of a map must not change while they are borrowed. A checkpoint's file is
         // written under another name and renamed when it is complete. It is written again only when it
         // is obsolete, as the beginning of the next one, by the thread that alone maps checkpoints once
         // the server runs, between two of its maps; and the directory's lock keeps other servers out.
-        unsafe { Mmap::map(file) }.map(Map)
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(Map { map, file })
     }
 
     /// Has the kernel read all of it, now and at once. It may not, and then it reads what is looked at.
     pub fn read_ahead(&self) {
-        let _ = self.0.advise(Advice::WillNeed);
+        let _ = self.map.advise(Advice::WillNeed);
+    }
+
+    /// Returns once these bytes are in memory; else the place of the first that cannot be read, in bytes from
+    /// the file's beginning, and why.
+    pub fn fetch(&self, range: Range<usize>) -> Result<(), (usize, io::Error)> {
+        if self.map.advise_range(Advice::PopulateRead, range.start, range.len()).is_ok() {
+            return Ok(());
+        }
+        // The kernel is older than that (Linux 5.14), or something is wrong; it does not say where.
+        let read =
+            |from: usize, to: usize| self.file.read_exact_at(&mut [0; PIECE_BYTES][..to - from], from as u64);
+        for from in range.clone().step_by(PIECE_BYTES) {
+            let to = (from + PIECE_BYTES).min(range.end);
+            if read(from, to).is_ok() {
+                continue;
+            }
+            let pages = (from - from % PAGE_BYTES..to).step_by(PAGE_BYTES);
+            for page in pages.map(|page| page.max(from)) {
+                let end = (page - page % PAGE_BYTES + PAGE_BYTES).min(to);
+                read(page, end).map_err(|error| (page, error))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_with_its_place_and_no_signal() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let all = 5 * PIECE_BYTES;
+        path.as_file().set_len(all as u64).unwrap();
+        let map = Map::new(path.reopen().unwrap()).unwrap();
+        map.fetch(0..all).unwrap();
+        let left = 2 * PIECE_BYTES + 3 * PAGE_BYTES;
+        path.as_file().set_len(left as u64).unwrap();
+        map.fetch(0..left).unwrap();
+        assert!(map.bytes()[..left].iter().all(|byte| *byte == 0));
+        for (range, first) in
+            [(0..all, left), (7..left + 1, left), (left + 9..all, left + 9), (left - 1..all, left)]
+        {
+            let (at, error) = map.fetch(range.clone()).unwrap_err();
+            assert_eq!((at, error.kind()), (first, io::ErrorKind::UnexpectedEof), "{range:?}");
+        }
     }
 }

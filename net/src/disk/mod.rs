@@ -8,6 +8,7 @@
 //! DIR/epochs                     what this server promised to its ensemble, twice
 //! DIR/log/000000000001.rklog     segments, by sequence
 //! DIR/log/000000000001.rkspare   old segments' files, to be segments again
+//! DIR/log/importing              the end of a ZooKeeper's log, until it is the first segment
 //! DIR/snap/0000000100000005.rksnap  checkpoints, by the zxid that their replay begins behind
 //! ```
 //!

@@ -2,7 +2,7 @@
 //!
 //! | found | what happens |
 //! |---|---|
-//! | a damaged checkpoint | the one before serves, and this is said |
+//! | a damaged or unreadable checkpoint | the one before serves, and this is said |
 //! | no checkpoint, a log from its beginning | the log alone is replayed |
 //! | no valid checkpoint, a log that begins later | refused: never an empty tree |
 //! | a log that ends before a checkpoint or the mark says | refused: transactions are lost |

@@ -219,6 +219,40 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_serves() {
     assert_eq!((recovered.checkpoint, state), (Some(older), State::up_to(60)));
 }
 
+/// Takes what recovery reads; the newest checkpoint's file loses its bytes while it is read, so that looking
+/// at what the map has of it is the signal that a sector which cannot be read is.
+struct Unreadable<'p> {
+    state: State,
+    newest: Option<&'p Path>,
+}
+
+impl Restore for Unreadable<'_> {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
+        if let Some(path) = self.newest.take() {
+            fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+        }
+        self.state.checkpoint(checkpoint)
+    }
+
+    fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
+        self.state.transaction(zxid, bytes)
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_named_with_its_place_and_the_one_before_serves() {
+    let (path, [older, newer]) = filled();
+    let directory = DataDirectory::open(path.path(), path.path()).unwrap();
+    let mut files = SegmentFiles::new(&directory, SyncMode::Fdatasync);
+    let mut restore = Unreadable { state: State::default(), newest: Some(&newer.path) };
+    let recovered = directory.recover(&mut files, &mut restore).unwrap();
+    assert_eq!((recovered.checkpoint, restore.state), (Some(older), State::up_to(60)));
+    let [(name, why)] = &recovered.damaged[..] else { panic!("{:?}", recovered.damaged) };
+    assert_eq!(*name, newer);
+    // The first block, which lies behind the header.
+    assert!(why.starts_with("unreadable at offset 32: "), "{why}");
+}
+
 #[test]
 fn without_a_valid_checkpoint_the_whole_log_serves_and_half_of_it_never() {
     let (directory, [older, newer]) = filled();

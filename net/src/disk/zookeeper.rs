@@ -15,14 +15,15 @@ use std::rc::Rc;
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
-use ringkeeper_engine::log::SyncMode;
+use ringkeeper_engine::log::format::SEGMENT_HEADER_BYTES;
+use ringkeeper_engine::log::{LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::zookeeper::FileName;
 use ringkeeper_engine::zookeeper::export::{Written, write_snapshot, write_transaction};
 use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
-use ringkeeper_engine::zookeeper::restore::{Digests, restore};
+use ringkeeper_engine::zookeeper::restore::{Digests, Extent, Refusal as Refused, Restored, restore_part};
 use ringkeeper_engine::zookeeper::stream::{Compression, Input};
 
 use super::checkpoints::CheckpointFile;
@@ -30,9 +31,12 @@ use super::layout::{DataDirectory, Imported as Record, ZOOKEEPER_DATA, names};
 use super::recover::Restore;
 use super::refusal::Refusal;
 use super::segments::SegmentFiles;
-use super::{DiskError, Epochs, sync_directory};
+use super::{DiskError, Epochs, changes, sync_directory};
 
 const MYID: &str = "myid";
+/// Bytes of a ZooKeeper's last transactions that become our log; what is before them is in the checkpoint. More
+/// than an ensemble has under way at a time: of what none else has, a leader demands that it is cut.
+const TAIL_BYTES_MAX: usize = 32 << 20;
 /// What a server promised to its ensemble, and keeps across a restart: without them it could promise one
 /// epoch twice, and two leaders would write different transactions of one number.
 const EPOCHS: [&str; 2] = ["currentEpoch", "acceptedEpoch"];
@@ -228,14 +232,59 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
     }
     let file_names: Vec<FileName> = files.iter().map(|(name, _)| *name).collect();
     let path = |number: usize| files[number].1.display().to_string();
-    let read = |number: usize| {
+    let open = |number: usize, progress: Progress| {
         let path: &PathBuf = &files[number].1;
         let file = File::open(path).map_err(DiskError::io("opening", path))?;
-        Ok::<Box<dyn Input>, DiskError>(Box::new(Pieces { file, progress: progress.clone() }))
+        Ok::<Box<dyn Input>, DiskError>(Box::new(Pieces { file, progress }))
     };
-    let restored = restore(&file_names, seed, read)?
-        .map_err(|refusal| Refusal::ZooKeeper(refusal.display(path).to_string()))?;
+    let read = |number| open(number, progress.clone());
+    let refused = |refusal: Refused| Refusal::ZooKeeper(refusal.display(path).to_string());
+    let kept = |last| kept_epochs(epochs, last);
+    // The promises are what makes it a server of an ensemble, where the end of a log may have to be cut.
+    let tail_bytes_max = if kept(Zxid::ZERO).is_some() { TAIL_BYTES_MAX } else { 0 };
+    let restored = restore_part(&file_names, seed, Extent { upto: None, tail_bytes_max }, read)?;
+    let mut restored = restored.map_err(refused)?;
+    let notices = notices(&restored, path);
     let database = restored.database;
+    let (last, nodes, sessions) = (database.last, database.tree.node_count(), database.sessions.len());
+    let tail = std::mem::take(&mut restored.tail);
+    let database = match tail.first() {
+        None => database,
+        Some((first, _)) => {
+            drop(database);
+            let upto = Some(Zxid(first.0 - 1));
+            let again = |number| open(number, no_progress());
+            let before = restore_part(&file_names, seed, Extent { upto, tail_bytes_max: 0 }, again)?;
+            before.map_err(refused)?.database
+        }
+    };
+    let newest_name = file_names.iter().map(|name| name.zxid().0).max().unwrap_or(0);
+    let record = Record { zxid: last.0, newest_name };
+    DataDirectory::create_filled(to.data, to.log, record, |directory| {
+        write_checkpoint(directory, &database)?;
+        if !tail.is_empty() {
+            write_log(directory, database.last, &tail)?;
+        }
+        directory.write_mark(last)?;
+        kept(last).map_or(Ok(()), |epochs| directory.write_epochs(epochs))
+    })?;
+    let myid = copy_myid(from.data, to.data)?;
+    Ok(Imported {
+        snapshot: restored.snapshot.map(|number| files[number].1.clone()),
+        logs: restored.logs,
+        transactions: restored.transactions,
+        last,
+        nodes,
+        sessions,
+        digests: restored.digests,
+        epochs,
+        myid,
+        notices,
+    })
+}
+
+/// What is worth knowing of what was restored; `path` names its files.
+fn notices(restored: &Restored, path: impl Fn(usize) -> String) -> Vec<String> {
     let mut notices = Vec::new();
     for (number, fault) in &restored.damaged {
         notices.push(format!("{} is {fault}; an older one serves", path(*number)));
@@ -259,25 +308,7 @@ pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) ->
     if restored.logs == 0 {
         notices.push("there are no logs; if ZooKeeper had a dataLogDir, name it".to_owned());
     }
-    let newest_name = file_names.iter().map(|name| name.zxid().0).max().unwrap_or(0);
-    let record = Record { zxid: database.last.0, newest_name };
-    DataDirectory::create_filled(to.data, to.log, record, |directory| {
-        write_checkpoint(directory, &database)?;
-        kept_epochs(epochs, database.last).map_or(Ok(()), |epochs| directory.write_epochs(epochs))
-    })?;
-    let myid = copy_myid(from.data, to.data)?;
-    Ok(Imported {
-        snapshot: restored.snapshot.map(|number| files[number].1.clone()),
-        logs: restored.logs,
-        transactions: restored.transactions,
-        last: database.last,
-        nodes: database.tree.node_count(),
-        sessions: database.sessions.len(),
-        digests: restored.digests,
-        epochs,
-        myid,
-        notices,
-    })
+    notices
 }
 
 fn write_checkpoint(directory: &DataDirectory, database: &Database) -> Result<(), DiskError> {
@@ -288,6 +319,58 @@ fn write_checkpoint(directory: &DataDirectory, database: &Database) -> Result<()
     checkpoint::write(&mut writer, database.last, &sessions, &tree, |writer| file.drain(writer).map(drop))?;
     file.finish(writer, database.last)?;
     Ok(())
+}
+
+/// Writes a log that begins behind `after`, as one segment.
+fn write_log(directory: &DataDirectory, after: Zxid, log: &[(Zxid, Vec<u8>)]) -> Result<(), DiskError> {
+    let path = directory.imported_log();
+    // First only to know how long it gets: a segment says that in its header.
+    let mut bytes = 0;
+    writes(directory, after, log, 1 << 32, |offset, piece| {
+        bytes = offset + piece.len() as u64;
+        Ok(())
+    })?;
+    let length = bytes.next_multiple_of(SEGMENT_HEADER_BYTES as u64);
+    let file = changes::create(&path).map_err(DiskError::io("creating", &path))?;
+    let write = |offset, piece: &[u8]| {
+        changes::write_at(&file, &path, piece, offset).map_err(DiskError::io("writing", &path))
+    };
+    writes(directory, after, log, length, write)?;
+    write(bytes, &[0; SEGMENT_HEADER_BYTES][..(length - bytes) as usize])?;
+    changes::sync(&file, &path).map_err(DiskError::io("syncing", &path))?;
+    sync_directory(&directory.log())
+}
+
+/// What is written to a segment of so many bytes for these transactions, in its order.
+fn writes(
+    directory: &DataDirectory,
+    after: Zxid,
+    log: &[(Zxid, Vec<u8>)],
+    segment_bytes: u64,
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let wrong = |error: LogError| Refusal::ZooKeeper(format!("the end of its log cannot be taken: {error}"));
+    let settings = Settings { sync: SyncMode::Fdatasync, segment_bytes, ..Settings::default() };
+    let tail = Tail::origin(after, Sequence::FIRST);
+    let mut writer = LogWriter::new(settings, directory.database(), tail);
+    let mut rest = log.iter().peekable();
+    loop {
+        match rest.peek().map(|(zxid, bytes)| writer.append(*zxid, bytes, 0)) {
+            Some(Ok(())) => {
+                rest.next();
+                continue;
+            }
+            None if !writer.has_pending() => return Ok(()),
+            None | Some(Err(LogError::Full)) => {}
+            Some(Err(error)) => return Err(wrong(error).into()),
+        }
+        if let Some(piece) = writer.take_write(0).map_err(wrong)? {
+            write(piece.offset, piece.bytes())?;
+            writer.on_written(piece, Ok(())).map_err(wrong)?;
+        } else if let Some(step) = writer.take_upkeep(0).map_err(wrong)? {
+            writer.on_upkeep(step, Ok(()), 0).map_err(wrong)?;
+        }
+    }
 }
 
 /// The server's number goes with its data.
@@ -524,6 +607,116 @@ mod tests {
         assert_eq!(put(&exporting), (Zxid(2), 2));
         assert_eq!(exporting.put_rest(), Ok(Zxid(4)));
         assert_eq!(put(&exporting), (Zxid(4), 4));
+    }
+
+    /// What a server begins with: how far its tree is, and the log behind that.
+    #[derive(Default)]
+    struct Begun {
+        tree: Zxid,
+        log: Vec<u64>,
+    }
+
+    impl Restore for Begun {
+        fn checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), String> {
+            *self = Begun { tree: checkpoint.last_zxid(), log: Vec::new() };
+            Ok(())
+        }
+
+        fn transaction(&mut self, zxid: Zxid, _: &[u8]) -> Result<(), String> {
+            self.log.push(zxid.0);
+            Ok(())
+        }
+    }
+
+    /// A ZooKeeper's directory with sessions `1..=count` of epoch 1, of which nobody knows which are
+    /// committed.
+    fn zookeeper_with_log(path: &Path, count: u64) {
+        let ours = tempfile::tempdir().unwrap();
+        drop(DataDirectory::open(ours.path(), ours.path()).unwrap());
+        let at = |path| Place { data: path, log: path };
+        export(at(ours.path()), at(path), Compression::None, 1, &|_, _| {}).unwrap();
+        let (mut bytes, mut replay) = (Vec::new(), Replay::new(Database::new(1), Zxid::ZERO));
+        write_log_header(&mut bytes);
+        for counter in 1..=count {
+            let (zxid, op) = ((1 << 32 | counter) as i64, OpCode::CreateSession.code());
+            let header = TxnHeader { client_id: zxid, cxid: 0, zxid, time: 0, op };
+            let transaction =
+                [jute::to_bytes(&header), jute::to_bytes(&CreateSessionTxn { time_out: 5 })].concat();
+            write_transaction(&mut replay, &transaction, &mut bytes).unwrap();
+        }
+        fs::write(path.join(ZOOKEEPER_DATA).join(log_name(Zxid(1 << 32 | 1))), bytes).unwrap();
+    }
+
+    fn recovered(directory: &DataDirectory) -> Begun {
+        let mut begun = Begun::default();
+        directory.recover(&mut SegmentFiles::new(directory, SyncMode::None), &mut begun).unwrap();
+        begun
+    }
+
+    /// The end of a ZooKeeper's log may be what its ensemble never committed, and then has to be cut.
+    #[test]
+    fn the_log_of_an_ensembles_server_is_a_log_and_can_be_cut() {
+        let path = tempfile::tempdir().unwrap();
+        let (path, last) = (path.path(), 1 << 32 | 20);
+        zookeeper_with_log(path, 20);
+        for name in EPOCHS {
+            fs::write(path.join(ZOOKEEPER_DATA).join(name), "1").unwrap();
+        }
+        let place = Place { data: path, log: path };
+        let imported = take_over(place, 1).unwrap().expect("it is a ZooKeeper's");
+        assert_eq!((imported.last, imported.sessions, imported.transactions), (Zxid(last), 20, 20));
+        let directory = DataDirectory::open(path, path).unwrap();
+        let begun = recovered(&directory);
+        assert_eq!((begun.tree, begun.log), (Zxid::ZERO, ((1 << 32 | 1)..=last).collect()));
+        let cut = directory.find_cut(&mut SegmentFiles::new(&directory, SyncMode::None), Zxid(last - 7));
+        let tail = Tail::origin(Zxid(last), Sequence(2));
+        let mut writer = LogWriter::new(Settings::default(), directory.database(), tail);
+        writer.truncate(cut.unwrap(), 0).unwrap();
+        assert_eq!(writer.last_appended(), Zxid(last - 7));
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_is_a_log_and_what_is_before_it_a_tree() {
+        let path = tempfile::tempdir().unwrap();
+        zookeeper_with_log(path.path(), 20);
+        let file = path.path().join(ZOOKEEPER_DATA).join(log_name(Zxid(1 << 32 | 1)));
+        let names = [FileName::Snapshot(Zxid::ZERO), FileName::Log(Zxid(1 << 32 | 1))];
+        let snapshot = files(Place { data: path.path(), log: path.path() }).unwrap();
+        let snapshot = snapshot.iter().find(|(name, _)| matches!(name, FileName::Snapshot(_))).unwrap();
+        let restored = |extent| {
+            let read = |number| fs::read(if number == 0 { &snapshot.1 } else { &file });
+            restore_part(&names, 1, extent, read).unwrap().unwrap()
+        };
+        let one = restored(Extent { upto: None, tail_bytes_max: 1 << 20 }).tail[0].1.len();
+        let all = restored(Extent { upto: None, tail_bytes_max: 5 * one + 1 });
+        let tail: Vec<u64> = all.tail.iter().map(|(zxid, _)| zxid.counter().into()).collect();
+        assert_eq!((tail, all.database.sessions.len()), ((16..=20).collect(), 20));
+        let before = restored(Extent { upto: Some(Zxid(1 << 32 | 15)), tail_bytes_max: 0 });
+        assert_eq!((before.database.last, before.database.sessions.len()), (Zxid(1 << 32 | 15), 15));
+    }
+
+    /// A crash between any two steps of a takeover is followed by a takeover, or by a server with all of it.
+    #[test]
+    fn an_interrupted_takeover_is_begun_anew_or_done() {
+        let path = tempfile::tempdir().unwrap();
+        let path = path.path();
+        zookeeper_with_log(path, 20);
+        fs::write(path.join(ZOOKEEPER_DATA).join(EPOCHS[0]), "1").unwrap();
+        let place = Place { data: path, log: path };
+        take_over(place, 1).unwrap().expect("it is a ZooKeeper's");
+        let (segment, importing) = (path.join("log/000000000001.rklog"), path.join("log/importing"));
+        // The manifest is there, and the segment has not got its name.
+        fs::rename(&segment, &importing).unwrap();
+        assert_eq!(recovered(&DataDirectory::open(path, path).unwrap()).log.len(), 20);
+        // There is no manifest.
+        fs::rename(&segment, &importing).unwrap();
+        fs::remove_file(path.join("database")).unwrap();
+        take_over(place, 1).unwrap().expect("it is not done");
+        assert_eq!(recovered(&DataDirectory::open(path, path).unwrap()).log.len(), 20);
+        // With a segment it is a directory that lost its manifest.
+        fs::remove_file(path.join("database")).unwrap();
+        let lost = take_over(place, 1).expect_err("a server was at work");
+        assert!(matches!(lost, DiskError::Refused(Refusal::NoManifest { .. })), "{lost}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn introduction() -> ToLeader {
     ToLeader::FollowerInfo { accepted: Epoch(3), info }
 }
 
-fn says(round: u64) -> Notification {
+fn says(round: i64) -> Notification {
     let vote = Vote { epoch: Epoch(1), zxid: Zxid(5), leader: Some(ServerId(2)) };
     Notification {
         vote,

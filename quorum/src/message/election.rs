@@ -94,9 +94,19 @@ pub enum PeerState {
     Observing,
 }
 
-/// The number of an election, `logicalclock`.
+/// The number of an election, `logicalclock`: a Java `long`, whose successor is the least one once it is the
+/// greatest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Round(pub u64);
+pub struct Round(pub i64);
+
+impl Round {
+    /// The next election's. A peer may name any round, also the greatest; whoever looks for a leader then has
+    /// the least of all, hears of the others' and goes over to it, as with ZooKeeper. A round without a
+    /// successor, or one that others read as another than it is, would end all elections.
+    pub fn next(self) -> Round {
+        Round(self.0.wrapping_add(1))
+    }
+}
 
 /// Whom a server wants as its leader. Votes are ordered by epoch, then zxid, then server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +151,7 @@ impl Notification {
             }
             None => [NOTHING; 2].iter().for_each(|nothing| nothing.write(out)),
         }
-        (self.round.0 as i64).write(out);
+        self.round.0.write(out);
         self.vote.leader.map_or(NOTHING, |_| self.vote.epoch.0.into()).write(out);
         VERSION.write(out);
         self.members.as_deref().unwrap_or_default().write(out);
@@ -179,9 +189,7 @@ impl Notification {
             let leader = Some(server_id("proposed leader", leader)?);
             Vote { epoch: epoch("epoch of the proposed leader", peer_epoch)?, zxid, leader }
         };
-        // A server that has not looked for a leader yet says −1.
-        let round = Round(u64::try_from(round).unwrap_or(0));
-        Ok(Notification { vote, round, state, version, members })
+        Ok(Notification { vote, round: Round(round), state, version, members })
     }
 }
 

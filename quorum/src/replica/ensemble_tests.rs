@@ -35,9 +35,12 @@ struct Bench {
     changes: Vec<String>,
     /// Whether writes of the log stay under way.
     disk_hangs: bool,
+    /// Whether there is no space for anything but them.
+    disk_is_full: bool,
+    notices: Vec<String>,
     writing: Vec<LogWrite>,
     /// Elections so far.
-    rounds: u64,
+    rounds: i64,
 }
 
 impl Bench {
@@ -47,6 +50,10 @@ impl Bench {
     }
 
     fn with(settings: Settings) -> Bench {
+        Bench::in_epochs_of(u32::MAX, settings)
+    }
+
+    fn in_epochs_of(epoch_transactions_max: u32, settings: Settings) -> Bench {
         let mut database = Database::new(1);
         database.sessions.insert(SESSION, 5000);
         let log =
@@ -66,7 +73,7 @@ impl Bench {
             next_members: None,
             timing: Timing::default(),
             window_bytes: 8 << 20,
-            epoch_transactions_max: u32::MAX,
+            epoch_transactions_max,
             reconfig_enabled: false,
         };
         let data = (database, Vec::new());
@@ -82,6 +89,8 @@ impl Bench {
             changes,
             rounds: 0,
             disk_hangs: false,
+            disk_is_full: false,
+            notices: Vec::new(),
             writing: Vec::new(),
         };
         bench.take(out);
@@ -176,10 +185,10 @@ impl Bench {
                 Effect::Write(write) => Input::Written(write, Ok(())),
                 Effect::Upkeep(step) => Input::Upkeep(step, Ok(())),
                 Effect::Mark(_) => Input::Marked(Ok(())),
-                Effect::PersistEpochs(epochs) => Input::EpochsPersisted(Ok(epochs)),
+                Effect::PersistEpochs(epochs) => Input::EpochsPersisted(self.space_for(epochs)),
                 Effect::Install { zxid, .. } => {
                     self.changes.push(format!("install {zxid}"));
-                    Input::Installed(Ok(()))
+                    Input::Installed(self.space_for(()))
                 }
                 Effect::Peer(effect) => {
                     self.messages.push(effect);
@@ -190,12 +199,26 @@ impl Bench {
                     self.replies.extend(told);
                     continue;
                 }
-                Effect::Notice(_) => continue,
+                Effect::Notice(text) => {
+                    self.notices.push(text);
+                    continue;
+                }
                 other => panic!("{other:?}"),
             };
             self.input(done);
         }
         busy
+    }
+
+    fn space_for<T>(&self, done: T) -> Result<T, IoFailure> {
+        let full = || IoFailure { errno: Some(28), message: "No space left on device".to_owned() };
+        if self.disk_is_full { Err(full()) } else { Ok(done) }
+    }
+
+    /// Lets so much time pass.
+    fn wait_ms(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.input(Input::Tick { heard_all: true });
     }
 
     fn leader(&mut self, message: ToLearner) {
@@ -212,10 +235,17 @@ impl Bench {
     }
 
     fn ask(&mut self, session: SessionId, xid: i32, op: OpCode, record: &[u8]) {
+        self.ask_together(&[(CONNECTION, session, xid, op, record)]);
+    }
+
+    /// Requests that come in one batch.
+    fn ask_together(&mut self, requests: &[(ConnectionId, SessionId, i32, OpCode, &[u8])]) {
         let mut batch = RequestBatch::default();
-        let body = batch.body(record);
-        let auth = batch.auth(&(Arc::new([]) as Arc<[_]>));
-        batch.items.push(Request::Ordered { connection: CONNECTION, session, xid, op, body, auth });
+        for (connection, session, xid, op, record) in requests.iter().copied() {
+            let body = batch.body(record);
+            let auth = batch.auth(&(Arc::new([]) as Arc<[_]>));
+            batch.items.push(Request::Ordered { connection, session, xid, op, body, auth });
+        }
         self.input(Input::Requests(batch));
     }
 
@@ -550,6 +580,71 @@ fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() 
     assert_eq!(bench.take_replies(), [""; 0], "what shows of 10 is not all of it");
     bench.leader(ToLearner::Commit(Zxid(10)));
     assert_eq!(bench.take_replies(), ["serving Full"]);
+}
+
+#[test]
+fn a_learner_whose_disk_is_full_promises_nothing_until_there_is_space_and_goes_on() {
+    let is_ack = |effect: &zab::Effect| {
+        matches!(effect, zab::Effect::ToLeader(_, ToLeader::Ack(_) | ToLeader::AckEpoch { .. }))
+    };
+    let mut bench = Bench::new();
+    bench.elected(3);
+    bench.disk_is_full = true;
+    bench.notices.clear();
+    bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
+    bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: true });
+    bench.wait_ms(1000);
+    assert!(!bench.messages.iter().any(is_ack), "the epoch is not on disk");
+    assert!(bench.replica.waits_for_space());
+    bench.disk_is_full = false;
+    bench.wait_ms(1000);
+    assert!(bench.messages.iter().any(is_ack) && !bench.replica.waits_for_space());
+    bench.disk_is_full = true;
+    bench.messages.clear();
+    bench.leader(ToLearner::Snap(Zxid(9)));
+    let tree = |last| {
+        let mut database = Database::new(2);
+        database.last = last;
+        Box::new(StagedTree { database, newest: last })
+    };
+    bench.input(Input::Staged(Attempt(1), tree(Zxid(9))));
+    bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
+    bench.wait_ms(1000);
+    assert!(!bench.messages.iter().any(is_ack), "the tree is not on disk");
+    let said: Vec<_> = bench.notices.iter().filter(|text| text.contains("the disk")).collect();
+    let [full, space, full_again] = &said[..] else { panic!("{said:?}") };
+    assert!(full.starts_with("the disk is full (No space left on device)") && full == full_again, "{full}");
+    assert!(space.starts_with("there is space on the disk again"), "{space}");
+    assert_eq!(bench.changes, ["install 0x9"; 2]);
+    bench.disk_is_full = false;
+    bench.wait_ms(1000);
+    assert_eq!(bench.changes, ["install 0x9"; 3]);
+    assert!(bench.messages.iter().any(is_ack) && !bench.replica.waits_for_space());
+    bench.leader(ToLearner::UpToDate);
+    assert_eq!(bench.take_replies(), ["tree", "serving Full"]);
+}
+
+#[test]
+fn of_two_trees_that_found_no_space_the_newest_is_asked_for_again() {
+    let mut bench = Bench::new();
+    for (attempt, last) in [(1, Zxid(9)), (2, Zxid(12))] {
+        bench.elected(3);
+        bench.input(Input::Peer(zab::Input::Connected(Attempt(attempt))));
+        bench.leader(ToLearner::LeaderInfo { epoch: Epoch(attempt as u32), extended: true });
+        bench.disk_is_full = true;
+        bench.leader(ToLearner::Snap(last));
+        let mut database = Database::new(2);
+        database.last = last;
+        bench.input(Input::Staged(Attempt(attempt), Box::new(StagedTree { database, newest: last })));
+        bench.disk_is_full = false;
+        if attempt == 1 {
+            bench.input(Input::Peer(zab::Input::LeaderLost(Attempt(1))));
+        }
+    }
+    assert_eq!(bench.changes, ["install 0x9"]);
+    bench.wait_ms(1000);
+    assert_eq!(bench.changes, ["install 0x9", "install 0xc"]);
+    assert_eq!(bench.replica.log().durable(), Zxid(12));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::message::Batch;
 use crate::step::{Effect, StagedTree};
 use crate::zab::Generation;
 use ringkeeper_engine::id::{Now, Zxid};
-use ringkeeper_engine::log::{Cut, IoFailure, LogError};
+use ringkeeper_engine::log::{Cut, LogError};
 use std::collections::VecDeque;
 
 /// A change of what the log had.
@@ -120,10 +120,7 @@ impl Replica {
                         break;
                     }
                     self.log_queue.under_way = Some((generation, change));
-                    out.push(match change {
-                        Change::Cut(last_kept) => Effect::FindCut(last_kept),
-                        Change::Begin(zxid) => Effect::Install { zxid, sessions: self.sessions_on_disk() },
-                    });
+                    out.push(self.ask_for(change));
                 }
             }
             self.log_queue.ops.pop_front();
@@ -145,12 +142,31 @@ impl Replica {
         is_quiet && (matches!(change, Change::Begin(_)) || !self.log.has_pending())
     }
 
-    pub(super) fn on_cut_found(&mut self, now: Now, found: Result<Cut, IoFailure>) -> Result<(), LogError> {
-        self.change_log(now, found.map_err(LogError::Failed)?)
+    fn ask_for(&self, change: Change) -> Effect {
+        match change {
+            Change::Cut(last_kept) => Effect::FindCut(last_kept),
+            Change::Begin(zxid) => Effect::Install { zxid, sessions: self.sessions_on_disk() },
+        }
     }
 
-    pub(super) fn on_installed(&mut self, now: Now, result: Result<(), IoFailure>) -> Result<(), LogError> {
-        result.map_err(LogError::Failed)?;
+    /// The change under way found no space. Where the leader has sent another tree since, that is what is
+    /// asked for: the one before is no longer there, and nothing before the newest one counts.
+    pub(super) fn change_again(&mut self) -> Effect {
+        let begins = |op: &LogOp| matches!(op, LogOp::Change(_, Change::Begin(_)));
+        if let Some(newest) = self.log_queue.ops.iter().rposition(begins)
+            && let Some(LogOp::Change(generation, change)) = self.log_queue.ops.drain(..=newest).next_back()
+        {
+            self.log_queue.under_way = Some((generation, change));
+        }
+        let (_, change) = self.log_queue.under_way.expect("it was refused, and nothing else came to be");
+        self.ask_for(change)
+    }
+
+    pub(super) fn on_cut_found(&mut self, now: Now, cut: Cut) -> Result<(), LogError> {
+        self.change_log(now, cut)
+    }
+
+    pub(super) fn on_installed(&mut self, now: Now) -> Result<(), LogError> {
         let Some((_, Change::Begin(zxid))) = self.log_queue.under_way else {
             panic!("an answer to what was not asked for")
         };

@@ -78,7 +78,10 @@ impl Replica {
                     zab::Effect::PersistEpochs(epochs) if self.standalone => {
                         next = Some(zab::Input::EpochsPersisted(epochs));
                     }
-                    zab::Effect::PersistEpochs(epochs) => out.push(Effect::PersistEpochs(epochs)),
+                    zab::Effect::PersistEpochs(epochs) => {
+                        self.space.epochs = epochs;
+                        out.push(Effect::PersistEpochs(epochs));
+                    }
                     zab::Effect::FromLearner(link, _, message) => self.on_from_learner(now, link, message),
                     zab::Effect::FromLeader(message, upto) => self.on_from_leader(now, message, upto),
                     zab::Effect::Members(members, by) => {

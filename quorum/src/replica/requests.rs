@@ -47,7 +47,9 @@ impl Replica {
             && let Some(batch) = self.held.pop_front()
         {
             if let Some(rest) = self.take_requests(now, batch) {
+                // The first of them takes more proposals than the epoch has left.
                 self.held.push_front(rest);
+                break;
             }
         }
     }

@@ -11,6 +11,9 @@ use crate::verifier::Verifier;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use std::collections::BTreeSet;
 
+/// Learners that no configuration names and that may be connected at once; as many as on the election port.
+const UNKNOWN_LEARNERS_MAX: usize = 16;
+
 pub(super) struct Core {
     pub(super) config: Config,
     pub(super) now: Tick,
@@ -93,6 +96,16 @@ impl Core {
     /// Whether another configuration was proposed than the one in force.
     pub(super) fn is_changing(&self) -> bool {
         self.seen.version() > self.config.members.version()
+    }
+
+    /// Whether a learner may have a connection beside those of `others`: one of the ensemble, or of what is
+    /// about to be, always; of the rest a few, each of which may be about to join.
+    pub(super) fn has_room_for(&self, server: ServerId, others: impl Iterator<Item = ServerId>) -> bool {
+        let is_unknown = |server: &ServerId| {
+            ![&self.config.members, &self.seen].iter().any(|members| members.servers().contains_key(server))
+        };
+        !is_unknown(&server)
+            || others.filter(|other| is_unknown(other) && *other != server).count() < UNKNOWN_LEARNERS_MAX
     }
 
     fn judge(&mut self) {

@@ -313,6 +313,8 @@ impl Leading {
             Some("a learner has a newer configuration")
         } else if accepted.0 == u32::MAX {
             Some("a learner accepted the last epoch that there is")
+        } else if !core.has_room_for(info.server, self.learners.values().map(|learner| learner.server)) {
+            Some("too many learners are not in the configuration")
         } else {
             None
         };

@@ -22,9 +22,14 @@ pub(super) struct Chains(HashMap<PathBuf, Chain>);
 impl Chains {
     /// Of the folder that `file` is in, as far as it can be read.
     pub fn of(&mut self, file: &Path) -> &Chain {
-        let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-        self.0.entry(folder).or_insert_with_key(|folder| Chain::read(folder))
+        self.0.entry(folder_of(file)).or_insert_with_key(|folder| Chain::read(folder))
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
     }
 }
 
@@ -59,6 +64,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// Of the folder that `file` is in, as it is now.
+    pub fn now(file: &Path) -> Chain {
+        Chain::read(&folder_of(file))
+    }
+
     fn read(folder: &Path) -> Chain {
         let mut chain = Chain::default();
         let Ok(entries) = fs::read_dir(folder) else { return chain };

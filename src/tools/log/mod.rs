@@ -27,7 +27,7 @@ use ringkeeper_engine::log::format::SegmentHeader;
 use serde::Serialize;
 
 use super::args::{LogCommand, LogFiles, TransactionFilter};
-use super::bytes::FileBytes;
+use super::bytes::{FileBytes, HeldName};
 use super::find::{self, Format, Sort};
 use super::out::{Findings, Out, Progress, Trouble, conclude};
 use super::show::{Hex, Plain};
@@ -144,6 +144,8 @@ enum End {
     Unused,
     /// Behind damage nothing more was found.
     Lost,
+    /// A running server took the file out of the log while it was read, and may write over it.
+    Retired,
 }
 
 impl End {
@@ -158,6 +160,7 @@ impl End {
             End::Torn { .. } => "torn",
             End::Unused => "unused",
             End::Lost => "lost",
+            End::Retired => "retired",
         }
     }
 }
@@ -185,6 +188,7 @@ impl Display for End {
             ),
             End::Unused => f.write_str("prepared, not written to yet"),
             End::Lost => f.write_str("nothing more can be read"),
+            End::Retired => f.write_str("a running server took it out of the log meanwhile"),
         }
     }
 }
@@ -220,6 +224,9 @@ struct Delivery<'v> {
     damaged: u64,
     /// How far the file's transactions count.
     reach: Reach,
+    /// A segment's file, as it was opened.
+    segment: Option<HeldName>,
+    retired: bool,
 }
 
 /// How far a file's transactions count.
@@ -232,7 +239,15 @@ struct Reach {
 
 impl<'v> Delivery<'v> {
     fn new(path: &'v Path, visitor: &'v mut dyn Visitor, progress: &'v mut Progress) -> Delivery<'v> {
-        Delivery { path, visitor, progress, damaged: 0, reach: Reach::default() }
+        Delivery {
+            path,
+            visitor,
+            progress,
+            damaged: 0,
+            reach: Reach::default(),
+            segment: None,
+            retired: false,
+        }
     }
 }
 
@@ -247,8 +262,15 @@ impl Delivery<'_> {
         self.visitor.visit(self.path, item)
     }
 
+    /// Of a file that was taken out of the log in the meantime, what looks like damage is what was written
+    /// over it; one that still has its name was not written over by then.
     fn damage(&mut self, damage: Damage) -> io::Result<()> {
-        self.item(Item::Damage(damage))
+        self.retired |= self.segment.as_ref().is_some_and(|segment| !segment.holds());
+        if self.retired { Ok(()) } else { self.item(Item::Damage(damage)) }
+    }
+
+    fn end(&mut self, offset: u64, end: End) -> io::Result<()> {
+        self.item(Item::End(offset, if self.retired { End::Retired } else { end }))
     }
 
     fn progress(&mut self, offset: u64) {
@@ -346,6 +368,7 @@ fn run<V: Visitor>(
         let mut delivery = Delivery::new(&path, &mut visitor, &mut progress);
         match format {
             Format::Ringkeeper => {
+                delivery.segment = Some(file.held_name());
                 segment::read(file, &mut chains, &mut delivery)?;
                 let reach = delivery.reach;
                 beside.iter_mut().for_each(|records| records.log_has(&path, reach));

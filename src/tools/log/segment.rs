@@ -42,45 +42,63 @@ pub(super) fn read(
     let path = file.path().to_path_buf();
     let named = path.file_name().and_then(|name| name.to_str()).and_then(disk::parse_segment_name);
     let chain = chains.of(&path);
-    let bytes = file.read(0, FIRST_BATCH_AT).map_err(Trouble::input(&path))?;
-    let (decoded, peeked) = (SegmentHeader::decode(bytes), SegmentHeader::peek_database(bytes));
-    match decoded {
+    let (decoded, peeked) = header(file).map_err(Trouble::input(&path))?;
+    let headless = match decoded {
         Err(HeaderFault::UnknownVersion(version)) => {
             delivery.item(Item::Head(Head::DamagedSegment))?;
             let what = format!("format version {version}, which this release does not know");
             delivery.damage(Damage::new(0, what))?;
-            Ok(delivery.item(Item::End(0, End::Lost))?)
+            return Ok(delivery.end(0, End::Lost)?);
         }
         // What the file was before it was recycled.
         Ok((header, _)) if named.is_some_and(|named| header.sequence < named) => {
             let databases = vec![header.database];
             let why = "it is an earlier segment's";
             Headless { named, databases, place: place(chain, named), why, recycled: true }
-                .read(file, delivery)
         }
-        Ok((header, checksum)) => {
-            delivery.item(Item::Head(Head::Segment(header)))?;
-            let place = say_place(&header, named, chain, delivery)?;
-            say_length(&header, file, delivery)?;
-            let unsynced = header.unsynced && named.is_none_or(|named| chain.none_synced_behind(named));
-            let walk = Walk {
-                unsynced,
-                database: header.database,
-                alignment: Some(header.alignment),
-                recycled: header.recycled,
-                position: Position::begin(&header, checksum),
-                place,
-                file,
-                delivery,
-            };
-            walk.run()
-        }
+        Ok((header, checksum)) => return walk(header, checksum, named, chain, file, delivery),
         Err(HeaderFault::Damaged(why)) => {
             let databases = chain.databases().iter().copied().chain(peeked).collect();
             Headless { named, databases, place: place(chain, named), why, recycled: false }
-                .read(file, delivery)
         }
+    };
+    match headless.read(file, delivery)? {
+        Some((header, checksum)) => walk(header, checksum, named, chain, file, delivery),
+        None => Ok(()),
     }
+}
+
+type Decoded = Result<(SegmentHeader, Checksum), HeaderFault>;
+
+/// The header as the file has it, and the database that it names in any case.
+fn header(file: &mut FileBytes) -> io::Result<(Decoded, Option<DatabaseId>)> {
+    let bytes = file.read(0, FIRST_BATCH_AT)?;
+    Ok((SegmentHeader::decode(bytes), SegmentHeader::peek_database(bytes)))
+}
+
+fn walk(
+    header: SegmentHeader,
+    checksum: Checksum,
+    named: Option<Sequence>,
+    chain: &Chain,
+    file: &mut FileBytes,
+    delivery: &mut Delivery<'_>,
+) -> Result<(), Trouble> {
+    delivery.item(Item::Head(Head::Segment(header)))?;
+    let place = say_place(&header, named, chain, delivery)?;
+    say_length(&header, file, delivery)?;
+    let walk = Walk {
+        unsynced: header.unsynced && named.is_none_or(|named| chain.none_synced_behind(named)),
+        database: header.database,
+        alignment: Some(header.alignment),
+        recycled: header.recycled,
+        position: Position::begin(&header, checksum),
+        place,
+        looks: LOOKS,
+        file,
+        delivery,
+    };
+    walk.run()
 }
 
 fn place(chain: &Chain, named: Option<Sequence>) -> Place {
@@ -103,7 +121,9 @@ fn say_place(
         let what = format!("it belongs to database {}, others here to {first}", header.database);
         delivery.damage(Damage::new(0, what))?;
     }
-    if let Some(missing) = chain.missing_before(header) {
+    // Of segments that a server retires while their folder is listed, the later ones may be gone alone.
+    let still = |_| Chain::now(delivery.path).missing_before(header);
+    if let Some(missing) = chain.missing_before(header).and_then(still) {
         delivery.damage(Damage::new(0, format!("segment {missing}, which it follows, is missing")))?;
     }
     Ok(chain.place(named))
@@ -132,8 +152,13 @@ struct Headless {
 
 impl Headless {
     /// Header and first batch are one write, so only a batch behind the first proves that the header was
-    /// whole once.
-    fn read(self, file: &mut FileBytes, delivery: &mut Delivery<'_>) -> Result<(), Trouble> {
+    /// whole once. That may be because a server has begun the segment since the header was read: then its
+    /// header, which was whole before any batch behind the first, is returned.
+    fn read(
+        self,
+        file: &mut FileBytes,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<Option<(SegmentHeader, Checksum)>, Trouble> {
         let path = file.path().to_path_buf();
         let input = || Trouble::input(&path);
         for database in self.databases {
@@ -145,6 +170,12 @@ impl Headless {
             if later.is_none() && self.place == Place::Last {
                 break;
             }
+            file.forget();
+            if let (Ok((header, checksum)), _) = header(file).map_err(input())?
+                && self.named == Some(header.sequence)
+            {
+                return Ok(Some((header, checksum)));
+            }
             delivery.item(Item::Head(Head::DamagedSegment))?;
             let what = format!("the segment's header is damaged ({})", self.why);
             delivery.damage(Damage { resumes_at: Some(first.at), ..Damage::new(0, what) })?;
@@ -155,9 +186,10 @@ impl Headless {
                 last_zxid: Zxid(first.header.first_zxid.0.saturating_sub(1)),
             };
             let (place, recycled) = (self.place, true);
-            let unsynced = false;
-            return Walk { database, alignment: None, unsynced, recycled, position, place, file, delivery }
-                .run();
+            let (unsynced, looks, alignment) = (false, LOOKS, None);
+            let walk =
+                Walk { database, alignment, unsynced, recycled, position, place, looks, file, delivery };
+            return walk.run().map(|()| None);
         }
         delivery.item(Item::Head(Head::Unused))?;
         let nonzero = nonzero_from(file, 0).map_err(input())?;
@@ -176,7 +208,8 @@ impl Headless {
             Place::Last => End::Torn { lost_bytes: nonzero },
         };
         delivery.unreadable(file)?;
-        Ok(delivery.item(Item::End(0, end))?)
+        delivery.end(0, end)?;
+        Ok(None)
     }
 }
 
@@ -244,6 +277,8 @@ struct Walk<'w, 'd> {
     recycled: bool,
     place: Place,
     position: Position,
+    /// How often damage may yet be waited for to be none.
+    looks: u32,
     file: &'w mut FileBytes,
     delivery: &'w mut Delivery<'d>,
 }
@@ -256,7 +291,7 @@ impl Walk<'_, '_> {
             (Place::Abandoned, End::Clean | End::Recycled | End::Torn { .. }) => End::Abandoned,
             (_, end) => end,
         };
-        Ok(self.delivery.item(Item::End(self.position.offset, end))?)
+        Ok(self.delivery.end(self.position.offset, end)?)
     }
 
     fn next(&self) -> Option<Next> {
@@ -329,6 +364,20 @@ impl Walk<'_, '_> {
         Ok(Ok(()))
     }
 
+    /// The same once more, where there is a later batch: a server may have written both since the bytes were
+    /// read. It begins a write when the one before it is done, so what is then not whole is damaged.
+    fn batch_now(&mut self) -> Result<BatchResult, Trouble> {
+        loop {
+            self.file.forget();
+            let again = self.batch()?;
+            if again.is_ok() || self.looks == 0 || !live::is_served(self.delivery.path) {
+                return Ok(again);
+            }
+            self.looks -= 1;
+            std::thread::sleep(LOOK_PAUSE);
+        }
+    }
+
     fn behind(&self, batch: &InPlace) -> Position {
         let end = batch.at + u64::from(batch.header.bytes);
         Position {
@@ -340,9 +389,19 @@ impl Walk<'_, '_> {
     }
 
     /// What it means that there is no whole batch here: the end, or `None` if it goes on behind.
-    fn fault(&mut self, fault: BatchFault, in_place: Option<InPlace>) -> Result<Option<End>, Trouble> {
+    fn fault(
+        &mut self,
+        mut fault: BatchFault,
+        mut in_place: Option<InPlace>,
+    ) -> Result<Option<End>, Trouble> {
         let offset = self.position.offset;
         let later = self.find(offset + SECTOR_BYTES)?;
+        if later.is_some() {
+            match self.batch_now()? {
+                Ok(()) => return Ok(None),
+                Err(now) => (fault, in_place) = now,
+            }
+        }
         // The newest segment's first batch was synced with its header.
         let begins_last = self.next().is_none() && offset == FIRST_BATCH_AT;
         let goes_on = later.is_some() || self.next().is_some();
@@ -445,5 +504,123 @@ impl Walk<'_, '_> {
         }
         let served = live::is_served(self.delivery.path);
         Ok(Some(if served { End::BeingWritten } else { End::Torn { lost_bytes } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::log::Visitor;
+    use crate::tools::out::{Findings, Progress};
+    use ringkeeper_engine::jute::{self, Write, records::TxnHeader};
+    use ringkeeper_engine::log::{LogWriter, Settings, Tail};
+    use ringkeeper_engine::op::OpCode;
+    use std::fs::{self, File};
+    use std::os::unix::fs::FileExt;
+    use std::path::{Path, PathBuf};
+
+    const SEGMENT_BYTES: u64 = 4 << 20;
+    /// More than is read of a file at once.
+    const LONG: usize = 1200 << 10;
+
+    /// What a server writes to a segment, in its order: for each of the transactions, with so many bytes of
+    /// data, one write.
+    fn writes(sequence: u64, transactions: &[usize]) -> Vec<(u64, Vec<u8>)> {
+        let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
+        let tail = Tail::origin(Zxid(100 * sequence), Sequence(sequence));
+        let mut writer = LogWriter::new(settings, DatabaseId(7), tail);
+        let mut writes = Vec::new();
+        for (zxid, bytes) in (100 * sequence + 1..).zip(transactions) {
+            let (time, op) = (0, OpCode::SetData.code());
+            let mut transaction =
+                jute::to_bytes(&TxnHeader { client_id: 1, cxid: 1, zxid: zxid as i64, time, op });
+            "/node".write(&mut transaction);
+            Some(&vec![1u8; *bytes][..]).write(&mut transaction);
+            1i32.write(&mut transaction);
+            writer.append(Zxid(zxid), &transaction, 0).unwrap();
+            loop {
+                if let Some(write) = writer.take_write(0).unwrap() {
+                    writes.push((write.offset, write.bytes().to_vec()));
+                    writer.on_written(write, Ok(())).unwrap();
+                    break;
+                }
+                let step = writer.take_upkeep(0).unwrap().expect("it gets the segment ready");
+                writer.on_upkeep(step, Ok(()), 0).unwrap();
+            }
+        }
+        writes
+    }
+
+    fn write(path: &Path, writes: &[(u64, Vec<u8>)]) {
+        let file = File::options().write(true).create(true).truncate(false).open(path).unwrap();
+        file.set_len(SEGMENT_BYTES).unwrap();
+        writes.iter().for_each(|(offset, bytes)| file.write_all_at(bytes, *offset).unwrap());
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        transactions: usize,
+        damage: Vec<String>,
+        end: Option<End>,
+    }
+
+    impl Visitor for Seen {
+        fn visit(&mut self, _: &Path, item: Item<'_>) -> io::Result<()> {
+            match item {
+                Item::Entry(_) => self.transactions += 1,
+                Item::Damage(damage) => self.damage.push(damage.to_string()),
+                Item::End(_, end) => self.end = Some(end),
+                _ => {}
+            }
+            Ok(())
+        }
+
+        fn finish(&mut self, _: Findings) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Reads a segment of which the beginning was looked at before `meanwhile`.
+    fn seen(before: &[(u64, Vec<u8>)], meanwhile: impl FnOnce(&PathBuf)) -> Seen {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("000000000002.rklog");
+        write(&path, before);
+        let mut file = FileBytes::open(&path).unwrap();
+        file.read(0, 1).unwrap();
+        meanwhile(&path);
+        let (mut seen, mut progress) = (Seen::default(), Progress::new(0, false));
+        let mut delivery = Delivery::new(&path, &mut seen, &mut progress);
+        delivery.segment = Some(file.held_name());
+        read(&mut file, &mut Chains::default(), &mut delivery).unwrap();
+        seen
+    }
+
+    #[test]
+    fn what_a_server_writes_while_it_is_read_is_no_damage() {
+        let all = writes(2, &[10, LONG, 10, 10]);
+        for done in 0..all.len() {
+            let seen = seen(&all[..done], |path| write(path, &all));
+            assert_eq!((seen.transactions, seen.end), (4, Some(End::Clean)), "{done}: {:?}", seen.damage);
+            assert_eq!(seen.damage, [""; 0], "{done}");
+        }
+        // Over what the file held before.
+        let all = writes(2, &[LONG, 10, 10]);
+        let seen = seen(&writes(1, &[10, 10]), |path| write(path, &all));
+        assert_eq!((seen.transactions, &seen.damage[..]), (3, &[][..]));
+    }
+
+    #[test]
+    fn a_segment_that_a_server_takes_out_of_its_log_while_it_is_read_is_not_damaged() {
+        let own = writes(2, &[10, LONG, LONG, 10]);
+        let retire = |path: &PathBuf| {
+            let spare = path.with_extension("rkspare");
+            fs::rename(path, &spare).unwrap();
+            write(&spare, &writes(9, &[10, LONG, 10]));
+        };
+        let retired = seen(&own, retire);
+        assert_eq!((&retired.damage[..], retired.end), (&[][..], Some(End::Retired)));
+        // The same bytes in a file that still has its name.
+        let damaged = seen(&own, |path| write(path, &writes(9, &[10, LONG, 10])));
+        assert!(!damaged.damage.is_empty());
     }
 }

@@ -68,6 +68,29 @@ fn a_local_session_begins_and_ends_without_a_transaction_and_is_none_of_other_se
     assert_eq!(bench.take_to_learner(), [ToLearner::Revalidate { session: OWN, valid: false }]);
 }
 
+/// Its session may become one of the ensemble first, which takes two proposals: where the epoch has but one
+/// left, the request waits for the next epoch, and the leader goes on meanwhile.
+#[test]
+fn a_request_of_a_local_session_waits_where_the_epoch_has_one_proposal_left() {
+    let mut bench = Bench::in_epochs_of(4, settings(true)).leads(true);
+    bench.open(CONNECTION);
+    bench.reopen(OTHER);
+    bench.take_replies();
+    let [a, b, c, d] = ["/a", "/b", "/c", "/d"].map(create);
+    let of_ensemble =
+        [(1, &a), (2, &b), (3, &c)].map(|(xid, body)| (OTHER, SESSION, xid, OpCode::Create, &body[..]));
+    let all = [&of_ensemble[..], &[(CONNECTION, OWN, 4, OpCode::Create, &d[..])]].concat();
+    bench.ask_together(&all);
+    assert_eq!(proposals(&mut bench).len(), 3);
+    assert_eq!(bench.take_replies(), ["answer 1 err 0", "answer 2 err 0", "answer 3 err 0"]);
+    assert!(!bench.replica.can_take(), "it is held");
+    bench.wait_ms(1);
+    bench.learner(ToLeader::AckEpoch { current: Some(Epoch(1)), last: zxid(3) });
+    bench.learner(ToLeader::Ack(Zxid(2 << 32)));
+    assert_eq!(proposals(&mut bench), [(OWN.0, 4, OpCode::Create)]);
+    assert_eq!(bench.take_replies(), ["answer 4 err 0"]);
+}
+
 #[test]
 fn a_local_session_that_is_silent_ends_by_this_servers_clock() {
     for mut bench in [Bench::with(settings(true)).leads(true), Bench::with(settings(true)).follows()] {

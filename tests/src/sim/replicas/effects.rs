@@ -4,6 +4,7 @@ use super::{Connection, Ensemble, Event, Frame, Life, Work};
 use crate::sim::world::effects::{log_messages, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
+use ringkeeper_engine::log::IoFailure;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::{Staged, stage};
@@ -70,7 +71,19 @@ impl Ensemble {
         let work = server.working.remove(position.expect("it was asked for"));
         let reader = server.replica.as_ref().expect("alive").reader();
         let disk = &mut server.disk;
+        let may_be_full = matches!(work, Work::Install(..) | Work::Epochs(_) | Work::FindCut(_));
+        let full_in = if self.raging && may_be_full { self.plan.full_in } else { 0 };
+        let is_full = full_in > 0 && self.rng.u8(0..full_in) == 0;
+        let full = || IoFailure { errno: Some(28), message: "No space left on device".to_owned() };
         let input = match work {
+            Work::Install(zxid, sessions) if is_full => {
+                // Its checkpoint may be there before anything behind it is forgotten.
+                let steps = self.rng.usize(0..2);
+                disk.install(&reader, zxid, &sessions, steps);
+                Input::Installed(Err(full()))
+            }
+            Work::Epochs(_) if is_full => Input::EpochsPersisted(Err(full())),
+            Work::FindCut(_) if is_full => Input::CutFound(Err(full())),
             Work::Write(write) => {
                 disk.write(&write);
                 Input::Written(write, Ok(()))

@@ -65,6 +65,8 @@ pub struct Plan {
     pub rage_ms: u64,
     /// Between two faults, in milliseconds.
     pub fault_ms: u64,
+    /// One in so many of the larger changes of a disk finds it full, zero for none.
+    pub full_in: u8,
     /// Whether sessions are local until they have an ephemeral node, and whether readers are served without
     /// a quorum.
     pub local_sessions: bool,
@@ -92,6 +94,7 @@ impl Plan {
             plain: *rng.choice(&[0, 0, 0b0101, 0b10, u8::MAX]).expect("choices"),
             reconfigures: voters > 1 && rng.u8(0..3) == 0,
             local_sessions: rng.bool(),
+            full_in: *rng.choice(&[0, 2, 10]).expect("choices"),
         }
     }
 
