@@ -1,5 +1,5 @@
 //! The log, read and verified by a thread of its own: while a checkpoint is read, and while what was read
-//! is applied.
+//! is applied. A second one looks meanwhile at what lies behind the log's end.
 //!
 //! What the thread read goes to the one who applies it in pieces, and the pieces come back for their memory:
 //! the reader waits for some when too many bytes are out. What is found of the log is the reader's, which
@@ -14,27 +14,23 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{self, DatabaseId, Recovery, Replay};
 
 use super::DiskError;
+use super::reading::Endings;
 use super::segments::SegmentFiles;
 
-/// Bytes of transactions from which on a piece is sent.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of transactions from which on a piece is sent: a part of what a core's own cache holds.
+const PIECE_BYTES: usize = 256 << 10;
 /// Bytes that are out at most, unless one piece has more: a transaction may be that long.
 const OUT_BYTES_MAX: usize = 64 << 20;
 
-/// What the log's reader finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Item {
-    /// A transaction, and where its bytes are in the piece.
-    Transaction(Zxid, Range<usize>),
-    /// Everything up to there was committed.
-    Committed(Zxid),
-}
-
-/// Items that follow each other.
+/// Transactions that follow each other.
 #[derive(Debug, Default)]
 struct Piece {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    /// Where the bytes of each are.
+    transactions: Vec<(Zxid, Range<usize>)>,
+    /// The newest of which the log says here that it was committed. It is said of transactions before those
+    /// that it follows, and those are most often in the same piece.
+    committed: Zxid,
 }
 
 /// The pieces of a log that is being read.
@@ -62,12 +58,14 @@ enum At {
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn read_ahead<T>(
-    files: &mut SegmentFiles,
+    files: &SegmentFiles,
     database: DatabaseId,
     after: Zxid,
     work: impl FnOnce(Ahead) -> T,
 ) -> Result<Option<(T, Recovery)>, DiskError> {
     let mut source = files.reader()?;
+    let (endings, look) = Endings::of_newest(files, database)?;
+    source.know(endings);
     thread::scope(|scope| {
         let (send, pieces) = channel();
         let (back, returned) = channel();
@@ -82,6 +80,8 @@ pub(super) fn read_ahead<T>(
         let Ok(reader) = thread::Builder::new().name("log-reader".into()).spawn_scoped(scope, read) else {
             return Ok(None);
         };
+        // Where there can be no thread for it, the reader looks there itself.
+        let _ = thread::Builder::new().name("log-end".into()).spawn_scoped(scope, move || look.run());
         let done = work(Ahead { pieces, back });
         let found = reader.join().expect("a panic ends the process")?;
         Ok(Some((done, found)))
@@ -130,12 +130,12 @@ impl Replay for Sending {
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
         let begin = self.piece.bytes.len();
         self.piece.bytes.extend_from_slice(bytes);
-        self.piece.items.push(Item::Transaction(zxid, begin..self.piece.bytes.len()));
+        self.piece.transactions.push((zxid, begin..self.piece.bytes.len()));
         self.send_if_full()
     }
 
     fn committed(&mut self, upto: Zxid) -> Result<(), String> {
-        self.piece.items.push(Item::Committed(upto));
+        self.piece.committed = upto;
         Ok(())
     }
 }
@@ -144,20 +144,20 @@ impl Ahead {
     /// Hands everything on, as far as it is taken.
     pub fn deliver(self, replay: &mut impl Replay) -> Result<(), Refused> {
         for mut piece in &self.pieces {
-            for item in &piece.items {
-                let (at, taken) = match item {
-                    Item::Transaction(zxid, range) => {
-                        (At::Transaction(*zxid), replay.transaction(*zxid, &piece.bytes[range.clone()]))
-                    }
-                    Item::Committed(upto) => (At::Committed(*upto), replay.committed(*upto)),
-                };
-                taken.map_err(|why| Refused { at, why })?;
+            if piece.committed > Zxid::ZERO {
+                let at = At::Committed(piece.committed);
+                replay.committed(piece.committed).map_err(|why| Refused { at, why })?;
+            }
+            for (zxid, range) in &piece.transactions {
+                let taken = replay.transaction(*zxid, &piece.bytes[range.clone()]);
+                taken.map_err(|why| Refused { at: At::Transaction(*zxid), why })?;
             }
             if piece.bytes.capacity() > 2 * PIECE_BYTES {
                 piece = Piece::default();
             }
             piece.bytes.clear();
-            piece.items.clear();
+            piece.transactions.clear();
+            piece.committed = Zxid::ZERO;
             // The reader may have ended.
             let _ = self.back.send(piece);
         }

@@ -37,8 +37,8 @@ pub trait Restore {
     /// Takes the next transaction. One that was there when the checkpoint passed by comes again.
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String>;
 
-    /// The log knows that everything up to `upto` was committed. Said before what was logged later. Who
-    /// runs alone need not hear it: all that its log has is.
+    /// The log knows that everything up to `upto` was committed. Said before what was logged later, and
+    /// perhaps before some of what it is said of. Who runs alone need not hear it: all that its log has is.
     fn committed(&mut self, upto: Zxid) -> Result<(), String> {
         let _ = upto;
         Ok(())
