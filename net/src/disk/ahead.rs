@@ -15,12 +15,14 @@ use ringkeeper_engine::log::{self, DatabaseId, Recovery, Replay};
 
 use super::DiskError;
 use super::reading::Endings;
+use super::recover::Restore;
 use super::segments::SegmentFiles;
 
 /// Bytes of transactions from which on a piece is sent: a part of what a core's own cache holds.
 const PIECE_BYTES: usize = 256 << 10;
-/// Bytes that are out at most, unless one piece has more: a transaction may be that long.
-const OUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes that are out at most, unless one piece has more: a transaction may be that long. The reader is much
+/// faster than who applies what it reads, and each further piece would be memory that was never touched.
+const OUT_BYTES_MAX: usize = 4 << 20;
 
 /// Transactions that follow each other.
 #[derive(Debug, Default)]
@@ -142,16 +144,15 @@ impl Replay for Sending {
 
 impl Ahead {
     /// Hands everything on, as far as it is taken.
-    pub fn deliver(self, replay: &mut impl Replay) -> Result<(), Refused> {
+    pub fn deliver(self, restore: &mut impl Restore) -> Result<(), Refused> {
         for mut piece in &self.pieces {
             if piece.committed > Zxid::ZERO {
                 let at = At::Committed(piece.committed);
-                replay.committed(piece.committed).map_err(|why| Refused { at, why })?;
+                restore.committed(piece.committed).map_err(|why| Refused { at, why })?;
             }
-            for (zxid, range) in &piece.transactions {
-                let taken = replay.transaction(*zxid, &piece.bytes[range.clone()]);
-                taken.map_err(|why| Refused { at: At::Transaction(*zxid), why })?;
-            }
+            let all = piece.transactions.iter().map(|(zxid, range)| (*zxid, &piece.bytes[range.clone()]));
+            let taken = restore.transactions(all);
+            taken.map_err(|(zxid, why)| Refused { at: At::Transaction(zxid), why })?;
             if piece.bytes.capacity() > 2 * PIECE_BYTES {
                 piece = Piece::default();
             }
@@ -185,6 +186,7 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringkeeper_engine::snap::Checkpoint;
 
     /// What a reader of so long transactions sends, and how many bytes were out at most.
     fn run(lengths: &[usize], taken: usize) -> (Vec<Zxid>, usize) {
@@ -206,15 +208,15 @@ mod tests {
                 most
             });
             struct Takes(Vec<Zxid>, usize);
-            impl Replay for Takes {
+            impl Restore for Takes {
+                fn checkpoint(&mut self, _: &Checkpoint<'_>) -> Result<(), String> {
+                    unreachable!("only the log is read")
+                }
+
                 fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
                     assert!(bytes.iter().step_by(4099).all(|byte| *byte == zxid.0 as u8));
                     self.0.push(zxid);
                     if self.0.len() < self.1 { Ok(()) } else { Err("enough".to_owned()) }
-                }
-
-                fn committed(&mut self, _: Zxid) -> Result<(), String> {
-                    Ok(())
                 }
             }
             let mut takes = Takes(Vec::new(), taken);
