@@ -86,3 +86,92 @@ pub(super) fn is_zero(sector: &[u8]) -> bool {
 pub(super) fn is_batch(database: DatabaseId, segment: Sequence, at: u64, sector: &[u8]) -> bool {
     header_in_place(database, segment, at, sector).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Zxid;
+    use crate::log::format::{BATCH_HEADER_BYTES, BatchHeader, Checksum};
+    use crate::log::simulated_disk::Image;
+
+    const DATABASE: DatabaseId = DatabaseId(7);
+    const SEGMENT: Sequence = Sequence(3);
+    const SECTOR: usize = SECTOR_BYTES as usize;
+
+    fn put_batch(file: &mut [u8], at: usize, sequence: Sequence) {
+        let none = Zxid::ZERO;
+        let header = BatchHeader {
+            bytes: BATCH_HEADER_BYTES as u32,
+            previous: Checksum(0),
+            sequence,
+            offset: at as u64,
+            first_zxid: none,
+            last_zxid: none,
+            entries: 0,
+            entries_checksum: Checksum(0),
+            committed: none,
+        };
+        header.encode(DATABASE, &mut file[at..at + BATCH_HEADER_BYTES]);
+    }
+
+    fn ending(bytes: &[u8]) -> Ending {
+        let mut image = Image::default();
+        image.files.insert(SEGMENT, bytes.to_vec());
+        let file = SegmentFile { sequence: SEGMENT, bytes: bytes.len() as u64 };
+        let Ok(ending) = look_from_end(&mut image, DATABASE, file);
+        ending
+    }
+
+    /// What a search from the front finds.
+    fn slow(bytes: &[u8], from: usize, begin: usize) -> Rest {
+        let at = |at: &usize| {
+            let header = BatchHeader::decode(DATABASE, &bytes[*at..]);
+            header.is_some_and(|(header, _)| header.sequence == SEGMENT && header.offset == *at as u64)
+        };
+        match (from..bytes.len()).step_by(SECTOR).find(at) {
+            Some(at) => Rest::Batch(at as u64),
+            None if bytes[begin.min(bytes.len())..].iter().any(|byte| *byte != 0) => Rest::Remains,
+            None => Rest::Nothing,
+        }
+    }
+
+    #[test]
+    fn a_look_from_the_end_says_what_a_search_from_the_front_finds() {
+        // Each sector: zeros, a byte at its end, a batch of this segment, one of an earlier one.
+        for number in 0..4u32.pow(5) {
+            for length in [5 * SECTOR, 4 * SECTOR + 100] {
+                let mut bytes = vec![0; 5 * SECTOR];
+                for sector in 0..5 {
+                    match number / 4u32.pow(sector as u32) % 4 {
+                        0 => {}
+                        1 => bytes[(sector + 1) * SECTOR - 1] = 1,
+                        2 => put_batch(&mut bytes, sector * SECTOR, SEGMENT),
+                        _ => put_batch(&mut bytes, sector * SECTOR, Sequence(2)),
+                    }
+                }
+                bytes.truncate(length);
+                let ending = ending(&bytes);
+                for from in (0..=5 * SECTOR).step_by(SECTOR) {
+                    for begin in (0..=from).step_by(SECTOR) {
+                        let expected = slow(&bytes, from, begin);
+                        let known = (!matches!(expected, Rest::Batch(_))).then_some(expected);
+                        assert_eq!(ending.rest(from as u64, begin as u64), known, "{number} {from} {begin}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_looked_at_piece_by_piece_and_no_further_than_its_last_batch() {
+        let mut bytes = vec![0; 3 * READ_BYTES + SECTOR];
+        let whole = |bytes: &[u8], at: usize| ending(bytes).rest(at as u64, at as u64);
+        assert_eq!(whole(&bytes, 0), Some(Rest::Nothing));
+        bytes[READ_BYTES] = 1;
+        assert_eq!(whole(&bytes, 0), Some(Rest::Remains));
+        assert_eq!(whole(&bytes, READ_BYTES + SECTOR), Some(Rest::Nothing));
+        put_batch(&mut bytes, READ_BYTES - SECTOR, SEGMENT);
+        assert_eq!(whole(&bytes, READ_BYTES), Some(Rest::Remains));
+        assert_eq!(whole(&bytes, READ_BYTES - SECTOR), None);
+    }
+}

@@ -239,4 +239,44 @@ mod tests {
         let (zxids, _) = run(&many, 5);
         assert_eq!(zxids.len(), 5, "the reader ends too when nobody reads on");
     }
+
+    #[test]
+    fn what_was_committed_is_said_before_what_is_in_the_same_piece() {
+        #[derive(Default)]
+        struct Order(Vec<At>);
+        impl Restore for Order {
+            fn checkpoint(&mut self, _: &Checkpoint<'_>) -> Result<(), String> {
+                unreachable!("only the log is read")
+            }
+
+            fn transaction(&mut self, zxid: Zxid, _: &[u8]) -> Result<(), String> {
+                self.0.push(At::Transaction(zxid));
+                Ok(())
+            }
+
+            fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+                self.0.push(At::Committed(upto));
+                Ok(())
+            }
+        }
+        let (send, pieces) = channel();
+        let (back, returned) = channel();
+        let (piece, out) = (Piece::default(), VecDeque::new());
+        let mut sending = Sending { piece, send, returned, out, out_bytes: 0 };
+        for zxid in 1..=3 {
+            sending.committed(Zxid(zxid - 1)).unwrap();
+            sending.transaction(Zxid(zxid), b"").unwrap();
+        }
+        assert!(sending.send().is_ok());
+        sending.transaction(Zxid(4), b"").unwrap();
+        assert!(sending.send().is_ok());
+        drop(sending);
+        let mut order = Order::default();
+        assert!(Ahead { pieces, back }.deliver(&mut order).is_ok());
+        let transaction = |zxid| At::Transaction(Zxid(zxid));
+        assert_eq!(
+            order.0,
+            [At::Committed(Zxid(2)), transaction(1), transaction(2), transaction(3), transaction(4)]
+        );
+    }
 }

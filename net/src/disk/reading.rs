@@ -170,3 +170,68 @@ impl EndingsLook<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DataDirectory;
+    use std::fs;
+
+    #[test]
+    fn what_is_read_past_the_cache_is_what_the_file_holds_wherever_it_lies() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(parent.path(), parent.path()).unwrap();
+        let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 5000).map(|at| (at * 7 + at / 251) as u8).collect();
+        for sync in [SyncMode::Direct, SyncMode::Fdatasync] {
+            let files = SegmentFiles::new(&directory, sync);
+            for (number, length) in [(1, bytes.len()), (2, 4096), (3, 100)] {
+                fs::write(files.path(Sequence(number)), &bytes[..length]).unwrap();
+            }
+            let mut reader = files.reader().unwrap();
+            let mut check = |number, offset: usize, length: usize| {
+                // At an address that fits, and beside one.
+                for beside in [0, 1] {
+                    let mut memory = vec![0; length + 2 * 4096];
+                    let start = memory.as_ptr().align_offset(4096) + beside;
+                    let into = &mut memory[start..start + length];
+                    reader.read_at(Sequence(number), offset as u64, into).unwrap();
+                    assert!(into == &bytes[offset..offset + length], "{number} {offset} {length}");
+                }
+            };
+            for length in [0, 1, 4096, 5000, PIECE_BYTES, PIECE_BYTES + 8192] {
+                for offset in [0, 1, 512, 4096, PIECE_BYTES - 1, PIECE_BYTES - 4096] {
+                    check(1, offset, length);
+                }
+            }
+            check(1, bytes.len() - 1, 1);
+            check(3, 0, 100);
+            check(2, 0, 4096);
+            check(1, bytes.len() - 5000, 5000);
+            let behind = reader.read_at(Sequence(3), 0, &mut [0; 101]);
+            assert!(matches!(behind, Err(DiskError::Io { .. })), "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_looked_at_is_not_known() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(parent.path(), parent.path()).unwrap();
+        let files = SegmentFiles::new(&directory, SyncMode::Direct);
+        for number in 1..=3 {
+            fs::write(files.path(Sequence(number)), [0; 8192]).unwrap();
+        }
+        let looked = |run: bool| {
+            let (endings, look) = Endings::of_newest(&files, directory.database()).unwrap();
+            let mut reader = files.reader().unwrap();
+            reader.know(endings);
+            if run {
+                look.run();
+            } else {
+                drop(look);
+            }
+            [1, 3, 2].map(|number| reader.ending(Sequence(number)).is_some())
+        };
+        assert_eq!(looked(true), [false, true, true], "only the newest two are");
+        assert_eq!(looked(false), [false; 3]);
+    }
+}
