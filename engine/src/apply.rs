@@ -108,16 +108,6 @@ pub fn check(zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The path of a transaction that begins with one. Of another it may be anything; it is for a look ahead.
-pub(crate) fn path_ahead(bytes: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(bytes);
-    let header: TxnHeader = reader.read().ok()?;
-    if header.op == OpCode::Multi.code() {
-        return None;
-    }
-    path_bytes(reader.rest())
-}
-
 /// The number of a check that stands alone. A ZooKeeper's leader proposes it, though no ZooKeeper can read it
 /// again (ZOOKEEPER-2623), so it is in no file of theirs.
 fn of_check(bytes: &[u8]) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! Tree and sessions as the log makes them: what a checkpoint holds and a restart rebuilds.
 
-use crate::apply::{Applied, Outcome, apply, path_ahead};
+use crate::apply::{Applied, Outcome, apply};
 use crate::id::{SessionId, Zxid};
 use crate::jute;
 use crate::tree::{Batch, Changes, TreeWriter};
@@ -22,9 +22,6 @@ pub struct Database {
 
 /// Transactions of a replay that share one publication: each would replace the children of its parent.
 const REPLAYED_AT_ONCE: u32 = 1000;
-/// Transactions whose nodes are looked at before the first of them is applied: what the core's own cache
-/// holds beside the work.
-const WARMED_AT_ONCE: usize = 64;
 
 impl Database {
     /// Of a new server; `seed` keys the hashes.
@@ -75,9 +72,9 @@ impl Database {
     /// When the bytes of one are no transaction: how many were before it.
     pub fn replay_all_unseen<'b>(
         &mut self,
-        mut transactions: impl Iterator<Item = &'b [u8]> + Clone,
+        mut transactions: impl Iterator<Item = &'b [u8]>,
     ) -> Result<(), (usize, jute::DecodeError)> {
-        let mut done = 0usize;
+        let mut done = 0;
         let mut next = transactions.next();
         while next.is_some() {
             let tree = self.tree.begin();
@@ -85,10 +82,6 @@ impl Database {
             while let Some(transaction) = next
                 && self.unseen < REPLAYED_AT_ONCE
             {
-                if done.is_multiple_of(WARMED_AT_ONCE) {
-                    let ahead = transactions.clone().take(WARMED_AT_ONCE);
-                    batch.tree.warm_nodes(ahead.filter_map(path_ahead));
-                }
                 self.unwatched.clear();
                 batch.apply(transaction, &mut self.unwatched).map_err(|error| (done, error))?;
                 (done, self.unseen) = (done + 1, self.unseen + 1);

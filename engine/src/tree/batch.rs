@@ -57,11 +57,6 @@ impl<'t> Batch<'t> {
         self.shared.warm(paths, &self.guard);
     }
 
-    /// The same for the nodes themselves too, of paths that most often are there.
-    pub fn warm_nodes<'p>(&self, paths: impl Iterator<Item = &'p [u8]> + Clone) {
-        self.shared.warm_nodes(paths, &self.guard);
-    }
-
     /// Makes the children sets of the batch visible; the rest is already.
     pub fn publish(mut self) {
         self.settle();

@@ -8,7 +8,6 @@ use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
 use super::node::{Children, Node};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// The root's number, in every tree.
@@ -41,14 +40,6 @@ impl Shared {
     /// Brings what the index has of paths to the core's cache; see [`Index::warm`].
     pub fn warm<'p>(&self, paths: impl Iterator<Item = &'p [u8]>, guard: &Guard) {
         self.index.warm(paths.map(|path| self.tag_of(path)), guard);
-    }
-
-    /// The same for the nodes themselves too, of paths that most often are there.
-    pub fn warm_nodes<'p>(&self, paths: impl Iterator<Item = &'p [u8]> + Clone, guard: &Guard) {
-        self.warm(paths.clone(), guard);
-        for tag in paths.map(|path| self.tag_of(path)) {
-            self.index.find(tag, guard, |id| self.node(id, guard).map(|node| black_box(node.czxid())));
-        }
     }
 
     /// The node of that number; none if it is gone.
