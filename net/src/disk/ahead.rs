@@ -20,8 +20,9 @@ use super::segments::SegmentFiles;
 
 /// Bytes of transactions from which on a piece is sent: a part of what a core's own cache holds.
 const PIECE_BYTES: usize = 256 << 10;
-/// Bytes that are out at most, unless one piece has more: a transaction may be that long.
-const OUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes that are out at most, unless one piece has more: a transaction may be that long. The reader is much
+/// faster than who applies what it reads, and each further piece would be memory that was never touched.
+const OUT_BYTES_MAX: usize = 4 << 20;
 
 /// Transactions that follow each other.
 #[derive(Debug, Default)]
