@@ -63,16 +63,36 @@ impl Database {
     /// # Errors
     /// When the bytes are not a transaction.
     pub fn replay_unseen(&mut self, transaction: &[u8]) -> jute::Result<()> {
-        self.unwatched.clear();
-        let tree = self.tree.begin();
-        let mut batch = DatabaseBatch { tree, sessions: &mut self.sessions, last: &mut self.last };
-        let replayed = batch.apply(transaction, &mut self.unwatched).map(|_| ());
-        self.unseen += 1;
-        if self.unseen == REPLAYED_AT_ONCE {
-            self.unseen = 0;
-            batch.publish();
+        self.replay_all_unseen(std::iter::once(transaction)).map_err(|(_, error)| error)
+    }
+
+    /// The same with transactions that follow each other.
+    ///
+    /// # Errors
+    /// When the bytes of one are no transaction: how many were before it.
+    pub fn replay_all_unseen<'b>(
+        &mut self,
+        mut transactions: impl Iterator<Item = &'b [u8]>,
+    ) -> Result<(), (usize, jute::DecodeError)> {
+        let mut done = 0;
+        let mut next = transactions.next();
+        while next.is_some() {
+            let tree = self.tree.begin();
+            let mut batch = DatabaseBatch { tree, sessions: &mut self.sessions, last: &mut self.last };
+            while let Some(transaction) = next
+                && self.unseen < REPLAYED_AT_ONCE
+            {
+                self.unwatched.clear();
+                batch.apply(transaction, &mut self.unwatched).map_err(|error| (done, error))?;
+                (done, self.unseen) = (done + 1, self.unseen + 1);
+                next = transactions.next();
+            }
+            if self.unseen == REPLAYED_AT_ONCE {
+                self.unseen = 0;
+                batch.publish();
+            }
         }
-        replayed
+        Ok(())
     }
 
     /// After the last transaction of a restart, or of a part of it.

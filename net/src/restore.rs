@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ringkeeper_engine::checkpoint::Reading;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::jute::DecodeError;
 use ringkeeper_engine::snap::Checkpoint;
 use ringkeeper_quorum::message::Transaction;
 use std::collections::VecDeque;
@@ -69,8 +70,12 @@ impl Restored {
 
     fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
         let replayed = self.database.replay_unseen(bytes);
-        replayed.map_err(|error| format!("transaction {zxid} cannot be read: {error}"))
+        replayed.map_err(|error| unreadable(zxid, &error))
     }
+}
+
+fn unreadable(zxid: Zxid, error: &DecodeError) -> String {
+    format!("transaction {zxid} cannot be read: {error}")
 }
 
 /// What a server starts with.
@@ -109,6 +114,25 @@ impl Restore for Restored {
         }
         self.held.push_back(Transaction { zxid, bytes: Bytes::copy_from_slice(bytes) });
         Ok(())
+    }
+
+    fn transactions<'b>(
+        &mut self,
+        all: impl Iterator<Item = (Zxid, &'b [u8])> + Clone,
+    ) -> Result<(), (Zxid, String)> {
+        let known = match self.apply {
+            Apply::All => Zxid(u64::MAX),
+            Apply::Committed => self.committed,
+        };
+        let now = all.clone().take_while(|(zxid, _)| *zxid <= known);
+        let replayed = self.database.replay_all_unseen(now.clone().map(|(_, bytes)| bytes));
+        replayed.map_err(|(at, error)| {
+            let zxid = now.clone().nth(at).map_or(known, |(zxid, _)| zxid);
+            (zxid, unreadable(zxid, &error))
+        })?;
+        self.log_bytes += now.map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        let mut held = all.skip_while(|(zxid, _)| *zxid <= known);
+        held.try_for_each(|(zxid, bytes)| self.transaction(zxid, bytes).map_err(|why| (zxid, why)))
     }
 
     fn committed(&mut self, upto: Zxid) -> Result<(), String> {

@@ -1,12 +1,14 @@
 //! Crash images: a small workload is stopped after every step, every image that a crash can leave
 //! there is recovered, and the log goes on from it.
 
+use super::ending::{Ending, look_from_end};
 use super::format::{Alignment, DatabaseId};
-use super::recovery::{Tail, Verdict, recover};
+use super::recovery::{Recovery, SegmentFile, SegmentSource, Tail, Verdict, recover};
 use super::simulated_disk::{Fate, Image, SimulatedDisk};
 use super::writer::{LogWrite, LogWriter, Settings, SyncMode};
 use crate::id::Zxid;
 use crate::log::Sequence;
+use std::convert::Infallible;
 
 pub(super) const DATABASE: DatabaseId = DatabaseId(0x0123_4567_89ab_cdef);
 
@@ -85,15 +87,42 @@ impl Session {
     }
 }
 
-/// Recovers as a server does, with the removal of what is not used.
-pub(super) fn recovered(image: &mut Image) -> (Verdict, Vec<u64>, Option<Tail>) {
+/// Files whose ends somebody looks at.
+struct LookedAt<'i>(&'i mut Image);
+
+impl SegmentSource for LookedAt<'_> {
+    type Error = Infallible;
+
+    fn segments(&self) -> Vec<SegmentFile> {
+        self.0.segments()
+    }
+
+    fn read_at(&mut self, sequence: Sequence, offset: u64, into: &mut [u8]) -> Result<(), Infallible> {
+        self.0.read_at(sequence, offset, into)
+    }
+
+    fn ending(&mut self, sequence: Sequence) -> Option<Ending> {
+        let file = self.segments().into_iter().find(|file| file.sequence == sequence)?;
+        let Ok(ending) = look_from_end(self.0, DATABASE, file);
+        Some(ending)
+    }
+}
+
+fn recover_all(source: &mut impl SegmentSource<Error = Infallible>) -> (Recovery, Vec<u64>) {
     let mut found = Vec::new();
-    let recovery = recover(image, DATABASE, Zxid::ZERO, |zxid, bytes| {
+    let Ok(recovery) = recover(source, DATABASE, Zxid::ZERO, |zxid, bytes| {
         assert_eq!(bytes, transaction(zxid.0), "{zxid} has its own bytes");
         found.push(zxid.0);
         Ok(())
-    })
-    .unwrap();
+    });
+    (recovery, found)
+}
+
+/// Recovers as a server does, with the removal of what is not used. What somebody saw of the files' ends
+/// must change nothing.
+pub(super) fn recovered(image: &mut Image) -> (Verdict, Vec<u64>, Option<Tail>) {
+    let (recovery, found) = recover_all(&mut LookedAt(image));
+    assert_eq!((recovery.clone(), found.clone()), recover_all(image));
     let tail = recovery.tail().ok();
     for unused in recovery.unused() {
         image.files.remove(unused);

@@ -8,11 +8,13 @@
 //! | `writer` | group commit: operations out, completions in, durability as a token |
 //! | `reader` | total decoding of batches |
 //! | `recovery` | the log after a crash: what is read, what is cut, what is refused |
+//! | `ending` | what lies at a segment's end, looked at from there |
 //! | `retention` | what of it may be removed |
 //!
 //! Nothing here touches a file. The writer hands out operations as values and takes their
 //! completions; recovery reads through the trait `SegmentSource`.
 
+pub mod ending;
 pub mod format;
 pub mod preparation;
 pub mod reader;
@@ -32,6 +34,7 @@ mod recycling_tests;
 #[cfg(test)]
 mod simulated_disk;
 
+pub use ending::{Ending, look_from_end};
 pub use format::{Alignment, DatabaseId, ENTRY_BYTES_MAX, Sequence};
 pub use preparation::{Upkeep, may_become};
 pub use recovery::{

@@ -23,18 +23,19 @@
 
 use std::fmt;
 
+use super::ending::{Ending, Rest, is_batch, is_zero};
 use super::format::{
     BatchHeader, Checksum, DatabaseId, HeaderFault, Link, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
 };
-use super::reader::{BatchFault, Entries, Position, entries, header_in_place, next_header, traces};
+use super::reader::{BatchFault, Entries, Position, entries, next_header, traces};
 use crate::id::Zxid;
 
 /// Bytes read at a time, unless one batch is longer.
-const READ_BYTES: usize = 1 << 20;
+pub(super) const READ_BYTES: usize = 1 << 20;
 /// No file is shorter once it is prepared: a header and a batch.
 const UNUSED_BYTES_MIN: u64 = SEGMENT_HEADER_BYTES as u64 + SECTOR_BYTES;
 /// Where batches can begin when the header that would say is damaged.
-const SECTOR_BYTES: u64 = 512;
+pub(super) const SECTOR_BYTES: u64 = 512;
 
 /// A segment's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,13 @@ pub trait SegmentSource {
 
     /// Fills `into` from `offset` on; only asked for what is within the file's length.
     fn read_at(&mut self, sequence: Sequence, offset: u64, into: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// What [`look_from_end`](super::look_from_end) found of a file, if somebody did that meanwhile: it is
+    /// waited for. Else recovery looks for itself.
+    fn ending(&mut self, sequence: Sequence) -> Option<Ending> {
+        let _ = sequence;
+        None
+    }
 }
 
 /// The end of a log, for a writer to continue from.
@@ -369,20 +377,18 @@ enum Header {
 enum Beginning {
     /// Header and first batch are whole.
     Written(SegmentHeader, Checksum),
-    /// Prepared and not used.
-    Unused,
-    /// Its first write, of header and first batch, is not whole.
-    Torn(String),
+    /// They are not.
+    Doubtful(Doubtful),
 }
 
-/// What lies behind the last whole batch of a segment.
-enum Rest {
-    /// A batch that was written to this place.
-    Batch(u64),
-    /// None, but bytes that are not zero.
-    Remains,
-    /// None.
-    Nothing,
+/// A segment that was not written to, or torn in its first write, or is damaged: what is behind its
+/// beginning tells.
+struct Doubtful {
+    file: SegmentFile,
+    /// What is there in place of header and first batch.
+    why: String,
+    /// It is what the file held before it was recycled.
+    old_content: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -390,13 +396,6 @@ struct Written {
     file: SegmentFile,
     header: SegmentHeader,
     checksum: Checksum,
-}
-
-struct Newest {
-    /// `None` if no segment was.
-    written: Option<Written>,
-    /// The torn first write of a newer one.
-    torn: Option<Verdict>,
 }
 
 struct Log<'s, S: SegmentSource> {
@@ -468,19 +467,22 @@ impl<'s, S: SegmentSource> Log<'s, S> {
 
     /// Looks for a batch of this segment at or behind `from`, and for anything at or behind `begin`.
     fn rest(&mut self, file: SegmentFile, from: u64, begin: u64) -> Result<Rest, Stop<S::Error>> {
+        let known = self.source.ending(file.sequence);
+        if let Some(rest) = known.and_then(|ending| ending.rest(from, begin)) {
+            return Ok(rest);
+        }
         let database = self.database;
         let mut rest = Rest::Nothing;
         let mut offset = begin;
         while offset < file.bytes {
             let piece = self.read(file, offset, READ_BYTES)?;
             for (index, sector) in piece.chunks(SECTOR_BYTES as usize).enumerate() {
-                // Without an early end, so that it is done many bytes at a time.
-                if sector.iter().fold(0, |any, byte| any | byte) == 0 {
+                if is_zero(sector) {
                     continue;
                 }
                 rest = Rest::Remains;
                 let at = offset + index as u64 * SECTOR_BYTES;
-                if at >= from && header_in_place(database, file.sequence, at, sector).is_some() {
+                if at >= from && is_batch(database, file.sequence, at, sector) {
                     return Ok(Rest::Batch(at));
                 }
             }
@@ -505,12 +507,22 @@ impl<'s, S: SegmentSource> Log<'s, S> {
             Header::Earlier => ("the segment's header is an earlier segment's".to_string(), true),
             Header::Damaged(why) => (format!("the segment's header is damaged ({why})"), false),
         };
+        Ok(Beginning::Doubtful(Doubtful { file, why, old_content }))
+    }
+
+    /// What is true of a segment that does not begin as one that was written to: `None` if it was not.
+    fn judge(
+        &mut self,
+        Doubtful { file, why, old_content }: Doubtful,
+    ) -> Result<Option<Verdict>, Stop<S::Error>> {
         // The first write is header and first batch at once, so only a second batch proves that it was
         // durable.
-        match self.rest(file, first + SECTOR_BYTES, 0)? {
+        match self.rest(file, SEGMENT_HEADER_BYTES as u64 + SECTOR_BYTES, 0)? {
             Rest::Batch(at) => Self::corrupt(file, 0, format!("{why}, yet a later batch is at offset {at}")),
-            Rest::Remains if !old_content => Ok(Beginning::Torn(why)),
-            Rest::Remains | Rest::Nothing => Ok(Beginning::Unused),
+            Rest::Remains if !old_content => {
+                Ok(Some(Verdict::TornTail { segment: file.sequence, offset: 0, why }))
+            }
+            Rest::Remains | Rest::Nothing => Ok(None),
         }
     }
 
@@ -530,36 +542,30 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         Ok(entries(&header, position, bytes).map(|entries| (header, checksum, entries)))
     }
 
-    /// The newest segment that was written to.
-    fn newest_written(&mut self) -> Result<Newest, Stop<S::Error>> {
+    /// The newest segment that was written to, if one was; the `doubtful` ones behind it.
+    fn newest_written(&mut self, doubtful: &mut Vec<Doubtful>) -> Result<Option<Written>, Stop<S::Error>> {
         // A file may be called anything.
         let given = Sequence::FIRST..=SEQUENCE_MAX;
         if let Some(file) = self.files.iter().find(|file| !given.contains(&file.sequence)) {
             return Self::corrupt(*file, 0, "no segment of a log has this number");
         }
-        let mut torn = None;
         for index in (0..self.files.len()).rev() {
             let file = self.files[index];
             match self.beginning(file)? {
                 Beginning::Written(header, checksum) => {
                     self.no_gap_behind(index + 1, header.sequence.next())?;
-                    return Ok(Newest { written: Some(Written { file, header, checksum }), torn });
+                    return Ok(Some(Written { file, header, checksum }));
                 }
                 // A segment is prepared in full before it is begun, and the next only then.
-                Beginning::Unused | Beginning::Torn(_)
-                    if file.bytes < UNUSED_BYTES_MIN && index + 1 < self.files.len() =>
-                {
+                Beginning::Doubtful(_) if file.bytes < UNUSED_BYTES_MIN && index + 1 < self.files.len() => {
                     let why = "the file ends here, yet a later segment was prepared";
                     return Self::corrupt(file, file.bytes, why);
                 }
-                Beginning::Unused => {}
-                Beginning::Torn(why) => {
-                    torn = Some(Verdict::TornTail { segment: file.sequence, offset: 0, why });
-                }
+                Beginning::Doubtful(segment) => doubtful.push(segment),
             }
         }
         self.no_gap_behind(0, Sequence::FIRST)?;
-        Ok(Newest { written: None, torn })
+        Ok(None)
     }
 
     /// Segments are prepared one behind the other, so an unused one proves that there were all before
@@ -603,10 +609,28 @@ impl<'s, S: SegmentSource> Log<'s, S> {
     }
 
     fn walk(&mut self, after: Zxid, visit: Visit<'_>) -> Result<(Verdict, Tail), Stop<S::Error>> {
-        let Newest { written, torn } = self.newest_written()?;
-        let Some(newest) = written else {
-            return Ok((torn.unwrap_or(Verdict::Clean), Tail::origin(after, Sequence::FIRST)));
+        let mut doubtful = Vec::new();
+        let walked = match self.newest_written(&mut doubtful) {
+            Ok(Some(newest)) => self.walk_to(newest, after, visit),
+            Ok(None) => Ok((Verdict::Clean, Tail::origin(after, Sequence::FIRST))),
+            Err(stop) => Err(stop),
         };
+        // The newest are judged last, since all of them is read for that, and count first.
+        let mut torn = None;
+        for segment in doubtful {
+            torn = self.judge(segment)?.or(torn);
+        }
+        let (verdict, tail) = walked?;
+        Ok((torn.unwrap_or(verdict), tail))
+    }
+
+    /// Reads the log up to the end of its newest segment.
+    fn walk_to(
+        &mut self,
+        newest: Written,
+        after: Zxid,
+        visit: Visit<'_>,
+    ) -> Result<(Verdict, Tail), Stop<S::Error>> {
         let next_sequence = newest.file.sequence.next();
         let mut chain = self.chain(newest, after)?;
         while let Some(segment) = chain.pop() {
@@ -621,7 +645,7 @@ impl<'s, S: SegmentSource> Log<'s, S> {
                 } else {
                     Tail { link: Some(end.link()), zxid: end.last_zxid, next_sequence }
                 };
-                return Ok((torn.unwrap_or(verdict), tail));
+                return Ok((verdict, tail));
             }
         }
         unreachable!("the chain has a newest segment")

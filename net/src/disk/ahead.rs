@@ -1,5 +1,5 @@
 //! The log, read and verified by a thread of its own: while a checkpoint is read, and while what was read
-//! is applied.
+//! is applied. A second one looks meanwhile at what lies behind the log's end.
 //!
 //! What the thread read goes to the one who applies it in pieces, and the pieces come back for their memory:
 //! the reader waits for some when too many bytes are out. What is found of the log is the reader's, which
@@ -14,27 +14,25 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{self, DatabaseId, Recovery, Replay};
 
 use super::DiskError;
+use super::reading::Endings;
+use super::recover::Restore;
 use super::segments::SegmentFiles;
 
-/// Bytes of transactions from which on a piece is sent.
-const PIECE_BYTES: usize = 1 << 20;
-/// Bytes that are out at most, unless one piece has more: a transaction may be that long.
-const OUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of transactions from which on a piece is sent: a part of what a core's own cache holds.
+const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are out at most, unless one piece has more: a transaction may be that long. The reader is much
+/// faster than who applies what it reads, and each further piece would be memory that was never touched.
+const OUT_BYTES_MAX: usize = 4 << 20;
 
-/// What the log's reader finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Item {
-    /// A transaction, and where its bytes are in the piece.
-    Transaction(Zxid, Range<usize>),
-    /// Everything up to there was committed.
-    Committed(Zxid),
-}
-
-/// Items that follow each other.
+/// Transactions that follow each other.
 #[derive(Debug, Default)]
 struct Piece {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    /// Where the bytes of each are.
+    transactions: Vec<(Zxid, Range<usize>)>,
+    /// The newest of which the log says here that it was committed. It is said of transactions before those
+    /// that it follows, and those are most often in the same piece.
+    committed: Zxid,
 }
 
 /// The pieces of a log that is being read.
@@ -62,12 +60,14 @@ enum At {
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn read_ahead<T>(
-    files: &mut SegmentFiles,
+    files: &SegmentFiles,
     database: DatabaseId,
     after: Zxid,
     work: impl FnOnce(Ahead) -> T,
 ) -> Result<Option<(T, Recovery)>, DiskError> {
     let mut source = files.reader()?;
+    let (endings, look) = Endings::of_newest(files, database)?;
+    source.know(endings);
     thread::scope(|scope| {
         let (send, pieces) = channel();
         let (back, returned) = channel();
@@ -82,6 +82,8 @@ pub(super) fn read_ahead<T>(
         let Ok(reader) = thread::Builder::new().name("log-reader".into()).spawn_scoped(scope, read) else {
             return Ok(None);
         };
+        // Where there can be no thread for it, the reader looks there itself.
+        let _ = thread::Builder::new().name("log-end".into()).spawn_scoped(scope, move || look.run());
         let done = work(Ahead { pieces, back });
         let found = reader.join().expect("a panic ends the process")?;
         Ok(Some((done, found)))
@@ -130,34 +132,33 @@ impl Replay for Sending {
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
         let begin = self.piece.bytes.len();
         self.piece.bytes.extend_from_slice(bytes);
-        self.piece.items.push(Item::Transaction(zxid, begin..self.piece.bytes.len()));
+        self.piece.transactions.push((zxid, begin..self.piece.bytes.len()));
         self.send_if_full()
     }
 
     fn committed(&mut self, upto: Zxid) -> Result<(), String> {
-        self.piece.items.push(Item::Committed(upto));
+        self.piece.committed = upto;
         Ok(())
     }
 }
 
 impl Ahead {
     /// Hands everything on, as far as it is taken.
-    pub fn deliver(self, replay: &mut impl Replay) -> Result<(), Refused> {
+    pub fn deliver(self, restore: &mut impl Restore) -> Result<(), Refused> {
         for mut piece in &self.pieces {
-            for item in &piece.items {
-                let (at, taken) = match item {
-                    Item::Transaction(zxid, range) => {
-                        (At::Transaction(*zxid), replay.transaction(*zxid, &piece.bytes[range.clone()]))
-                    }
-                    Item::Committed(upto) => (At::Committed(*upto), replay.committed(*upto)),
-                };
-                taken.map_err(|why| Refused { at, why })?;
+            if piece.committed > Zxid::ZERO {
+                let at = At::Committed(piece.committed);
+                restore.committed(piece.committed).map_err(|why| Refused { at, why })?;
             }
+            let all = piece.transactions.iter().map(|(zxid, range)| (*zxid, &piece.bytes[range.clone()]));
+            let taken = restore.transactions(all);
+            taken.map_err(|(zxid, why)| Refused { at: At::Transaction(zxid), why })?;
             if piece.bytes.capacity() > 2 * PIECE_BYTES {
                 piece = Piece::default();
             }
             piece.bytes.clear();
-            piece.items.clear();
+            piece.transactions.clear();
+            piece.committed = Zxid::ZERO;
             // The reader may have ended.
             let _ = self.back.send(piece);
         }
@@ -185,6 +186,7 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringkeeper_engine::snap::Checkpoint;
 
     /// What a reader of so long transactions sends, and how many bytes were out at most.
     fn run(lengths: &[usize], taken: usize) -> (Vec<Zxid>, usize) {
@@ -206,15 +208,15 @@ mod tests {
                 most
             });
             struct Takes(Vec<Zxid>, usize);
-            impl Replay for Takes {
+            impl Restore for Takes {
+                fn checkpoint(&mut self, _: &Checkpoint<'_>) -> Result<(), String> {
+                    unreachable!("only the log is read")
+                }
+
                 fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String> {
                     assert!(bytes.iter().step_by(4099).all(|byte| *byte == zxid.0 as u8));
                     self.0.push(zxid);
                     if self.0.len() < self.1 { Ok(()) } else { Err("enough".to_owned()) }
-                }
-
-                fn committed(&mut self, _: Zxid) -> Result<(), String> {
-                    Ok(())
                 }
             }
             let mut takes = Takes(Vec::new(), taken);
@@ -236,5 +238,45 @@ mod tests {
         }
         let (zxids, _) = run(&many, 5);
         assert_eq!(zxids.len(), 5, "the reader ends too when nobody reads on");
+    }
+
+    #[test]
+    fn what_was_committed_is_said_before_what_is_in_the_same_piece() {
+        #[derive(Default)]
+        struct Order(Vec<At>);
+        impl Restore for Order {
+            fn checkpoint(&mut self, _: &Checkpoint<'_>) -> Result<(), String> {
+                unreachable!("only the log is read")
+            }
+
+            fn transaction(&mut self, zxid: Zxid, _: &[u8]) -> Result<(), String> {
+                self.0.push(At::Transaction(zxid));
+                Ok(())
+            }
+
+            fn committed(&mut self, upto: Zxid) -> Result<(), String> {
+                self.0.push(At::Committed(upto));
+                Ok(())
+            }
+        }
+        let (send, pieces) = channel();
+        let (back, returned) = channel();
+        let (piece, out) = (Piece::default(), VecDeque::new());
+        let mut sending = Sending { piece, send, returned, out, out_bytes: 0 };
+        for zxid in 1..=3 {
+            sending.committed(Zxid(zxid - 1)).unwrap();
+            sending.transaction(Zxid(zxid), b"").unwrap();
+        }
+        assert!(sending.send().is_ok());
+        sending.transaction(Zxid(4), b"").unwrap();
+        assert!(sending.send().is_ok());
+        drop(sending);
+        let mut order = Order::default();
+        assert!(Ahead { pieces, back }.deliver(&mut order).is_ok());
+        let transaction = |zxid| At::Transaction(Zxid(zxid));
+        assert_eq!(
+            order.0,
+            [At::Committed(Zxid(2)), transaction(1), transaction(2), transaction(3), transaction(4)]
+        );
     }
 }

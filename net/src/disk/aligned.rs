@@ -1,9 +1,9 @@
 //! Writes past the page cache, which else would hold what background work writes and give it to the disk at
-//! once, between the log's writes: those then wait for all of it.
+//! once, between the log's writes: those then wait for all of it. And reads past it.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Addresses, lengths and places in a file that O_DIRECT takes on any disk that we know.
@@ -13,6 +13,13 @@ const ALIGNMENT: usize = 4096;
 pub(super) fn open_past_cache(path: &Path) -> io::Result<File> {
     let open = |flags| File::options().write(true).custom_flags(flags).open(path);
     open(libc::O_DIRECT).or_else(|_| open(0))
+}
+
+/// Whether a read past the page cache takes this place and this memory as they are.
+pub(super) fn is_aligned(offset: u64, memory: &[u8]) -> bool {
+    offset.is_multiple_of(ALIGNMENT as u64)
+        && memory.as_ptr().addr().is_multiple_of(ALIGNMENT)
+        && memory.len().is_multiple_of(ALIGNMENT)
 }
 
 /// Zeros at an address that O_DIRECT takes.
@@ -57,6 +64,20 @@ impl AlignedBuffer {
         self.bytes[at..at + taken].copy_from_slice(&bytes[..taken]);
         self.filled += taken;
         taken
+    }
+
+    /// Fills it with what a file has at `offset`, a multiple of [`ALIGNMENT`]: all of it, unless the file ends.
+    pub fn read(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        self.filled = 0;
+        // Only at its end does a file give less than asked for, in a number that no further read takes.
+        while self.filled < self.size && self.filled.is_multiple_of(ALIGNMENT) {
+            let room = self.start + self.filled..self.start + self.size;
+            match file.read_at(&mut self.bytes[room], offset + self.filled as u64)? {
+                0 => break,
+                bytes => self.filled += bytes,
+            }
+        }
+        Ok(())
     }
 
     /// What it was filled with.

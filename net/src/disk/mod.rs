@@ -16,10 +16,11 @@
 //! |---|---|
 //! | `layout` | names, the lock, opening and creating the directory |
 //! | `changes` | every call that changes the directory |
-//! | `aligned` | writes past the page cache |
+//! | `aligned` | writes and reads past the page cache |
 //! | `twin` | a small record kept twice |
 //! | `records` | the records that are: epochs, and the log's mark |
-//! | `segments` | the log's files: the writer's operations with blocking calls, and reading them |
+//! | `segments` | the log's files: the writer's operations with blocking calls |
+//! | `reading` | reading them back, and what lies at their ends |
 //! | `checkpoints` | writing a checkpoint so that it is there whole or not at all, and mapping it |
 //! | `map` | the memory map |
 //! | `ahead` | the log read by a thread of its own, ahead of what is done with it |
@@ -43,6 +44,7 @@ mod changes;
 mod checkpoints;
 mod layout;
 mod map;
+mod reading;
 mod records;
 mod recover;
 mod refusal;

@@ -37,8 +37,16 @@ pub trait Restore {
     /// Takes the next transaction. One that was there when the checkpoint passed by comes again.
     fn transaction(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), String>;
 
-    /// The log knows that everything up to `upto` was committed. Said before what was logged later. Who
-    /// runs alone need not hear it: all that its log has is.
+    /// The same with transactions that follow each other; says at which it failed.
+    fn transactions<'b>(
+        &mut self,
+        mut all: impl Iterator<Item = (Zxid, &'b [u8])> + Clone,
+    ) -> Result<(), (Zxid, String)> {
+        all.try_for_each(|(zxid, bytes)| self.transaction(zxid, bytes).map_err(|why| (zxid, why)))
+    }
+
+    /// The log knows that everything up to `upto` was committed. Said before what was logged later, and
+    /// perhaps before some of what it is said of. Who runs alone need not hear it: all that its log has is.
     fn committed(&mut self, upto: Zxid) -> Result<(), String> {
         let _ = upto;
         Ok(())
@@ -142,7 +150,7 @@ impl DataDirectory {
     ) -> Result<Result<(T, Recovery), String>, DiskError> {
         let database = self.database();
         let read = read_ahead(files, database, after, |ahead| match begin(restore) {
-            Ok(Ok(begun)) => Ok(Ok((begun, ahead.deliver(&mut Behind(restore))))),
+            Ok(Ok(begun)) => Ok(Ok((begun, ahead.deliver(restore)))),
             Ok(Err(damage)) => Ok(Err(damage)),
             Err(error) => Err(error),
         })?;

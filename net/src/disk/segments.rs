@@ -1,5 +1,5 @@
 //! The log's files: the writer's operations done with blocking calls (for tests, tools and as the
-//! ring's stand-in), how the ring opens a segment, and reading them back.
+//! ring's stand-in), and how the ring opens a segment.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::log::format::SEGMENT_HEADER_BYTES;
 use ringkeeper_engine::log::{
-    Alignment, DatabaseId, IoFailure, LogWrite, SegmentFile, SegmentSource, Sequence, SyncMode, Upkeep,
-    may_become,
+    Alignment, DatabaseId, IoFailure, LogWrite, SegmentFile, Sequence, SyncMode, Upkeep, may_become,
 };
 
 use super::aligned::{AlignedZeros, open_past_cache};
 use super::layout::{DataDirectory, names, parse_segment_name, parse_spare_name, segment_name, spare_name};
+use super::reading::SegmentReader;
 use super::{DiskError, changes, is_disk_full, sync_directory};
 
 /// The file that finds out what the file system takes.
@@ -30,8 +30,6 @@ pub struct SegmentFiles {
     zeros: AlignedZeros,
     /// Segments that are written to, opened as the mode says.
     writing: HashMap<Sequence, File>,
-    /// Segments that are read.
-    reading: Option<(Sequence, File)>,
 }
 
 impl SegmentFiles {
@@ -43,7 +41,6 @@ impl SegmentFiles {
             preparing: None,
             zeros: AlignedZeros::default(),
             writing: HashMap::new(),
-            reading: None,
         }
     }
 
@@ -181,7 +178,6 @@ impl SegmentFiles {
     /// Takes segments out of the log, in the order given, durably, and keeps their files as spares for
     /// `LogWriter::add_spare`.
     pub fn retire(&mut self, segments: &[Sequence]) -> Result<Vec<SegmentFile>, DiskError> {
-        self.reading = None;
         let mut spares = Vec::new();
         for &sequence in segments {
             let path = self.path(sequence);
@@ -203,7 +199,6 @@ impl SegmentFiles {
     /// Makes the segment `next` a spare if it was prepared and not written to. At an orderly stop that
     /// saves the next start from reading it whole, to know that.
     pub fn set_aside(&mut self, next: Sequence, database: DatabaseId) -> Result<(), DiskError> {
-        self.reading = None;
         let unused: Vec<_> = self.list()?.into_iter().filter(|file| file.sequence >= next).collect();
         if let [file] = unused[..]
             && file.sequence == next
@@ -228,7 +223,6 @@ impl SegmentFiles {
     /// What recovery does before there is a writer: makes durable what it read, since a server before
     /// this one may not have lived to sync it, and removes the segments that are not used.
     pub(super) fn settle(&mut self, unused: &[Sequence]) -> Result<(), DiskError> {
-        self.reading = None;
         for file in self.list()? {
             let path = self.path(file.sequence);
             let synced = File::open(&path).and_then(|file| changes::sync(&file, &path));
@@ -274,34 +268,12 @@ impl SegmentFiles {
     }
 
     /// The files as recovery reads them: their list is taken now.
-    pub fn reader(&mut self) -> Result<SegmentReader<'_>, DiskError> {
-        let list = self.list()?;
-        Ok(SegmentReader { list, files: self })
-    }
-}
-
-/// A log's files, for recovery.
-#[derive(Debug)]
-pub struct SegmentReader<'f> {
-    list: Vec<SegmentFile>,
-    files: &'f mut SegmentFiles,
-}
-
-impl SegmentSource for SegmentReader<'_> {
-    type Error = DiskError;
-
-    fn segments(&self) -> Vec<SegmentFile> {
-        self.list.clone()
+    pub fn reader(&self) -> Result<SegmentReader<'_>, DiskError> {
+        SegmentReader::new(self)
     }
 
-    fn read_at(&mut self, sequence: Sequence, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
-        let path = self.files.path(sequence);
-        if self.files.reading.as_ref().is_none_or(|(open, _)| *open != sequence) {
-            let file = File::open(&path).map_err(DiskError::io("opening", &path))?;
-            self.files.reading = Some((sequence, file));
-        }
-        let (_, file) = self.files.reading.as_ref().expect("opened above");
-        file.read_exact_at(into, offset).map_err(DiskError::io("reading", &path))
+    pub(super) fn sync(&self) -> SyncMode {
+        self.sync
     }
 }
 
