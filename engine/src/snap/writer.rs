@@ -25,8 +25,10 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(kind: BlockKind) -> Filling {
-        Filling { kind, bytes: vec![0; BLOCK_HEADER_BYTES], records: 0 }
+    fn new(kind: BlockKind, mut memory: Vec<u8>) -> Filling {
+        memory.clear();
+        memory.resize(BLOCK_HEADER_BYTES, 0);
+        Filling { kind, bytes: memory, records: 0 }
     }
 }
 
@@ -35,6 +37,8 @@ impl Filling {
 pub struct CheckpointWriter {
     seed: Seed,
     finished: VecDeque<Vec<u8>>,
+    /// The memory of a block that was written.
+    spare: Vec<u8>,
     nodes: Filling,
     sessions: Filling,
     acls: Filling,
@@ -53,9 +57,10 @@ impl CheckpointWriter {
         CheckpointWriter {
             seed,
             finished: VecDeque::from([header.to_vec()]),
-            nodes: Filling::new(BlockKind::Nodes),
-            sessions: Filling::new(BlockKind::Sessions),
-            acls: Filling::new(BlockKind::Acls),
+            spare: Vec::new(),
+            nodes: Filling::new(BlockKind::Nodes, Vec::new()),
+            sessions: Filling::new(BlockKind::Sessions, Vec::new()),
+            acls: Filling::new(BlockKind::Acls, Vec::new()),
             acl_numbers: HashMap::with_hasher(FixedState::with_seed(HASH_SEED)),
             index: Vec::new(),
             offset: HEADER_BYTES as u64,
@@ -112,6 +117,11 @@ impl CheckpointWriter {
         self.finished.pop_front()
     }
 
+    /// Gives memory back that came with bytes: the next block's would have to be cleared by the kernel first.
+    pub fn give_back(&mut self, memory: Vec<u8>) {
+        self.spare = memory;
+    }
+
     /// Ends the checkpoint. `last_zxid`: nothing behind it had been applied when the walk ended. The
     /// file may get its name only when the log is durable up to there: the walk has seen parts of those
     /// transactions, and only their replay makes them whole. Returns what is left to append.
@@ -144,7 +154,8 @@ impl CheckpointWriter {
         if self.filling(kind).records == 0 {
             return;
         }
-        let mut block = std::mem::replace(self.filling(kind), Filling::new(kind));
+        let next = Filling::new(kind, std::mem::take(&mut self.spare));
+        let mut block = std::mem::replace(self.filling(kind), next);
         let bytes = u32::try_from(block.bytes.len() - BLOCK_HEADER_BYTES).expect("a transaction bounds it");
         let header = BlockHeader { bytes, kind: block.kind, records: block.records, offset: self.offset };
         let checksum = header.encode(self.seed, &mut block.bytes);

@@ -56,7 +56,7 @@ const fn each(byte: u8) -> u64 {
 
 /// The highest bit of each of eight bytes that is zero, and no other bit.
 fn zeros(bytes: u64) -> u64 {
-    !((bytes & each(0x7f)) + each(0x7f) | bytes) & each(0x80)
+    !(((bytes & each(0x7f)) + each(0x7f)) | bytes) & each(0x80)
 }
 
 /// Whether all of a path that begins with a slash is what most paths are: ASCII that prints, no name empty and

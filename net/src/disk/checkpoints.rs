@@ -93,6 +93,7 @@ impl CheckpointFile {
         while let Some(bytes) = writer.take_bytes() {
             self.append(&bytes)?;
             written += bytes.len() as u64;
+            writer.give_back(bytes);
         }
         Ok(written)
     }
