@@ -246,8 +246,12 @@ fn judge(session: Session, settings: Settings, sources: [&Files; 2], histories: 
     let undone = |truncation: &&Truncation| damaged[truncation.writes_kept..].iter().all(|damaged| *damaged);
     let mut possible: Vec<&Vec<Transaction>> = vec![&history.known];
     possible.extend(history.truncations.iter().filter(undone).map(|truncation| &truncation.before));
+    // What is delivered before a refusal is thrown away: it may be what a cut of the log had taken back.
+    if !verdict.is_sound() {
+        possible.extend(history.truncations.iter().map(|truncation| &truncation.before));
+    }
     // With nothing left that is its own alone, a log that was replaced as a whole is sound, where only what
-    // is behind the checkpoint is read; and what is delivered before a refusal is thrown away.
+    // is behind the checkpoint is read.
     let own = |write: &Acknowledged| write.upto > after && at(other_files, write) != at(whole, write);
     let replaced = writes.iter().zip(&damaged).all(|(write, damaged)| *damaged || !own(write));
     if !verdict.is_sound() || replaced {

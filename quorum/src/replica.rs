@@ -329,10 +329,7 @@ impl Replica {
                 self.log.add_spare(spare);
                 Ok(())
             }
-            Input::Checkpointed(result) => {
-                self.on_checkpointed(result.err().map(|failure| failure.message), out);
-                Ok(())
-            }
+            Input::Checkpointed(result) => self.on_checkpointed(result, out),
             Input::Peer(input) => self.order(now, input, out),
             Input::Staged(attempt, tree) => {
                 let shown = members::shown(&tree.database);
@@ -610,6 +607,22 @@ mod tests {
         assert_eq!(notices.len(), 2, "{notices:?}");
         assert!(notices[0].starts_with("the disk is full (preparing segment 1: No space)"), "{notices:?}");
         assert!(notices[1].starts_with("there is space on the disk again"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_without_space_is_tried_again_and_one_that_fails_ends_the_server() {
+        for (errno, ends) in [(28, false), (24, false), (5, true)] {
+            let mut replica = replica(1);
+            let failure = IoFailure { errno: Some(errno), message: "writing a checkpoint: why".into() };
+            let mut out = Vec::new();
+            replica.step(at(1), Input::Checkpointed(Err(failure.clone())), &mut out);
+            match &out[..] {
+                [Effect::Notice(text)] => assert!(!ends && text.contains("writing a checkpoint: why")),
+                [Effect::Fatal(LogError::Failed(why))] => assert!(ends && *why == failure),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(replica.can_take(), !ends);
+        }
     }
 
     #[test]

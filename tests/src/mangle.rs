@@ -153,8 +153,11 @@ pub fn script() -> Result<String, ParseError> {
                 hex(&body),
                 may_differ(request.op)
             );
-            // Auth and SASL are read as the frame arrives, and an unknown operation is refused: all
-            // three cost the connection.
+            // An unknown operation is refused and costs the connection.
+            if request.op == 77 {
+                text.push_str("A closed\n");
+            }
+            // So may auth and SASL, which are read as the frame arrives.
             if matches!(request.op, op::AUTH | op::SASL | 77) {
                 text.push_str("A reconnect timeout=600000\n");
             }

@@ -88,6 +88,13 @@ impl IoFailure {
         const EDQUOT: i32 = 122;
         matches!(self.errno, Some(ENOSPC | EDQUOT))
     }
+
+    /// The process, or the machine, has as many files open as it may: nothing was done to the disk.
+    pub fn is_out_of_files(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        matches!(self.errno, Some(ENFILE | EMFILE))
+    }
 }
 
 impl fmt::Display for IoFailure {

@@ -3,6 +3,7 @@
 use super::Replica;
 use crate::step::Effect;
 use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::log::{IoFailure, LogError};
 
 /// Log behind the newest checkpoint from which on an orderly stop writes another.
 const STOP_LOG_BYTES_MIN: u64 = 8 << 20;
@@ -109,10 +110,20 @@ impl Replica {
         self.database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect()
     }
 
-    pub(super) fn on_checkpointed(&mut self, failure: Option<String>, out: &mut Vec<Effect>) {
+    /// A checkpoint that found no space, or could open no file, is tried again when the next is due.
+    pub(super) fn on_checkpointed(
+        &mut self,
+        result: Result<Zxid, IoFailure>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), LogError> {
         self.checkpoints.under_way = false;
-        if let Some(message) = failure {
-            out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {message}")));
+        match result {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_disk_full() || failure.is_out_of_files() => {
+                out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {failure}")));
+                Ok(())
+            }
+            Err(failure) => Err(LogError::Failed(failure)),
         }
     }
 }
