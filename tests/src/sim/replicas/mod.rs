@@ -612,7 +612,7 @@ impl Ensemble {
             self.leave(number);
             self.clients[number].dead = true;
         }
-        self.run_ms(u64::from(TIMEOUT_MS) + 2000);
+        self.await_ends_of_sessions();
         let state = |server: &Server| {
             let replica = server.replica.as_ref().expect("it runs");
             (replica.applied(), tree_of(replica), server.disk.members.clone())
@@ -620,6 +620,21 @@ impl Ensemble {
         let states: Vec<_> = self.servers.iter().map(state).collect();
         assert!(states.iter().all(|state| *state == states[0]), "agreement: {states:?}\n{}", self.describe());
         self.check_nodes();
+    }
+
+    /// All sessions are silent, and are closed. Where their closings use an epoch up, servers that speak as
+    /// Java's elect anew, and the next leader gives the rest their whole timeout again.
+    fn await_ends_of_sessions(&mut self) {
+        let end = self.now_us + 3 * (u64::from(TIMEOUT_MS) + 2000) * 1000;
+        let are_over = |server: &Server| {
+            server.replica.as_ref().is_some_and(|replica| replica.sessions_on_disk().is_empty())
+        };
+        while !self.servers.iter().all(are_over) {
+            assert!(self.now_us < end, "liveness: silent sessions live on:\n{}", self.describe());
+            self.run_ms(20);
+        }
+        // What does not change the sessions comes to an end, too.
+        self.run_ms(2000);
     }
 
     /// Whoever is no member any more need not serve: all are made members again.
