@@ -48,7 +48,13 @@ impl Data {
         for node in 0..NODES {
             data.write(&mut session, &format!("/t/n{node:02}"), b"first");
         }
-        for round in 0..ROUNDS {
+        for round in 0.. {
+            // A row of the table is about a file that is used again, which takes checkpoints: on a busy machine
+            // they are late.
+            if round >= ROUNDS && (end == End::Stopped || data.newest_segment().header.recycled) {
+                break;
+            }
+            assert!(round < 20 * ROUNDS, "no file was used again");
             for node in 0..NODES {
                 let value = format!("{round}:{node} ").repeat(160 + node);
                 data.write(&mut session, &format!("/t/n{node:02}"), value.as_bytes());
