@@ -87,6 +87,14 @@ impl Bench {
         batch
     }
 
+    /// How long these requests take in one batch, which a core makes and not the replica.
+    fn time(&mut self, op: OpCode, bodies: &[Vec<u8>]) -> Duration {
+        let batch = self.batch(bodies.iter().map(|body| (op, &body[..])));
+        let begun = Instant::now();
+        self.run(batch);
+        begun.elapsed()
+    }
+
     /// Takes a batch, and does all that it calls for. Returns how many requests were answered.
     fn run(&mut self, batch: RequestBatch) -> usize {
         let requests = batch.items.len();
@@ -155,10 +163,7 @@ fn creates(c: &mut Criterion) {
                     next = numbers.end % (1 << 20);
                     let bodies: Vec<_> =
                         numbers.clone().map(|number| create(&new(number), &[7; DATA_BYTES])).collect();
-                    let batch = bench.batch(bodies.iter().map(|body| (OpCode::Create, &body[..])));
-                    let begun = Instant::now();
-                    bench.run(batch);
-                    took += begun.elapsed();
+                    took += bench.time(OpCode::Create, &bodies);
                     let delete = |number| PathVersion { path: new(number).into(), version: -1 };
                     let bodies: Vec<_> = numbers.map(|number| jute::to_bytes(&delete(number))).collect();
                     let batch = bench.batch(bodies.iter().map(|body| (OpCode::Delete, &body[..])));
@@ -189,11 +194,7 @@ fn set_data(c: &mut Criterion) {
                 for _ in 0..rounds {
                     at = (at + requests) % bodies.len();
                     let chosen = &bodies[at..at + requests];
-                    // A core makes it, not the replica.
-                    let batch = bench.batch(chosen.iter().map(|body| (OpCode::SetData, &body[..])));
-                    let begun = Instant::now();
-                    bench.run(batch);
-                    took += begun.elapsed();
+                    took += bench.time(OpCode::SetData, chosen);
                 }
                 took
             });
