@@ -641,6 +641,8 @@ pub type Entry = (u32, NodeId);
 /// Parts of a table that threads fill, each one of its own: small enough for a core's cache, so that what
 /// comes in any order costs no wait for the memory.
 const PARTITIONS: usize = 64;
+/// Of 4 KiB.
+const ENTRIES_A_PAGE: usize = 512;
 
 /// The table of a new index, which has room for all that is to come, while threads fill it together. Each
 /// partition is one thread's.
@@ -674,6 +676,10 @@ impl Filling {
         over: &mut Vec<Entry>,
     ) -> Result<(), NodeId> {
         let end = (partition + 1) * self.entries;
+        // A page that is read before it is written is mapped twice, and all threads are told of the second.
+        for first in self.table.entries[partition * self.entries..end].iter().step_by(ENTRIES_A_PAGE) {
+            let _ = first.compare_exchange(EMPTY, EMPTY, Ordering::Relaxed, Ordering::Relaxed);
+        }
         for (tag, id) in entries {
             assert_eq!(self.partition_of(tag), partition, "another partition's");
             let places = (tag as usize & self.table.mask())..end;
