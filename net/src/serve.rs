@@ -156,7 +156,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     take_over(&options, seed)?;
     let directory = Arc::new(DataDirectory::open(&options.data_dir, &options.data_log_dir)?);
     let options = Options { log: possible(&directory, options.log), ..options };
-    let Recovery { database, held, log, replayed } = recover(&directory, &options, seed)?;
+    let Recovery { database, held, log, replayed, in_log } = recover(&directory, &options, seed)?;
     let clock = Clock::start();
     let now = clock.now();
     let config = ReplicaConfig {
@@ -185,6 +185,9 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         }
     };
     replica.replayed(replayed.0, replayed.1);
+    if in_log {
+        replica.log_found();
+    }
     let wake = Wake::new();
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop), wake.clone())?;
@@ -346,6 +349,8 @@ struct Recovery {
     log: LogWriter,
     /// Transactions of the log, and their bytes.
     replayed: (u64, u64),
+    /// Whether the log's files reach where it goes on.
+    in_log: bool,
 }
 
 /// The newest checkpoint and the log behind it, as a database and a log that goes on.
@@ -369,10 +374,11 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
         database.sessions.len(),
         recovered.transactions
     );
-    let spares = files.spares(recovered.tail.next_sequence(), directory.database())?;
-    let mut log = LogWriter::new(options.log, directory.database(), recovered.tail);
+    let (tail, replayed) = (recovered.tail, (recovered.transactions, log_bytes));
+    let spares = files.spares(tail.next_sequence(), directory.database())?;
+    let mut log = LogWriter::new(options.log, directory.database(), tail);
     spares.into_iter().for_each(|spare| log.add_spare(spare));
-    Ok(Recovery { database, held, log, replayed: (recovered.transactions, log_bytes) })
+    Ok(Recovery { database, held, log, replayed, in_log: tail.is_in_log() })
 }
 
 /// The epochs; a server that comes into its first ensemble has lived in that of its log, as ZooKeeper

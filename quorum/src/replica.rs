@@ -320,10 +320,7 @@ impl Replica {
                 self.on_requests(now, batch);
                 Ok(())
             }
-            Input::Written(write, result) => {
-                self.marking.on_written(now.tick);
-                self.on_written(now, write, result, out)
-            }
+            Input::Written(write, result) => self.on_written(now, write, result, out),
             Input::Upkeep(step, result) => self.on_upkeep(now, step, result, out),
             Input::Spare(spare) => {
                 self.log.add_spare(spare);
@@ -361,7 +358,11 @@ impl Replica {
                 self.on_found_space(Refused::Change, out);
                 self.on_installed(now)
             }
-            Input::Marked(result) => self.marking.on_marked(now.tick, result).map_err(LogError::Failed),
+            Input::Marked(result) => {
+                let marked = self.marking.on_marked(now.tick, result);
+                self.mark_when_asked(out);
+                marked.map_err(LogError::Failed)
+            }
             Input::Tick { heard_all } => self.on_tick(now, heard_all, out),
         };
         self.note(result, out);
@@ -442,7 +443,11 @@ impl Replica {
         result: Result<(), IoFailure>,
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
-        let Some(durable) = self.log.on_written(write, result)? else { return Ok(()) };
+        let begins_segment = write.begins_segment();
+        let written = self.log.on_written(write, result)?;
+        self.marking.on_written(now.tick, begins_segment, written.is_some());
+        self.mark_when_asked(out);
+        let Some(durable) = written else { return Ok(()) };
         self.order(now, zab::Input::Durable(self.log_queue.generation, durable.upto()), out)
     }
 
@@ -457,6 +462,7 @@ impl Replica {
             self.end_what_is_over(now);
         }
         self.ask_for_space_when_due(now.tick, out);
+        self.mark_when_asked(out);
         if !self.log.is_writing() && !self.log_queue.is_changing() {
             out.extend(self.marking.when_idle(now.tick, self.log.durable()).map(Effect::Mark));
         }
@@ -555,6 +561,31 @@ mod tests {
         unreachable!("the range has no end")
     }
 
+    /// The write is done, and the mark that it calls for; returns that.
+    fn written(replica: &mut Replica, write: LogWrite) -> Option<Zxid> {
+        let mut out = Vec::new();
+        replica.step(at(500), Input::Written(write, Ok(())), &mut out);
+        marked(replica, &out)
+    }
+
+    fn marked(replica: &mut Replica, out: &[Effect]) -> Option<Zxid> {
+        let [Effect::Mark(upto)] = out else { return None };
+        replica.step(at(501), Input::Marked(Ok(())), &mut Vec::new());
+        Some(*upto)
+    }
+
+    #[test]
+    fn a_log_that_is_never_idle_is_marked_behind_a_begun_segment_and_a_checkpoint() {
+        let mut replica = replica(1);
+        let write = write_of_a_session(&mut replica);
+        assert_eq!(written(&mut replica, write), Some(replica.applied()));
+        let write = write_of_a_session(&mut replica);
+        assert_eq!(written(&mut replica, write), None, "the segment was begun before");
+        let mut out = Vec::new();
+        replica.step(at(510), Input::Checkpointed(Ok(Zxid(1))), &mut out);
+        assert_eq!(marked(&mut replica, &out), Some(replica.applied()));
+    }
+
     #[test]
     fn a_failed_write_or_sync_is_fatal_at_once_and_nobody_is_told_that_it_was_done() {
         let mut replica = replica(1);
@@ -577,7 +608,7 @@ mod tests {
                 let before = replica.applied();
                 let write = write_of_a_session(&mut replica);
                 assert_eq!((replica.applied(), replica.is_settled()), (before, false));
-                replica.step(at(500), Input::Written(write, Ok(())), &mut Vec::new());
+                written(&mut replica, write);
                 assert_eq!(replica.applied().epoch().0, epoch, "{last:x}");
                 assert!(replica.is_settled() && replica.can_take());
             }

@@ -87,6 +87,12 @@ impl Tail {
         self.zxid
     }
 
+    /// Whether the log's own files reach up to the last zxid. Else only a checkpoint does, and the log
+    /// begins anew behind it.
+    pub fn is_in_log(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// The segment that a writer begins.
     pub fn next_sequence(&self) -> Sequence {
         self.next_sequence
@@ -209,6 +215,8 @@ pub struct Recovery {
     pub verdict: Verdict,
     /// How many transactions were delivered.
     pub entries: u64,
+    /// Where what was written ends, wherever the checkpoint does; `None` if no segment was written to.
+    pub reached: Option<Zxid>,
     tail: Tail,
     unused: Vec<Sequence>,
 }
@@ -297,14 +305,14 @@ pub fn replay<S: SegmentSource>(
         }
         Ok(())
     });
-    let (verdict, tail) = match result {
-        Ok(found) => found,
-        Err(Stop::Verdict(verdict)) => (verdict, Tail::origin(after, Sequence::FIRST)),
+    let Walked { verdict, tail, reached } = match result {
+        Ok(walked) => walked,
+        Err(Stop::Verdict(verdict)) => Walked::nowhere(verdict, after),
         Err(Stop::Io(error)) => return Err(error),
     };
     let files = if verdict.is_sound() { source.segments() } else { Vec::new() };
     let unused = files.iter().map(|file| file.sequence).filter(|sequence| *sequence > tail.next_sequence);
-    Ok(Recovery { verdict, entries: count, tail, unused: unused.rev().collect() })
+    Ok(Recovery { verdict, entries: count, reached, tail, unused: unused.rev().collect() })
 }
 
 /// Where to cut so that `last_kept` is the last transaction that is left; the log is known from `after`
@@ -329,7 +337,7 @@ pub fn find_cut<S: SegmentSource>(
         Ok(())
     });
     match result {
-        Ok((verdict, _)) if !verdict.is_sound() => Ok(Err(verdict)),
+        Ok(Walked { verdict, .. }) if !verdict.is_sound() => Ok(Err(verdict)),
         Ok(_) => Ok(cut.ok_or(Verdict::BeginsLate { needed_after: last_kept, begins_after: after })),
         Err(Stop::Verdict(verdict)) => Ok(Err(verdict)),
         Err(Stop::Io(error)) => Err(error),
@@ -360,6 +368,20 @@ struct Step<'b> {
     behind: Position,
     /// Its transactions.
     entries: Entries<'b>,
+}
+
+/// What the reading of a log came to.
+struct Walked {
+    verdict: Verdict,
+    tail: Tail,
+    /// As in [`Recovery`].
+    reached: Option<Zxid>,
+}
+
+impl Walked {
+    fn nowhere(verdict: Verdict, after: Zxid) -> Walked {
+        Walked { verdict, tail: Tail::origin(after, Sequence::FIRST), reached: None }
+    }
 }
 
 /// Called for each batch.
@@ -608,11 +630,11 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         }
     }
 
-    fn walk(&mut self, after: Zxid, visit: Visit<'_>) -> Result<(Verdict, Tail), Stop<S::Error>> {
+    fn walk(&mut self, after: Zxid, visit: Visit<'_>) -> Result<Walked, Stop<S::Error>> {
         let mut doubtful = Vec::new();
         let walked = match self.newest_written(&mut doubtful) {
             Ok(Some(newest)) => self.walk_to(newest, after, visit),
-            Ok(None) => Ok((Verdict::Clean, Tail::origin(after, Sequence::FIRST))),
+            Ok(None) => Ok(Walked::nowhere(Verdict::Clean, after)),
             Err(stop) => Err(stop),
         };
         // The newest are judged last, since all of them is read for that, and count first.
@@ -620,17 +642,16 @@ impl<'s, S: SegmentSource> Log<'s, S> {
         for segment in doubtful {
             torn = self.judge(segment)?.or(torn);
         }
-        let (verdict, tail) = walked?;
-        Ok((torn.unwrap_or(verdict), tail))
+        let mut walked = walked?;
+        // The write that is torn was acknowledged to nobody; what was behind a hole may have been.
+        if let (Some(torn), Verdict::Clean | Verdict::TornTail { .. }) = (torn, &walked.verdict) {
+            walked.verdict = torn;
+        }
+        Ok(walked)
     }
 
     /// Reads the log up to the end of its newest segment.
-    fn walk_to(
-        &mut self,
-        newest: Written,
-        after: Zxid,
-        visit: Visit<'_>,
-    ) -> Result<(Verdict, Tail), Stop<S::Error>> {
+    fn walk_to(&mut self, newest: Written, after: Zxid, visit: Visit<'_>) -> Result<Walked, Stop<S::Error>> {
         let next_sequence = newest.file.sequence.next();
         let mut chain = self.chain(newest, after)?;
         while let Some(segment) = chain.pop() {
@@ -645,7 +666,7 @@ impl<'s, S: SegmentSource> Log<'s, S> {
                 } else {
                     Tail { link: Some(end.link()), zxid: end.last_zxid, next_sequence }
                 };
-                return Ok((verdict, tail));
+                return Ok(Walked { verdict, tail, reached: Some(end.last_zxid) });
             }
         }
         unreachable!("the chain has a newest segment")

@@ -112,6 +112,21 @@ fn row_empty_segment_with_a_prepared_one_behind_it() {
 }
 
 #[test]
+fn row_hole_counts_more_than_a_torn_beginning_of_the_next_segment() {
+    let mut image = image(&session_of(SyncMode::None, 40));
+    let last = newest(&image);
+    let at = batch_offsets(&image, last)[1];
+    file(&mut image, last)[at..at + 512].fill(0);
+    file(&mut image, last + 1)[..100].fill(7);
+    match verdict(&image) {
+        Verdict::Hole { segment: Sequence(found), offset, .. } => {
+            assert_eq!((found, offset), (last, at as u64));
+        }
+        other => panic!("acknowledged transactions were lost, and what is said is: {other}"),
+    }
+}
+
+#[test]
 fn row_hole_in_a_log_without_syncs_is_cut_and_said() {
     let session = session_of(SyncMode::None, 40);
     let whole = image(&session);

@@ -171,6 +171,11 @@ impl DataDirectory {
         self.created
     }
 
+    /// The last transaction of what this was made from, if that was ZooKeeper's.
+    pub(super) fn imported(&self) -> Result<Option<Zxid>, DiskError> {
+        Ok(read_imported(&self.path)?.map(|imported| Zxid(imported.zxid)))
+    }
+
     /// Where segments are.
     pub fn log(&self) -> PathBuf {
         self.log_path.join(LOG)

@@ -6,6 +6,7 @@
 //! | no checkpoint, a log from its beginning | the log alone is replayed |
 //! | no valid checkpoint, a log that begins later | refused: never an empty tree |
 //! | a log that ends before a checkpoint or the mark says | refused: transactions are lost |
+//! | no log, though the mark says that there was one | the same |
 //! | a checkpoint of another version or database | refused |
 //! | a torn end of the log, which no checkpoint or mark knows of | cut, and this is said |
 //! | a hole in a log without syncs, of which the same is true | cut, and this is said |
@@ -13,9 +14,10 @@
 //! | one damaged copy of a record that is kept twice | mended from the other one, and this is said |
 //! | both copies damaged, or whole and different | refused |
 //!
-//! The mark (`DIR/mark`) is what tells damage to the log's end from a crash's: it is written when the log
-//! has been idle for a moment, and at an orderly stop. Within that moment after the last write, and only
-//! then, damage to that write is taken for a crash's, said and cut.
+//! The mark (`DIR/mark`) is what tells damage to the log's end from a crash's, and a log that is lost from
+//! one that was never begun. It is written when a segment was begun, when a checkpoint was completed, when
+//! the log has been idle for a moment, and at an orderly stop. Damage to what was written since then, at the
+//! very end of the log, is taken for a crash's, said and cut.
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{self, Cut, Recovery, Replay, Tail, Verdict};
@@ -96,7 +98,8 @@ impl DataDirectory {
         let (mut served, mut found) = (None, None);
         // What the log has to reach: a checkpoint holds parts of its last transactions, and its name
         // alone says that there was a log up to there.
-        let mut known = self.read_mark()?.map(|zxid| (zxid, self.mark_path()));
+        let mark = self.read_mark()?;
+        let mut known = mark.map(|zxid| (zxid, self.mark_path()));
         for name in checkpoints::list(self)?.into_iter().rev() {
             if known.as_ref().is_none_or(|(zxid, _)| *zxid < name.first_zxid) {
                 known = Some((name.first_zxid, name.path.clone()));
@@ -129,10 +132,14 @@ impl DataDirectory {
             checkpoint: served.as_ref().map(|name| name.path.clone()),
             damaged: damaged.iter().map(|(name, why)| (name.path.clone(), why.clone())).collect(),
         })?;
-        if let Some((known, path)) = known
-            && tail.zxid() < known
-        {
-            let (last, verdict, log) = (tail.zxid(), found.verdict, self.log());
+        // The mark is about the log alone: a checkpoint that reaches as far does not stand in for what was
+        // written behind both. What an import brought in is in its checkpoint alone.
+        let reached = found.reached.max(self.imported()?).unwrap_or(Zxid::ZERO);
+        let of_log = mark.map(|mark| (reached, mark, self.mark_path()));
+        let of_all = known.map(|(known, path)| (tail.zxid(), known, path));
+        let lost = of_all.into_iter().chain(of_log).find(|(last, known, _)| last < known);
+        if let Some((last, known, path)) = lost {
+            let (verdict, log) = (found.verdict, self.log());
             return Err(Refusal::LogEndsEarly { last, path, known, log, verdict }.into());
         }
         files.settle(found.unused())?;

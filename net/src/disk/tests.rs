@@ -283,6 +283,29 @@ fn a_log_that_lost_its_end_is_refused_even_if_the_checkpoint_that_knows_is_damag
 }
 
 #[test]
+fn a_mark_that_no_checkpoint_stands_in_for_shows_that_the_log_or_its_newest_segments_are_gone() {
+    for left in [0, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut server, _, _) = Server::start(directory.path(), SyncMode::Fdatasync).unwrap();
+        server.write(20);
+        server.directory.write_mark(Zxid(20)).unwrap();
+        server.checkpoint(20);
+        server.write(10);
+        drop(server);
+        let mut segments: Vec<PathBuf> =
+            fs::read_dir(directory.path().join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        segments.sort();
+        segments[left..].iter().for_each(|path| fs::remove_file(path).unwrap());
+        let Refusal::LogEndsEarly { last, path, known: Zxid(20), .. } = refusal(directory.path()) else {
+            panic!("another refusal")
+        };
+        assert!(last < Zxid(20) && path.ends_with("mark"), "{last} {}", path.display());
+        fs::remove_file(path).unwrap();
+        assert_eq!(Server::start(directory.path(), SyncMode::Fdatasync).unwrap().1, State::up_to(20));
+    }
+}
+
+#[test]
 fn a_torn_end_is_cut_and_damage_before_it_is_refused() {
     let (directory, _) = filled();
     let log = directory.path().join("log");

@@ -118,7 +118,11 @@ impl Replica {
     ) -> Result<(), LogError> {
         self.checkpoints.under_way = false;
         match result {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.marking.ask();
+                self.mark_when_asked(out);
+                Ok(())
+            }
             Err(failure) if failure.is_disk_full() || failure.is_out_of_files() => {
                 out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {failure}")));
                 Ok(())

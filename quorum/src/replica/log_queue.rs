@@ -176,6 +176,7 @@ impl Replica {
     fn change_log(&mut self, now: Now, cut: Cut) -> Result<(), LogError> {
         let (generation, _) = self.log_queue.under_way.take().expect("it was asked for");
         self.log_queue.generation = generation;
+        self.marking.on_changed();
         self.log.truncate(cut, now.us)
     }
 }

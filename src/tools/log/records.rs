@@ -15,14 +15,12 @@ use crate::tools::show::{self, Hex};
 
 /// Where the log of a data directory is, unless it has a disk of its own.
 const LOG: &str = "log";
-/// Where its checkpoints are.
-const SNAP: &str = "snap";
 
 /// The records of a directory, and how far its log goes.
 pub(super) struct Records {
     directory: PathBuf,
     files: Vec<RecordFile>,
-    /// The last transaction of the log, or of the checkpoint that the log begins behind.
+    /// The last transaction of the log, or of what was imported and that it begins behind.
     last: Option<Zxid>,
     /// Whether there is a log of ours in it.
     has_log: bool,
@@ -63,9 +61,12 @@ impl Records {
     pub fn read(directory: &Path) -> Result<Records, Trouble> {
         let found = disk::look_at_records(directory);
         let files = found.map_err(|(path, error)| Trouble::Input(path, error))?;
-        let checkpoints = std::fs::read_dir(directory.join(SNAP)).into_iter().flatten().flatten();
-        let zxid = |name: &str| disk::parse_checkpoint_name(name);
-        let last = checkpoints.filter_map(|entry| entry.file_name().to_str().and_then(zxid)).max();
+        // What was imported is in a checkpoint, and the log begins behind it. No other checkpoint stands in for a
+        // log that does not reach the mark.
+        let last = files.iter().find_map(|file| match file.copies[0].or(file.copies[1]) {
+            Some(Record::Imported(zxid)) => Some(zxid),
+            _ => None,
+        });
         Ok(Records { directory: directory.into(), files, last, has_log: false, ends: false })
     }
 

@@ -33,6 +33,8 @@ pub enum End {
 pub struct Data {
     pub path: PathBuf,
     writes: Vec<(String, Vec<u8>)>,
+    /// The mark of a server that was killed.
+    mark_left: Vec<u8>,
     _home: TempDir,
 }
 
@@ -40,7 +42,8 @@ impl Data {
     /// Fills a new directory.
     pub fn fill(sync: &str, end: End) -> Data {
         let home = tempfile::Builder::new().prefix("ringkeeper-recovery-").tempdir().expect("a directory");
-        let mut data = Data { path: home.path().join("data"), writes: Vec::new(), _home: home };
+        let path = home.path().join("data");
+        let mut data = Data { path, writes: Vec::new(), mark_left: Vec::new(), _home: home };
         let sync = format!("log.sync={sync}");
         let server = start(&data.path, &[&SETTINGS[..], &["--set", &sync]].concat()).serves();
         let mut session = server.session().expect("a session");
@@ -66,7 +69,8 @@ impl Data {
                 // Rows of the table are about the segment that is ready for what comes next.
                 until_one_is_prepared(|| data.segments().len() > data.written().len());
                 server.kill();
-                // A slow machine may have had the idle moment that a mark waits for.
+                // Most rows are about damage that no mark knows of; how far it reaches, chance decides.
+                data.mark_left = fs::read(data.mark()).unwrap_or_default();
                 fs::remove_file(data.mark()).or_else(absent).expect("no mark");
             }
         }
@@ -89,7 +93,7 @@ impl Data {
         let home = tempfile::Builder::new().prefix("ringkeeper-recovery-").tempdir().expect("a directory");
         let path = home.path().join("data");
         copy_directory(&self.path, &path).expect("a copy");
-        Data { path, writes: self.writes.clone(), _home: home }
+        Data { path, writes: self.writes.clone(), mark_left: self.mark_left.clone(), _home: home }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -98,6 +102,13 @@ impl Data {
 
     pub fn mark(&self) -> PathBuf {
         self.file("mark")
+    }
+
+    /// Puts back the mark that a server left that was killed, if it left one.
+    pub fn put_back_mark(&self) {
+        if !self.mark_left.is_empty() {
+            fs::write(self.mark(), &self.mark_left).expect("the mark");
+        }
     }
 
     fn files(&self, directory: &str, ending: &str) -> Vec<PathBuf> {

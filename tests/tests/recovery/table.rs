@@ -134,6 +134,16 @@ const ROWS: &[Row] = &[
         ServesTheBeginning,
         &["WARN", "log.sync=none", "has a hole in segment", "the transactions behind it are lost"],
     ),
+    (
+        "the same, and the next segment torn in its first write",
+        KilledUnsynced,
+        |data| {
+            zero_batch(data);
+            change(&data.segments().pop().unwrap(), |bytes| bytes[..100].fill(7));
+        },
+        ServesTheBeginning,
+        &["WARN", "log.sync=none", "has a hole in segment", "the transactions behind it are lost"],
+    ),
     ("log gap", Stopped, remove_middle, Refuses, MISSING),
     (
         "unknown version of a segment",
@@ -195,6 +205,8 @@ const ROWS: &[Row] = &[
         &["error: the log ends at 0x0, but", "mark knows that"],
     ),
     ("no log", Stopped, lose_log, Refuses, &["error: the log ends at", "transactions are lost"]),
+    ("no log of a server that was never idle", Killed, lose_log_but_mark, Refuses, LOST),
+    ("no newest segments of the same", Killed, lose_newest_but_mark, Refuses, LOST),
     (
         "unknown version of a checkpoint",
         Stopped,
@@ -286,6 +298,7 @@ const ROWS: &[Row] = &[
 
 const TORN: &[&str] = &["WARN", "the log's last write, in segment", "is not whole", "cut"];
 const LATER_BATCH: &[&str] = &["error: the log is damaged in segment", "yet a later batch is at offset"];
+const LOST: &[&str] = &["error: the log ends at", "mark knows that", "transactions are lost"];
 const MISSING: &[&str] = &["error: segment ", " of the log is missing"];
 const ONE_BEFORE: &[&str] = &["WARN", ".rksnap is damaged, the one before it serves"];
 
@@ -354,6 +367,19 @@ fn remove_middle(data: &Data) {
 
 fn lose_log(data: &Data) {
     data.segments().iter().for_each(|path| remove(path));
+}
+
+/// The checkpoints hold all that their names say: that more was written, the mark alone knows.
+fn lose_log_but_mark(data: &Data) {
+    data.put_back_mark();
+    lose_log(data);
+}
+
+/// As if nothing had been written since the last but one segment.
+fn lose_newest_but_mark(data: &Data) {
+    data.put_back_mark();
+    let newest = data.newest_segment().path;
+    data.segments().iter().filter(|path| **path >= newest).for_each(|path| remove(path));
 }
 
 fn lose_everything(data: &Data) {

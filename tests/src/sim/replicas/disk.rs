@@ -70,8 +70,8 @@ impl Disk {
         log::Settings { segment_bytes: 16 << 12, max_batch_bytes: 4 << 10, ..log::Settings::default() }
     }
 
-    /// What a server that starts finds, and its log.
-    pub fn recover(&mut self, seed: u64) -> (Restart, LogWriter) {
+    /// What a server that starts finds, its log, and whether the log's files reach where it goes on.
+    pub fn recover(&mut self, seed: u64) -> (Restart, LogWriter, bool) {
         let mut restored = Restored::new(seed, false, Apply::Committed);
         let mut after = Zxid::ZERO;
         if let Some((zxid, bytes)) = self.checkpoints.last_key_value() {
@@ -81,9 +81,10 @@ impl Disk {
         }
         let Ok(found) = replay(self, DATABASE, after, &mut Behind(&mut restored));
         let tail = found.tail().expect("a crash never damages what was durable");
-        assert!(tail.zxid() >= self.mark, "the log ends at {}, its mark says {}", tail.zxid(), self.mark);
+        let reached = found.reached.unwrap_or(Zxid::ZERO);
+        assert!(reached >= self.mark, "the log ends at {reached}, its mark says {}", self.mark);
         self.segments.retain(|sequence, _| *sequence < tail.next_sequence());
-        (restored.finish(), LogWriter::new(Self::log_settings(), DATABASE, tail))
+        (restored.finish(), LogWriter::new(Self::log_settings(), DATABASE, tail), tail.is_in_log())
     }
 
     /// A write of the log is durable.

@@ -328,7 +328,7 @@ impl Ensemble {
     fn start(&mut self, index: usize) {
         let now = self.now();
         let server = &mut self.servers[index];
-        let (restart, log) = server.disk.recover(self.seed + index as u64);
+        let (restart, log, in_log) = server.disk.recover(self.seed + index as u64);
         server.start += 1;
         server.service = Service::Nothing;
         server.contacts.clear();
@@ -362,7 +362,10 @@ impl Ensemble {
             epoch_transactions_max: self.plan.epoch_transactions_max,
         };
         let data = (restart.database, restart.held);
-        let replica = Replica::in_ensemble(config, zab_config, server.disk.epochs, data, log, now);
+        let mut replica = Replica::in_ensemble(config, zab_config, server.disk.epochs, data, log, now);
+        if in_log {
+            replica.log_found();
+        }
         let (applied, mut out) = (replica.applied(), Vec::new());
         server.replica = Some(replica);
         self.log(|| format!("{}: starts, applied {applied}", index + 1));
@@ -382,6 +385,7 @@ impl Ensemble {
                 // What is renamed or replaced as a whole is there or not.
                 Work::Upkeep(step) if self.rng.bool() => server.disk.upkeep(step),
                 Work::Epochs(epochs) if self.rng.bool() => server.disk.epochs = epochs,
+                Work::Mark(upto) if self.rng.bool() => server.disk.mark = upto,
                 Work::Install(zxid, sessions) => {
                     let steps = self.rng.usize(0..3);
                     server.disk.install(&replica.reader(), zxid, &sessions, steps);
