@@ -217,6 +217,10 @@ pub struct ExportArgs {
     /// How the snapshot is packed; ZooKeeper reads gzip and snappy from 3.6 on.
     #[arg(long, value_enum, default_value_t)]
     pub compression: Packing,
+    /// Leave the tree's digest out, for a ZooKeeper with zookeeper.digest.enabled=false: from 3.9 on it reads
+    /// no snapshot that has one, and a ZooKeeper with digests none that has none.
+    #[arg(long)]
+    pub no_digest: bool,
     /// Print what was done as a JSON value.
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 
 use ringkeeper_engine::limits::JUTE_MAX_BUFFER;
+use ringkeeper_engine::zookeeper::export::DigestFields;
 use ringkeeper_engine::zookeeper::stream::Compression;
 use ringkeeper_net::disk::zookeeper::{Exported, Place, export};
 use serde::Serialize;
@@ -26,9 +27,10 @@ pub fn main(args: &ExportArgs) -> ExitCode {
         Packing::Gzip => Compression::Gzip,
         Packing::Snappy => Compression::Snappy,
     };
+    let digests = if args.no_digest { DigestFields::LeftOut } else { DigestFields::Written };
     let bar = RefCell::new(Progress::of_nodes());
     let progress = |done: u64, all: u64| bar.borrow_mut().at_of(done, all);
-    let exported = export(from, to, compression, RandomState::new().hash_one("export"), &progress);
+    let exported = export(from, to, compression, digests, RandomState::new().hash_one("export"), &progress);
     drop(bar);
     match exported {
         Ok(exported) if args.json => {

@@ -11,7 +11,7 @@ use ringkeeper_engine::log::DatabaseId;
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::acl::AclList;
 use ringkeeper_engine::zookeeper::FileName;
-use ringkeeper_engine::zookeeper::export::write_snapshot;
+use ringkeeper_engine::zookeeper::export::{DigestFields, write_snapshot};
 use ringkeeper_engine::zookeeper::stream::Compression;
 use ringkeeper_tests::script::{Action, Field, Request, Run, Script};
 use ringkeeper_tests::server::{Kind, Options, Server};
@@ -201,7 +201,7 @@ fn zookeeper(seeds: &mut Seeds) -> io::Result<()> {
         [("plain", Compression::None), ("gzip", Compression::Gzip), ("snappy", Compression::Snappy)]
     {
         let mut file = vec![SNAPSHOT];
-        write_snapshot(&database, compression, |bytes| {
+        write_snapshot(&database, compression, DigestFields::Written, |bytes| {
             file.extend_from_slice(bytes);
             Ok::<(), io::Error>(())
         })?;

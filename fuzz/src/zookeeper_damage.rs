@@ -18,7 +18,7 @@ use ringkeeper_engine::limits::Settings;
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::prep::{Prep, Stamp, WriteRequest};
 use ringkeeper_engine::zookeeper::FileName;
-use ringkeeper_engine::zookeeper::export::{write_snapshot, write_transaction};
+use ringkeeper_engine::zookeeper::export::{DigestFields, write_snapshot, write_transaction};
 use ringkeeper_engine::zookeeper::format::HEADER_BYTES;
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
@@ -100,7 +100,7 @@ impl Life {
             return;
         }
         let mut file = Vec::new();
-        let Ok(_) = write_snapshot(&self.replay.database, compression, |bytes| {
+        let Ok(_) = write_snapshot(&self.replay.database, compression, DigestFields::Written, |bytes| {
             file.extend_from_slice(bytes);
             Ok::<(), Infallible>(())
         });

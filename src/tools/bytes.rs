@@ -1,10 +1,12 @@
 //! A file that is read piece by piece, so that it may be larger than the memory, and read on where the
 //! disk has bad sectors.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use ringkeeper_engine::snap::salvage;
 use ringkeeper_engine::zookeeper::stream::Input;
@@ -155,18 +157,23 @@ impl FileBytes {
 #[derive(Debug)]
 pub struct Pieces<'f> {
     file: &'f mut FileBytes,
-    at: u64,
+    taken: Rc<Cell<u64>>,
     error: Option<io::Error>,
 }
 
 impl FileBytes {
     /// Its bytes, front to back.
     pub fn pieces(&mut self) -> Pieces<'_> {
-        Pieces { file: self, at: 0, error: None }
+        Pieces { file: self, taken: Rc::default(), error: None }
     }
 }
 
 impl Pieces<'_> {
+    /// How many of its bytes were taken by now, for who cannot ask while somebody else takes them.
+    pub fn taken(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.taken)
+    }
+
     /// To be called at the end.
     ///
     /// # Errors
@@ -178,9 +185,9 @@ impl Pieces<'_> {
 
 impl Input for Pieces<'_> {
     fn append_piece(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
-        match self.file.read(self.at, WINDOW_BYTES) {
+        match self.file.read(self.taken.get(), WINDOW_BYTES) {
             Ok(piece) => {
-                self.at += piece.len() as u64;
+                self.taken.set(self.taken.get() + piece.len() as u64);
                 out.extend_from_slice(piece);
                 Ok(())
             }

@@ -144,6 +144,15 @@ impl Progress {
         Progress::with("{bar:40} {pos} of {len} nodes, {per_sec}, {eta} left", 0, false)
     }
 
+    /// One whose bar can be looked at, as if there were a terminal.
+    #[cfg(test)]
+    pub fn watched(bytes: u64) -> (Progress, ProgressBar) {
+        let mut progress = Progress::new(bytes, false);
+        progress.possible = true;
+        let bar = progress.bar.clone();
+        (progress, bar)
+    }
+
     fn with(style: &str, total: u64, prints_along: bool) -> Progress {
         let possible = io::stderr().is_terminal() && !(prints_along && io::stdout().is_terminal());
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());

@@ -8,7 +8,7 @@ use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::jute::records::{CreateSessionTxn, TxnHeader};
 use ringkeeper_engine::jute::to_bytes;
 use ringkeeper_engine::op::OpCode;
-use ringkeeper_engine::zookeeper::export::{write_snapshot, write_transaction};
+use ringkeeper_engine::zookeeper::export::{DigestFields, write_snapshot, write_transaction};
 use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
@@ -22,7 +22,7 @@ fn leave(data: &Path, epoch: u64, log: impl Iterator<Item = u64>) {
     let folder = data.join("version-2");
     fs::create_dir_all(&folder).expect("a directory");
     let mut bytes = Vec::new();
-    let written = write_snapshot(&Database::new(1), Compression::None, |piece| {
+    let written = write_snapshot(&Database::new(1), Compression::None, DigestFields::Written, |piece| {
         bytes.extend_from_slice(piece);
         Ok::<(), ()>(())
     });

@@ -422,3 +422,75 @@ fn a_zookeepers_directory_is_taken_over_and_given_back() {
     let refused = server.restart().expect_err("two histories").to_string();
     assert!(refused.contains("which of the two counts is not known"), "{refused}");
 }
+
+/// Whether each snapshot, and each transaction of a log, has the tree's digest.
+fn has_digests(data: &Path) -> BTreeMap<FileName, bool> {
+    let has = |(name, path): (FileName, PathBuf)| {
+        let file = fs::read(path).expect("a file");
+        let has = match name {
+            FileName::Log(_) => {
+                let log = LogFile::open(&file).expect("a log");
+                let found: Vec<bool> =
+                    log.entries().map(|entry| entry.expect("whole").transaction.digest.is_some()).collect();
+                found.contains(&true)
+            }
+            FileName::Snapshot(_) => {
+                let mut snapshot = Snapshot::open(&file).expect("a snapshot");
+                while snapshot.next().expect("whole").is_some() {}
+                snapshot.trailer().digest.is_some()
+            }
+        };
+        (name, has)
+    };
+    files(data).into_iter().map(has).collect()
+}
+
+#[test]
+fn a_zookeeper_without_digests_is_taken_over_and_given_back() {
+    const WITHOUT: &str = "zookeeper.digest.enabled=false";
+    let mut server = lived_through(HISTORY, &[WITHOUT]);
+    go_on(&mut server);
+    let seen = walk(&mut server);
+    stop(&mut server);
+    let theirs = has_digests(&server.data_dir);
+    assert!(theirs.len() > 4 && theirs.values().all(|has| !has), "{theirs:?}");
+    let made = tempfile::tempdir().expect("a directory");
+    let ours = made.path().join("ours");
+    let (done, said) = ringkeeper(&["import", text(&server.data_dir), "--to", text(&ours), "--json"]);
+    assert!(done && said.contains("\"digestsCompared\":0") && said.contains("\"notices\":[]"), "{said}");
+
+    server.kind = Kind::Ringkeeper;
+    go_on(&mut server);
+    assert_same(&walk(&mut server), &seen);
+    play(MORE, &mut server);
+    let seen = walk(&mut server);
+    stop(&mut server);
+    for compression in ["none"].iter().chain(packed()) {
+        let to = made.path().join(compression);
+        let words = [
+            "export",
+            text(&server.data_dir),
+            "--to",
+            text(&to),
+            "--no-digest",
+            "--compression",
+            compression,
+        ];
+        let (done, said) = ringkeeper(&words);
+        assert!(done, "{said}");
+        let written = has_digests(&to);
+        assert!(written.len() == 2 && written.values().all(|has| !has), "{written:?}");
+        let mut options = script(HISTORY).options;
+        options.properties.push(WITHOUT.to_owned());
+        let mut zookeeper = Server::start(reference(), options).unwrap_or_else(|e| panic!("{e}"));
+        stop(&mut zookeeper);
+        replace(&zookeeper.data_dir, &to);
+        go_on(&mut zookeeper);
+        assert_same(&walk(&mut zookeeper), &seen);
+        assert!(!zookeeper.output().contains("CRC corruption"), "{}", zookeeper.output_tail());
+        let all = sessions(&to);
+        stop(&mut zookeeper);
+        let there = sessions(&zookeeper.data_dir);
+        assert!(all.iter().all(|session| there.get(session.0) == Some(session.1)), "{all:?} {there:?}");
+    }
+}

@@ -21,6 +21,18 @@ use crate::tree::node::NodeKind;
 use crate::tree::walk::Caught;
 use std::borrow::Cow;
 
+/// Whether the files say what the tree's digest is. A ZooKeeper of 3.9 reads only snapshots that are as its own
+/// setting `zookeeper.digest.enabled` says (`FileSnap.deserialize`): it tells the digest from what may follow
+/// it by that alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DigestFields {
+    /// As ZooKeeper has it unless it is told otherwise.
+    #[default]
+    Written,
+    /// For a ZooKeeper without digests.
+    LeftOut,
+}
+
 /// What a snapshot was made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -39,6 +51,7 @@ pub struct Written {
 pub fn write_snapshot<E>(
     database: &Database,
     compression: Compression,
+    digests: DigestFields,
     mut drain: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Written, E> {
     let mut writer = SnapshotWriter::new(compression);
@@ -63,12 +76,17 @@ pub fn write_snapshot<E>(
         written.nodes += 1;
         written.ttl_nodes += u64::from(matches!(kind, NodeKind::Ttl { .. }));
         written.longest_bytes = written.longest_bytes.max(path.len()).max(data.map_or(0, <[u8]>::len));
-        digest = digest.plus(TreeDigest::of_node(&path, data, &stat));
+        if digests == DigestFields::Written {
+            digest = digest.plus(TreeDigest::of_node(&path, data, &stat));
+        }
         drain(&writer.take_bytes())
     })?;
     let zxid = database.last;
-    let digest = TreeDigestAt { zxid, version: digest::VERSION, digest: digest.0 };
-    drain(&writer.finish(&Trailer { digest: Some(digest), last_zxid: Some(zxid) }))?;
+    let digest = match digests {
+        DigestFields::Written => Some(TreeDigestAt { zxid, version: digest::VERSION, digest: digest.0 }),
+        DigestFields::LeftOut => None,
+    };
+    drain(&writer.finish(&Trailer { digest, last_zxid: Some(zxid) }))?;
     Ok(written)
 }
 
@@ -134,7 +152,7 @@ fn lists(tree: &TreeReader) -> BTreeMap<Box<[u8]>, i64> {
 }
 
 /// Applies a transaction of ours (header and record), and appends its record of a ZooKeeper's log to
-/// `out`.
+/// `out`, with the tree's digest if `replay` has it.
 ///
 /// # Errors
 /// When ZooKeeper could not read it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::FileName;
-use super::export::{write_snapshot, write_stream, write_transaction};
+use super::export::{DigestFields, write_snapshot, write_stream, write_transaction};
 use super::log::{End, LogFile, LogPieces, write_log_header, write_record};
 use super::replay::Replay;
 use super::restore::{Refusal, Restored, restore, stage};
@@ -101,7 +101,7 @@ fn snapshot_of(transactions: &[Vec<u8>], compression: Compression) -> Vec<u8> {
         file.extend_from_slice(bytes);
         Ok::<(), ()>(())
     };
-    write_snapshot(&replayed(transactions).database, compression, drain).unwrap();
+    write_snapshot(&replayed(transactions).database, compression, DigestFields::Written, drain).unwrap();
     file
 }
 

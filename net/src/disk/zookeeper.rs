@@ -19,7 +19,7 @@ use ringkeeper_engine::log::format::SEGMENT_HEADER_BYTES;
 use ringkeeper_engine::log::{LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::zookeeper::FileName;
-use ringkeeper_engine::zookeeper::export::{Written, write_snapshot, write_transaction};
+use ringkeeper_engine::zookeeper::export::{DigestFields, Written, write_snapshot, write_transaction};
 use ringkeeper_engine::zookeeper::format::{log_name, snapshot_name};
 use ringkeeper_engine::zookeeper::log::write_log_header;
 use ringkeeper_engine::zookeeper::replay::Replay;
@@ -397,6 +397,7 @@ pub fn export(
     from: Place<'_>,
     to: Place<'_>,
     compression: Compression,
+    digests: DigestFields,
     seed: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Exported, DiskError> {
@@ -414,7 +415,7 @@ pub fn export(
     for sub in [&snapshots, &logs] {
         fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
     }
-    let mut exporting = Exporting::new(seed, &logs);
+    let mut exporting = Exporting::new(seed, digests, &logs);
     directory.recover(&mut SegmentFiles::new(&directory, SyncMode::None), &mut exporting)?;
     exporting.replay.database.replayed();
     if let Some(Epochs { accepted, current }) = directory.read_epochs()? {
@@ -428,7 +429,7 @@ pub fn export(
     let snapshot = snapshots.join(snapshot_name(database.last, compression));
     let mut file = NewFile::create(&snapshots, "snapshot")?;
     let (mut done, all) = (0, database.tree.node_count() as u64);
-    let written = write_snapshot(database, compression, |bytes| {
+    let written = write_snapshot(database, compression, digests, |bytes| {
         done += 1;
         progress(done, all);
         file.append(bytes)
@@ -455,6 +456,7 @@ pub fn export(
 struct Exporting<'d> {
     replay: Replay,
     seed: u64,
+    digests: DigestFields,
     log: Option<NewLog>,
     directory: &'d Path,
     committed: Zxid,
@@ -473,7 +475,10 @@ impl Restore for Exporting<'_> {
         let mut database = Database::new(self.seed);
         // Which of the two an owner's number means changes nothing in what is written.
         checkpoint::read(&mut database, checkpoint, true)?;
-        self.replay = Replay::new(database, checkpoint.last_zxid());
+        self.replay = match self.digests {
+            DigestFields::Written => Replay::new(database, checkpoint.last_zxid()),
+            DigestFields::LeftOut => Replay::without_digests(database),
+        };
         self.committed = checkpoint.last_zxid();
         Ok(())
     }
@@ -496,9 +501,14 @@ impl Restore for Exporting<'_> {
 }
 
 impl<'d> Exporting<'d> {
-    fn new(seed: u64, directory: &'d Path) -> Self {
-        let replay = Replay::new(Database::new(seed), Zxid::ZERO);
-        Exporting { replay, seed, log: None, directory, committed: Zxid::ZERO, held: VecDeque::new() }
+    fn new(seed: u64, digests: DigestFields, directory: &'d Path) -> Self {
+        let database = Database::new(seed);
+        let replay = match digests {
+            DigestFields::Written => Replay::new(database, Zxid::ZERO),
+            DigestFields::LeftOut => Replay::without_digests(database),
+        };
+        let (log, committed, held) = (None, Zxid::ZERO, VecDeque::new());
+        Exporting { replay, seed, digests, log, directory, committed, held }
     }
 
     /// Puts what is not known to be committed into the log; returns the last transaction.
@@ -579,7 +589,8 @@ mod tests {
         }
         let promised = Epochs { accepted: Epoch(7), current: Epoch(6) };
         DataDirectory::open(&ours, &ours).unwrap().write_epochs(promised).unwrap();
-        export(place(&ours), place(&zookeepers), Compression::None, 1, &|_, _| {}).unwrap();
+        export(place(&ours), place(&zookeepers), Compression::None, DigestFields::Written, 1, &|_, _| {})
+            .unwrap();
         let said = |name| fs::read_to_string(zookeepers.join(ZOOKEEPER_DATA).join(name)).unwrap();
         assert_eq!(EPOCHS.map(said), ["6", "7"]);
         import(place(&zookeepers), place(&again), 1, &no_progress()).unwrap();
@@ -590,7 +601,7 @@ mod tests {
     #[test]
     fn what_is_not_known_to_be_committed_is_in_the_log_alone() {
         let home = tempfile::tempdir().expect("a directory");
-        let mut exporting = Exporting::new(1, home.path());
+        let mut exporting = Exporting::new(1, DigestFields::Written, home.path());
         let transaction = |zxid: i64| {
             let op = OpCode::CreateSession.code();
             let header = TxnHeader { client_id: zxid, cxid: 0, zxid, time: 0, op };
@@ -634,7 +645,7 @@ mod tests {
         let ours = tempfile::tempdir().unwrap();
         drop(DataDirectory::open(ours.path(), ours.path()).unwrap());
         let at = |path| Place { data: path, log: path };
-        export(at(ours.path()), at(path), Compression::None, 1, &|_, _| {}).unwrap();
+        export(at(ours.path()), at(path), Compression::None, DigestFields::Written, 1, &|_, _| {}).unwrap();
         let (mut bytes, mut replay) = (Vec::new(), Replay::new(Database::new(1), Zxid::ZERO));
         write_log_header(&mut bytes);
         for counter in 1..=count {

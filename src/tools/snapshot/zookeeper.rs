@@ -36,13 +36,16 @@ pub(super) fn read(file: &mut FileBytes, progress: &mut Progress, visit: Visit<'
         },
     };
     let mut pieces = file.pieces();
+    let taken = pieces.taken();
+    // Of the file's own bytes: what is unpacked may be many times as long.
+    let mut advance = || progress.at(taken.get());
     match Snapshot::open_pieces(&mut pieces) {
         Ok(mut snapshot) => {
             visit(Item::Head(Head {
                 database: snapshot.header().map(|header| header.dbid.to_string()),
                 ..head
             }))?;
-            tail = items(&mut snapshot, progress, visit)?;
+            tail = items(&mut snapshot, &mut advance, visit)?;
         }
         Err(fault) => {
             visit(Item::Head(head))?;
@@ -61,12 +64,13 @@ fn damage(fault: Fault, visit: Visit<'_>) -> io::Result<()> {
     visit(Item::Damage(Damage { offset: fault.offset, bytes: None, what: fault.what }))
 }
 
-fn items(snapshot: &mut Snapshot<'_>, progress: &mut Progress, visit: Visit<'_>) -> io::Result<Tail> {
+/// `advance` is called between two of them.
+fn items(snapshot: &mut Snapshot<'_>, advance: &mut dyn FnMut(), visit: Visit<'_>) -> io::Result<Tail> {
     let mut acls = HashMap::new();
     let open: AclList = Some(Arc::from([AclEntry::open()]));
     acls.insert(snapshot::OPEN_ACL, open);
     loop {
-        progress.at(snapshot.offset());
+        advance();
         let offset = snapshot.offset();
         match snapshot.next() {
             Ok(Some(item)) => deliver(item, offset, &mut acls, visit)?,
@@ -109,5 +113,39 @@ fn deliver(
             let path = if node.path.is_empty() { "/" } else { &*node.path };
             visit(Item::Node(Node { offset, path, data: node.data, acl, stat: node.stat, suspect: false }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkeeper_engine::id::Zxid;
+    use ringkeeper_engine::jute::records::StatPersisted;
+    use ringkeeper_engine::zookeeper::snapshot::{OPEN_ACL, SnapshotNode, SnapshotWriter, Trailer};
+
+    #[test]
+    fn the_bar_of_a_packed_snapshot_never_passes_its_files_end() {
+        let mut writer = SnapshotWriter::new(Compression::Gzip);
+        writer.count(0);
+        writer.count(0);
+        for number in 0..100 {
+            let path = if number == 0 { String::new() } else { format!("/{number}") };
+            let data = Some(&[7; 10_000][..]);
+            let stat = StatPersisted::default();
+            writer.item(&snapshot::Item::Node(SnapshotNode { path: path.into(), data, acl: OPEN_ACL, stat }));
+        }
+        let mut bytes = writer.take_bytes();
+        bytes.extend(writer.finish(&Trailer { digest: None, last_zxid: Some(Zxid(1)) }));
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("snapshot.1.gz");
+        std::fs::write(&path, &bytes).expect("a file");
+        let (mut progress, bar) = Progress::watched(bytes.len() as u64);
+        let mut furthest = 0;
+        let mut visit = |_: Item<'_>| {
+            furthest = furthest.max(bar.position());
+            Ok(())
+        };
+        read(&mut FileBytes::open(&path).expect("a file"), &mut progress, &mut visit).expect("it is read");
+        assert_eq!(furthest, bytes.len() as u64);
     }
 }
