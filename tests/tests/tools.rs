@@ -415,6 +415,85 @@ fn a_damaged_snapshot_is_named_and_read_as_far_as_it_goes() {
 }
 
 #[test]
+fn zookeepers_damaged_log_is_called_so_with_its_place() {
+    let directory = directory();
+    let path = directory.path().join("zk/version-2/log.1");
+    let whole = fixture::zookeeper_log();
+    let end = whole.iter().rposition(|byte| *byte != 0).expect("it is not empty");
+    // Behind the file's header, up to the last record, which a crash may have torn.
+    let last = end - 60;
+    for at in (16..last).step_by(11) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        fs::write(&path, bytes).expect("it can be written");
+        let ran = run(directory.path(), &["log", "verify", "--json", "zk"]);
+        assert_eq!(ran.code, Some(1), "byte {at}: {}", ran.out);
+        let all = values(&ran);
+        let damage = of_type(&all, "damage");
+        let named = |damage: &&Value| damage["offset"].as_u64().is_some_and(|offset| offset <= at as u64);
+        assert!(damage.iter().any(named), "byte {at}: {}", ran.out);
+        let total = of_type(&all, "total")[0];
+        assert_eq!(total["damaged"], damage.len() as u64, "byte {at}");
+        // At most what was hit, and what a wrong length hides, is missing.
+        assert!(total["transactions"].as_u64().is_some_and(|count| (8..=10).contains(&count)), "{total}");
+    }
+}
+
+#[test]
+fn statistics_of_a_damaged_log_are_of_what_is_whole_and_say_what_is_not() {
+    let directory = directory();
+    let [first, _] = segments();
+    let mut own = first.file();
+    own[first.batches[1] + BATCH_HEADER_BYTES + 60] ^= 1;
+    fs::write(segment_path(directory.path(), 1), own).expect("it can be written");
+    let mut theirs = fixture::zookeeper_log();
+    theirs[65 + 50] ^= 1;
+    fs::write(directory.path().join("zk/version-2/log.1"), theirs).expect("it can be written");
+    for (place, whole, file) in [("own", 8, "000000000001.rklog: "), ("zk", 10, "log.1: ")] {
+        let ran = run(directory.path(), &["log", "stats", "--json", place]);
+        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        let stats = &values(&ran)[0];
+        assert_eq!((&stats["transactions"], &stats["damaged"]), (&whole.into(), &1.into()), "{stats}");
+        assert!(ran.err.contains("error: ") && ran.err.contains(file), "{}", ran.err);
+        let ran = run(directory.path(), &["log", "stats", place]);
+        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        assert!(ran.out.contains("damaged places     1"), "{}", ran.out);
+    }
+}
+
+/// Nothing but the seal at its end vouches for what a plain snapshot holds, and it does for every byte.
+#[test]
+fn every_damaged_byte_of_zookeepers_plain_snapshot_is_noticed() {
+    let directory = directory();
+    fs::remove_file(directory.path().join("zk/version-2/snapshot.8.gz")).expect("it is there");
+    let path = directory.path().join("zk/version-2/snapshot.5");
+    let whole = fs::read(&path).expect("it is there");
+    let flips = (0..whole.len()).step_by(13).map(|at| (at, false));
+    let cuts = [30, whole.len() / 2, whole.len() - 3].map(|at| (at, true));
+    for (at, cut) in flips.chain(cuts) {
+        let mut bytes = whole.clone();
+        match cut {
+            true => bytes.truncate(at),
+            false => bytes[at] ^= 4,
+        }
+        fs::write(&path, bytes).expect("it can be written");
+        for words in [["snapshot", "verify"], ["snapshot", "dump"], ["snapshot", "summary"]] {
+            let ran = run(directory.path(), &[&words[..], &["--json", "zk/version-2/snapshot.5"]].concat());
+            assert_eq!(ran.code, Some(1), "{words:?} byte {at}: {}{}", ran.out, ran.err);
+            let said = ran.out.clone() + &ran.err;
+            assert!(said.contains("snapshot.5") && said.contains("damage"), "{words:?} byte {at}: {said}");
+        }
+    }
+    let own = directory.path().join("own/snap/0000000000000008.rksnap");
+    let mut bytes = fixture::checkpoint(8);
+    bytes[100] ^= 4;
+    fs::write(own, bytes).expect("it can be written");
+    let ran = run(directory.path(), &["snapshot", "summary", "own"]);
+    assert!(ran.code == Some(1) && ran.out.contains("damaged places 1"), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("0000000000000008.rksnap: damaged at offset"), "{}", ran.err);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_and_the_rest_is_done() {
     let directory = directory();
     let path = directory.path();

@@ -303,6 +303,7 @@ fn a_log_on_its_own_disk_is_imported_and_exported() {
     let (done, said) = ringkeeper(&words);
     assert!(done, "{said}");
     assert!(back_log.join("version-2").is_dir());
+    a_log_apart_is_imported_and_exported_as_one_beside(&server.data_dir, log.path(), &back, &back_log);
     let mut zookeeper = start();
     stop(&mut zookeeper);
     replace(&zookeeper.data_dir, &back);
@@ -313,6 +314,34 @@ fn a_log_on_its_own_disk_is_imported_and_exported() {
     go_on(&mut server);
     assert_same(&walk(&mut server), &seen);
     assert!(log.path().join("log").is_dir() && server.data_dir.join("snap").is_dir());
+}
+
+/// Ours with a log on its own disk too: what is exported of it is what is exported of one in one place.
+fn a_log_apart_is_imported_and_exported_as_one_beside(data: &Path, log: &Path, back: &Path, back_log: &Path) {
+    let made = tempfile::tempdir().expect("a directory");
+    let [to, to_log, again, again_log] =
+        ["ours", "ours-log", "again", "again-log"].map(|name| made.path().join(name));
+    let words =
+        ["import", text(data), "--log-dir", text(log), "--to", text(&to), "--to-log-dir", text(&to_log)];
+    let (done, said) = ringkeeper(&words);
+    assert!(done, "{said}");
+    assert!(to.join("snap").is_dir() && !to.join("log").exists() && to_log.join("log").is_dir());
+    let words = [
+        "export",
+        text(&to),
+        "--log-dir",
+        text(&to_log),
+        "--to",
+        text(&again),
+        "--to-log-dir",
+        text(&again_log),
+    ];
+    let (done, said) = ringkeeper(&words);
+    assert!(done, "{said}");
+    for (left, right) in [(&again, back), (&again_log, back_log)] {
+        let bytes = |place: &Path| contents(&place.join("version-2")).into_values().collect::<Vec<_>>();
+        assert!(bytes(left) == bytes(right), "{} {}", left.display(), right.display());
+    }
 }
 
 /// Every file below a directory, with its bytes.

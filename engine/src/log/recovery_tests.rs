@@ -553,6 +553,43 @@ fn a_batch_gathers_while_a_write_is_in_flight_and_waits_only_as_long_as_set() {
 }
 
 #[test]
+fn a_write_has_no_more_than_a_batch_may_unless_one_transaction_does() {
+    let mut session = session(1);
+    let first = {
+        session.append(2);
+        session.writer.take_write(0).unwrap().unwrap()
+    };
+    // All of these wait for the write in flight, and none of them for the next.
+    let lengths = [500, 500, 3000, 100, 4000, 9000, 10, 10, 700, 700, 700, 700, 700];
+    for (zxid, length) in (3..).zip(lengths) {
+        session.writer.append(Zxid(zxid), &vec![1; length], 0).unwrap();
+    }
+    let _ = session.writer.on_written(first, Ok(())).unwrap();
+    let (mut writes, mut longest) = (0, 0);
+    while session.writer.has_pending() {
+        let Some(write) = session.writer.take_write(0).unwrap() else {
+            let step = session.writer.take_upkeep(0).unwrap().expect("a segment is prepared");
+            session.disk.upkeep(step);
+            session.writer.on_upkeep(step, Ok(()), 0).unwrap();
+            continue;
+        };
+        let header = if write.begins_segment() { SEGMENT_HEADER_BYTES } else { 0 };
+        let batch = write.bytes().len() - header;
+        (writes, longest) = (writes + 1, longest.max(batch));
+        assert!(
+            batch <= settings().max_batch_bytes as usize || batch == longest && longest > 9000,
+            "{batch}"
+        );
+        let _ = session.writer.on_written(write, Ok(())).unwrap();
+    }
+    assert_eq!(session.writer.durable(), Zxid(15));
+    assert_eq!(
+        (writes, longest),
+        (6, (BATCH_HEADER_BYTES + 9000 + ENTRY_HEADER_BYTES).next_multiple_of(512))
+    );
+}
+
+#[test]
 fn a_transaction_longer_than_a_segment_gets_one_that_fits() {
     let mut session = session(2);
     let long = vec![7; 5 * 4096];

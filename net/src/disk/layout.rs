@@ -290,6 +290,9 @@ fn create(path: &Path, log_path: &Path) -> Result<Manifest, DiskError> {
     if let Some(found) = zookeeper_data(path, any).or_else(|| zookeeper_data(log_path, any)) {
         return Err(Refusal::ZooKeeperData { found }.into());
     }
+    if read_imported(path)?.is_some() {
+        return Err(Refusal::ImportUnfinished { path: path.into() }.into());
+    }
     make_empty(path, &[log_path.join(LOG), path.join(SNAP)])?;
     let manifest = new_manifest()?;
     write_manifest(path, &manifest)?;

@@ -58,6 +58,11 @@ pub enum Refusal {
         /// One of ZooKeeper's files.
         found: PathBuf,
     },
+    /// An import into the directory was begun, and its data is not all there.
+    ImportUnfinished {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What is to be made is there already.
     NotEmpty {
         /// The directory.
@@ -135,6 +140,7 @@ impl Refusal {
                 Some("make one with `ringkeeper import`, or name another dataDir")
             }
             Refusal::TwoHistories { .. } => Some("move away the one that does not count"),
+            Refusal::ImportUnfinished { .. } => Some("repeat the import, or name another directory"),
             Refusal::NotEmpty { .. } => Some("name a directory without one"),
             // Its text says it.
             Refusal::ZooKeeper(_) => None,
@@ -170,6 +176,9 @@ impl Refusal {
                 path.display(),
                 found.display()
             ),
+            Refusal::ImportUnfinished { path } => {
+                write!(f, "{} has no database: an import into it was not completed", path.display())
+            }
             Refusal::NotEmpty { path } => write!(f, "{} has a database already", path.display()),
             Refusal::ZooKeeper(text) => f.write_str(text),
             Refusal::UnknownCheckpoint { path, version } => {

@@ -416,7 +416,11 @@ pub fn export(
         fs::create_dir_all(sub).map_err(DiskError::io("creating", sub))?;
     }
     let mut exporting = Exporting::new(seed, digests, &logs);
-    directory.recover(&mut SegmentFiles::new(&directory, SyncMode::None), &mut exporting)?;
+    let recovered = directory.recover(&mut SegmentFiles::new(&directory, SyncMode::None), &mut exporting);
+    if let Some(failed) = exporting.failed.take() {
+        return Err(failed);
+    }
+    recovered?;
     exporting.replay.database.replayed();
     if let Some(Epochs { accepted, current }) = directory.read_epochs()? {
         for (epoch, name) in [current, accepted].iter().zip(EPOCHS) {
@@ -435,18 +439,25 @@ pub fn export(
         file.append(bytes)
     })?;
     let sessions = database.sessions.len();
-    let last = exporting.put_rest().map_err(Refusal::ZooKeeper)?;
+    let rest = exporting.put_rest();
+    if let Some(failed) = exporting.failed.take() {
+        return Err(failed);
+    }
+    let last = rest.map_err(Refusal::ZooKeeper)?;
+    copy_myid(from.data, to.data)?;
+    // Both are on the disk before one of them has its name: half of an export is none.
+    file.complete()?;
     let (log, transactions) = match exporting.log {
-        Some(log) => {
+        Some(mut log) => {
             let transactions = log.transactions;
             let path = logs.join(log_name(log.first));
+            log.file.complete()?;
             log.file.finish(&path)?;
             (Some(path), transactions)
         }
         None => (None, 0),
     };
     file.finish(&snapshot)?;
-    copy_myid(from.data, to.data)?;
     Ok(Exported { snapshot, log, transactions, last, sessions, written })
 }
 
@@ -460,6 +471,8 @@ struct Exporting<'d> {
     log: Option<NewLog>,
     directory: &'d Path,
     committed: Zxid,
+    /// Why the log could not be written: no fault of what recovery reads.
+    failed: Option<DiskError>,
     /// Not known to be.
     held: VecDeque<(Zxid, Vec<u8>)>,
 }
@@ -508,7 +521,7 @@ impl<'d> Exporting<'d> {
             DigestFields::LeftOut => Replay::without_digests(database),
         };
         let (log, committed, held) = (None, Zxid::ZERO, VecDeque::new());
-        Exporting { replay, seed, digests, log, directory, committed, held }
+        Exporting { replay, seed, digests, log, directory, committed, failed: None, held }
     }
 
     /// Puts what is not known to be committed into the log; returns the last transaction.
@@ -523,15 +536,21 @@ impl<'d> Exporting<'d> {
             Some(log) => log,
             None => {
                 write_log_header(&mut out);
-                let file = NewFile::create(self.directory, "log").map_err(|error| error.to_string())?;
+                let file = NewFile::create(self.directory, "log");
+                let file = file.map_err(|error| note(&mut self.failed, error))?;
                 self.log.insert(NewLog { first: zxid, transactions: 0, file })
             }
         };
         let wrong = |fault| format!("transaction {zxid} cannot be written for ZooKeeper: {fault}");
         write_transaction(&mut self.replay, bytes, &mut out).map_err(wrong)?;
         log.transactions += 1;
-        log.file.append(&out).map_err(|error| error.to_string())
+        log.file.append(&out).map_err(|error| note(&mut self.failed, error))
     }
+}
+
+/// Keeps a failure of the disk, and says it.
+fn note(failed: &mut Option<DiskError>, error: DiskError) -> String {
+    failed.insert(error).to_string()
 }
 
 /// A file that gets its name when it is whole. Dropped before, it leaves nothing.
@@ -552,9 +571,15 @@ impl NewFile {
         self.file.write_all(bytes).map_err(DiskError::io("writing", path))
     }
 
-    fn finish(mut self, path: &Path) -> Result<(), DiskError> {
+    /// Makes it durable, without its name.
+    fn complete(&mut self) -> Result<(), DiskError> {
+        let path = self.temporary.as_deref().unwrap_or(Path::new(""));
         let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        written.map_err(DiskError::io("writing", path))?;
+        written.map_err(DiskError::io("writing", path))
+    }
+
+    fn finish(mut self, path: &Path) -> Result<(), DiskError> {
+        self.complete()?;
         if let Some(temporary) = &self.temporary {
             fs::rename(temporary, path).map_err(DiskError::io("renaming to", path))?;
         }

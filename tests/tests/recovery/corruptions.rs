@@ -1,6 +1,9 @@
 //! A thousand targeted damages to the files of a real run, each handled as the table says: the server goes on
 //! with everything that was acknowledged, or it refuses and names what is damaged. None loses a transaction in
 //! silence. What must happen follows from which bytes were changed, and is decided here without recovery's help.
+//!
+//! Half as many more strike the files of a server that was killed, as it left them: the end of its log may be
+//! newer than its mark, and whole files are lost too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::id::{Epoch, Zxid};
-use ringkeeper_engine::log::format::BATCH_HEADER_BYTES;
+use ringkeeper_engine::log::format::{BATCH_HEADER_BYTES, BatchHeader};
 use ringkeeper_engine::log::{SyncMode, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Record};
 use ringkeeper_net::disk::{DataDirectory, DiskError, Epochs, Recovered, Restore, SegmentFiles};
@@ -16,6 +19,8 @@ use ringkeeper_net::disk::{DataDirectory, DiskError, Epochs, Recovered, Restore,
 use crate::data::{Data, End, SEGMENT_HEADER, Segment};
 
 const CASES: usize = 1000;
+const CASES_KILLED: usize = 400;
+const CASES_LOST: usize = 100;
 const SEED: u64 = 0x5eed;
 
 /// What recovery read: a checkpoint, record by record, and the transactions behind it.
@@ -86,6 +91,15 @@ impl Truth {
             && self.checkpoints.get(&first) == Some(&restored.records)
             && self.transactions.range(first + 1..).eq(&restored.transactions)
     }
+
+    /// The same as it was before the last transactions came, of which no mark knows.
+    fn beginning_is_in(&self, restored: &Restored, recovered: &Recovered, mark: Zxid) -> bool {
+        let last = recovered.tail.zxid();
+        let transactions = self.transactions.range(..=last.0).map(|(zxid, bytes)| (*zxid, bytes.clone()));
+        let truth =
+            Truth { checkpoints: self.checkpoints.clone(), transactions: transactions.collect(), last };
+        (mark..=self.last).contains(&last) && truth.is_in(restored, recovered)
+    }
 }
 
 /// What a damaged byte belongs to.
@@ -97,6 +111,8 @@ enum Part {
     Log,
     /// The batch without transactions that ends the log: what it says, the mark beside the log says too.
     LogMark,
+    /// The last batch, where no mark knows of it: what strikes it cannot be told from a crash.
+    LastBatch,
     /// The checkpoint that would serve.
     Checkpoint,
     /// One of a record's two copies.
@@ -111,7 +127,8 @@ struct Target {
     part: Part,
 }
 
-fn targets(data: &Data) -> Vec<Target> {
+/// `mark`: what the directory's mark says.
+fn targets(data: &Data, mark: Zxid) -> Vec<Target> {
     let mut targets = Vec::new();
     let checkpoints = data.checkpoints();
     let serving = checkpoints.last().expect("a checkpoint");
@@ -125,7 +142,8 @@ fn targets(data: &Data) -> Vec<Target> {
     let oldest = segments.iter().rposition(|segment| segment.header.previous_zxid.0 <= first);
     let oldest = oldest.expect("the log reaches back to the checkpoint");
     for (number, segment) in segments.iter().enumerate() {
-        targets.extend(segment_targets(segment, number >= oldest, number + 1 == segments.len()));
+        let newest = number + 1 == segments.len();
+        targets.extend(segment_targets(segment, number >= oldest, newest.then_some(mark)));
     }
     for record in ["database", "mark", "epochs"] {
         let length = fs::metadata(data.file(record)).expect("a record").len() as usize;
@@ -157,7 +175,8 @@ fn checkpoint_targets(path: &Path, part: Part) -> Vec<Target> {
     pieces.map(|pair| Target { path: path.into(), range: pair[0]..pair[1], part }).collect()
 }
 
-fn segment_targets(segment: &Segment, needed: bool, newest: bool) -> Vec<Target> {
+/// `mark`: what the mark says, for the newest segment.
+fn segment_targets(segment: &Segment, needed: bool, mark: Option<Zxid>) -> Vec<Target> {
     let bytes = fs::read(&segment.path).expect("a segment");
     let path = &segment.path;
     let of = |part| if needed { part } else { Part::Unneeded };
@@ -165,8 +184,15 @@ fn segment_targets(segment: &Segment, needed: bool, newest: bool) -> Vec<Target>
     let mut targets = vec![target(0..SEGMENT_HEADER, Part::Log)];
     for pair in segment.offsets.windows(2) {
         let used = u32::from_le_bytes(bytes[pair[0] + 8..pair[0] + 12].try_into().unwrap()) as usize;
-        let is_mark = newest && used == BATCH_HEADER_BYTES;
-        targets.push(target(pair[0]..pair[0] + used, if is_mark { Part::LogMark } else { Part::Log }));
+        let last_zxid =
+            BatchHeader::decode(segment.header.database, &bytes[pair[0]..]).expect("it is whole").0.last_zxid;
+        let is_last = pair[1] == *segment.offsets.last().unwrap();
+        let part = match mark {
+            Some(_) if used == BATCH_HEADER_BYTES => Part::LogMark,
+            Some(mark) if is_last && last_zxid > mark => Part::LastBatch,
+            _ => Part::Log,
+        };
+        targets.push(target(pair[0]..pair[0] + used, part));
         targets.push(target(pair[0] + used..pair[1], Part::Unneeded));
     }
     targets.push(target(*segment.offsets.last().unwrap()..bytes.len(), Part::Unneeded));
@@ -247,6 +273,9 @@ enum Handled {
     Mended,
     /// Refused, and what is damaged was named.
     Refused,
+    /// The log was cut before its last batch, of which no mark knew, as after a crash; that was said, unless
+    /// nothing of the batch was left to be seen.
+    Cut,
 }
 
 /// Recovers, and says what was done, or what is wrong with that.
@@ -257,6 +286,7 @@ fn handle(
     before: &[u8],
     parts: &BTreeSet<Part>,
     shortened: bool,
+    mark: Zxid,
 ) -> Result<Handled, String> {
     let recovered = recover(&data.path);
     let stem = path.file_stem().unwrap().to_str().unwrap();
@@ -267,7 +297,8 @@ fn handle(
             let segment = stem.parse::<u64>().map(|number| format!("segment {number}"));
             let named = said.contains(stem) || segment.is_ok_and(|segment| said.contains(&segment));
             let both_copies = parts.contains(&Part::Copy(0)) && parts.contains(&Part::Copy(1));
-            let entitled = parts.contains(&Part::Log) || both_copies || shortened;
+            let of_log = parts.contains(&Part::Log) || parts.contains(&Part::LastBatch);
+            let entitled = of_log || both_copies || shortened;
             return match (named || said.contains("/mark knows"), entitled) {
                 (true, true) => Ok(Handled::Refused),
                 (false, _) => Err(format!("refused without its name: {said}")),
@@ -276,6 +307,12 @@ fn handle(
         }
         Err(error) => return Err(format!("another error: {error}")),
     };
+    if parts.contains(&Part::LastBatch)
+        && matches!(recovered.log, Verdict::TornTail { .. } | Verdict::Clean)
+        && truth.beginning_is_in(&restored, &recovered, mark)
+    {
+        return Ok(Handled::Cut);
+    }
     if !truth.is_in(&restored, &recovered) {
         return Err(format!(
             "LOST: {:?}, log up to {}, {}",
@@ -306,19 +343,73 @@ fn a_thousand_corruptions_are_handled_and_none_loses_anything_in_silence() {
     // So that more of the log is needed than its last segment.
     fs::remove_file(data.newest_checkpoint()).expect("a checkpoint");
     let truth = Truth::of(&data);
-    let targets = targets(&data);
-    let needed = targets.iter().filter(|target| target.part != Part::Unneeded);
-    let (needed, spared): (Vec<&Target>, Vec<&Target>) =
-        (needed.collect(), targets.iter().filter(|target| target.part == Part::Unneeded).collect());
-    assert!(needed.len() > 50, "{} targets", needed.len());
+    let targets = targets(&data, truth.last);
+    let needed = targets.iter().filter(|target| target.part != Part::Unneeded).count();
+    assert!(needed > 50, "{needed} targets");
+    let mut found = Found::default();
+    corrupt(&data, &truth, &targets, truth.last, CASES, &mut found);
+    found.conclude(CASES);
+    assert_eq!(found.counts.len(), 5, "every way of handling was needed: {:?}", found.counts);
+}
+
+#[test]
+fn corruptions_of_what_a_killed_server_left_lose_at_most_its_last_write_in_silence() {
+    let data = Data::fill("fdatasync", End::Killed);
+    data.put_back_mark();
+    let mark = fs::read(data.mark()).expect("a server that has begun a segment has left a mark");
+    let mark = Zxid(u64::from_le_bytes(mark[12..20].try_into().expect("eight bytes")));
+    let directory = DataDirectory::open(&data.path, &data.path).expect("it opens");
+    directory.write_epochs(Epochs { accepted: Epoch(9), current: Epoch(8) }).expect("space");
+    drop(directory);
+    let truth = Truth::of(&data);
+    assert!(mark <= truth.last);
+    let targets = targets(&data, mark);
+    let is_open = targets.iter().any(|target| target.part == Part::LastBatch);
+    let mut found = Found::default();
+    corrupt(&data, &truth, &targets, mark, CASES_KILLED, &mut found);
+    lose_files(&data, &truth, &targets, mark, &mut found);
+    found.conclude(CASES_KILLED + CASES_LOST);
+    // A slow machine may have had the idle moment after which a mark knows of the last batch too.
+    assert_eq!(found.counts.contains_key(&Handled::Cut), is_open, "{:?}", found.counts);
+}
+
+/// What became of the cases.
+#[derive(Default)]
+struct Found {
+    counts: BTreeMap<Handled, usize>,
+    wrong: Vec<String>,
+}
+
+impl Found {
+    fn take(&mut self, handled: Result<Handled, String>, what: impl FnOnce() -> String) {
+        match handled {
+            Ok(handled) => *self.counts.entry(handled).or_default() += 1,
+            Err(why) => self.wrong.push(format!("{}: {why}", what())),
+        }
+    }
+
+    fn conclude(&self, cases: usize) {
+        let handled: usize = self.counts.values().sum();
+        println!("{handled} of {cases} corruptions handled: {:?}", self.counts);
+        assert!(self.wrong.is_empty(), "{} wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
+        assert_eq!(handled, cases);
+    }
+}
+
+/// Damages copies of a directory, each at one target.
+fn corrupt(data: &Data, truth: &Truth, targets: &[Target], mark: Zxid, cases: usize, found: &mut Found) {
+    let is_needed = |target: &&Target| target.part != Part::Unneeded;
+    let (needed, spared): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_needed);
+    let last = targets.iter().find(|target| target.part == Part::LastBatch);
     let mut random = fastrand::Rng::with_seed(SEED);
-    let mut counts: BTreeMap<Handled, usize> = BTreeMap::new();
-    let (mut wrong, mut done) = (Vec::new(), 0);
-    while done < CASES {
+    for done in 0..cases {
         // Each needed target comes again and again, each time with another damage; every tenth is one that
-        // must not matter.
-        let target =
-            if done % 10 == 9 { spared[random.usize(..spared.len())] } else { needed[done % needed.len()] };
+        // must not matter, and another tenth strikes what no mark knows of, if there is that.
+        let target = match (done % 10, last) {
+            (9, _) => spared[random.usize(..spared.len())],
+            (4, Some(last)) => last,
+            _ => needed[done % needed.len()],
+        };
         let damage = DAMAGES[(done / needed.len() + done) % DAMAGES.len()];
         let alike: Vec<&Target> = targets.iter().filter(|other| other.path == target.path).collect();
         let other = alike[random.usize(..alike.len())];
@@ -328,19 +419,41 @@ fn a_thousand_corruptions_are_handled_and_none_loses_anything_in_silence() {
             // Zeros over zeros, or a sector over itself.
             after = damaged(&before, target, other, Damage::Flip, &mut random);
         }
-        let parts = parts(&targets, &target.path, &before, &after);
+        let parts = parts(targets, &target.path, &before, &after);
         let copy = data.copy();
         let path = copy.path.join(target.path.strip_prefix(&data.path).expect("a file of it"));
         fs::write(&path, &after).expect("the damage");
-        match handle(&copy, &truth, &path, &before, &parts, after.len() < before.len()) {
-            Ok(handled) => *counts.entry(handled).or_default() += 1,
-            Err(why) => wrong.push(format!("{damage:?} at {:?} of {}: {why}", target.range, path.display())),
-        }
-        done += 1;
+        let handled = handle(&copy, truth, &path, &before, &parts, after.len() < before.len(), mark);
+        found.take(handled, || format!("{damage:?} at {:?} of {}", target.range, path.display()));
     }
-    let handled: usize = counts.values().sum();
-    println!("{handled} of {done} corruptions handled: {counts:?}");
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(handled, CASES);
-    assert_eq!(counts.len(), 5, "every way of handling was needed: {counts:?}");
+}
+
+/// Removes files of copies of a directory: one, the newest few segments, all segments, or any.
+fn lose_files(data: &Data, truth: &Truth, targets: &[Target], mark: Zxid, found: &mut Found) {
+    let segments = data.segments();
+    let all: BTreeSet<PathBuf> = targets.iter().map(|target| target.path.clone()).collect();
+    let all: Vec<PathBuf> = all.into_iter().collect();
+    let mut random = fastrand::Rng::with_seed(SEED);
+    for case in 0..CASES_LOST {
+        let lost: Vec<PathBuf> = match case % 4 {
+            0 => vec![all[case / 4 % all.len()].clone()],
+            1 => segments[segments.len() - 1 - case / 4 % segments.len()..].to_vec(),
+            2 => segments.iter().filter(|_| random.bool()).cloned().collect(),
+            _ => all.iter().filter(|path| !path.ends_with("mark") && random.u8(..4) == 0).cloned().collect(),
+        };
+        let copy = data.copy();
+        for path in &lost {
+            let path = copy.path.join(path.strip_prefix(&data.path).expect("a file of it"));
+            fs::remove_file(path).expect("it was there");
+        }
+        let handled = match recover(&copy.path) {
+            Err(DiskError::Refused(_)) => Ok(Handled::Refused),
+            Err(error) => Err(format!("another error: {error}")),
+            Ok((restored, recovered)) if truth.is_in(&restored, &recovered) => Ok(Handled::Unharmed),
+            Ok((_, recovered)) => {
+                Err(format!("LOST: log up to {}, {}", recovered.tail.zxid(), recovered.log))
+            }
+        };
+        found.take(handled, || format!("without {lost:?}, mark {mark}"));
+    }
 }

@@ -21,20 +21,32 @@ const SEGMENT_BYTES: u64 = 262_144;
 
 /// Runs `test` with a small file system at a path, or says why it cannot.
 fn on_small_disk(name: &str, test: impl FnOnce(&Path)) {
+    on_small_disk_of(&format!("disk_full::{name}"), test);
+}
+
+/// The same for a test of another module.
+pub(crate) fn on_small_disk_of(name: &str, test: impl FnOnce(&Path)) {
     let mount = format!("mount -t tmpfs -o size={DISK_KIB}k tmpfs");
-    on_own_disk(&mount, &format!("disk_full::{name}"), test);
+    on_own_disk(&mount, name, test);
 }
 
 /// Takes all the space there is; gives it back when it is dropped.
-struct Ballast(PathBuf);
+pub(crate) struct Ballast(PathBuf);
 
 impl Ballast {
-    fn fill(disk: &Path) -> Ballast {
+    pub fn fill(disk: &Path) -> Ballast {
         let path = disk.join("ballast");
         let mut file = fs::File::create(&path).expect("a file");
         let bytes = [1; 4096];
         while file.write_all(&bytes).is_ok() {}
         Ballast(path)
+    }
+
+    /// Gives so many bytes back.
+    pub fn leave(&self, bytes: u64) {
+        let file = fs::File::options().write(true).open(&self.0).expect("the ballast");
+        let length = file.metadata().expect("its length").len();
+        file.set_len(length.saturating_sub(bytes)).expect("it is made shorter");
     }
 }
 

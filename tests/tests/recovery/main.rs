@@ -5,6 +5,7 @@
 //! - `table`: the decision table, a row a case.
 //! - `corruptions`: a thousand targeted damages, none of which may lose a transaction in silence.
 //! - `disk_full`: a disk without space, in each phase.
+//! - `disk_full_moves`: the same while data goes from ZooKeeper's files to ours and back.
 //! - `own_disk`: a file system of a test's own.
 //! - `no_direct`: a file system that refuses O_DIRECT.
 //! - `failures`: a failed write or sync ends the server.
@@ -12,6 +13,7 @@
 mod corruptions;
 mod data;
 mod disk_full;
+mod disk_full_moves;
 mod failures;
 mod no_direct;
 mod own_disk;
