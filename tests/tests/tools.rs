@@ -452,7 +452,8 @@ fn statistics_of_a_damaged_log_are_of_what_is_whole_and_say_what_is_not() {
     for (place, whole, file) in [("own", 8, "000000000001.rklog: "), ("zk", 10, "log.1: ")] {
         let ran = run(directory.path(), &["log", "stats", "--json", place]);
         assert_eq!(ran.code, Some(1), "{}", ran.out);
-        let stats = &values(&ran)[0];
+        let all = values(&ran);
+        let stats = of_type(&all, "stats")[0];
         assert_eq!((&stats["transactions"], &stats["damaged"]), (&whole.into(), &1.into()), "{stats}");
         assert!(ran.err.contains("error: ") && ran.err.contains(file), "{}", ran.err);
         let ran = run(directory.path(), &["log", "stats", place]);
