@@ -3,6 +3,7 @@
 //! finds, and the epochs.
 
 use crate::disk::{self, CheckpointFile, CheckpointName, DataDirectory, DiskError, SegmentFiles};
+use crate::log_lane::ReadySegment;
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
@@ -117,15 +118,22 @@ fn make_durable(directory: &DataDirectory, sync: SyncMode) -> Result<(), DiskErr
     }
 }
 
-/// Starts the thread of the log's upkeep.
+/// Starts the thread of the log's upkeep, which opens each segment that it has prepared.
 ///
 /// # Errors
 /// When there can be no more threads.
-pub fn start_upkeep(mut files: SegmentFiles, results: Results) -> std::io::Result<Sender<Upkeep>> {
+pub fn start_upkeep(
+    mut files: SegmentFiles,
+    ready: ReadySegment,
+    results: Results,
+) -> std::io::Result<Sender<Upkeep>> {
     let (jobs, work) = channel::<Upkeep>();
     thread::Builder::new().name("log-upkeep".into()).spawn(move || {
         for step in work {
-            let result = files.upkeep(step);
+            let mut result = files.upkeep(step);
+            if step == Upkeep::SyncDirectory && result.is_ok() {
+                result = files.open_prepared().map(|(segment, file)| ready.put(segment, file));
+            }
             results.put(Input::Upkeep(step, result));
         }
     })?;

@@ -119,7 +119,7 @@ impl Replica {
         self.checkpoints.under_way = false;
         match result {
             Ok(_) => Ok(()),
-            Err(failure) if failure.is_disk_full() || failure.is_out_of_files() => {
+            Err(failure) if failure.shortage().is_some() => {
                 out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {failure}")));
                 Ok(())
             }
