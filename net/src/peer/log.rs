@@ -30,10 +30,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A log as learners are served from it.
 pub trait LearnerLog: Send + Sync {
     /// The newest transaction that is not newer than `last`, if the log has everything after it and that
-    /// is not so much that a whole tree is less.
+    /// is not so much that a whole tree is less. Asked for what is older than the newest one.
     ///
     /// # Errors
-    /// Why the log cannot be read.
+    /// Why the log cannot be read, or that it ends there.
     fn seek(&self, last: Zxid) -> Result<Option<Zxid>, String>;
 
     /// Visits the transactions after `after` and up to `upto`, in their order and without a gap, until
@@ -304,7 +304,7 @@ impl LearnerLog for SegmentLog {
         if bytes_after > self.bytes_max {
             return Ok(None);
         }
-        if !goes_on && common < last {
+        if !goes_on {
             return Err(format!("it ends at {common}"));
         }
         match Zxid(self.served_from.load(Ordering::Relaxed)) {
