@@ -478,7 +478,8 @@ impl Leading {
                 send(ToLearner::Commit(zxid));
             }
         }
-        learner.sent = committed;
+        // What it had already it may ack, too.
+        learner.sent = committed.max(after);
         if !learner.observer {
             for batch in history.range(after.max(committed), history.last()) {
                 learner.sent = batch.last();

@@ -1,7 +1,7 @@
 //! What replicas ask for, done: on the simulated disks and network, and at the clients.
 
 use super::{Connection, Ensemble, Event, Frame, Life, Work};
-use crate::sim::world::effects::{log_messages, say_nothing_of_extensions};
+use crate::sim::world::effects::{log_messages, no_accusation, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::log::IoFailure;
@@ -30,7 +30,10 @@ impl Ensemble {
                     self.log(|| format!("{}:     {effect:?}", index + 1));
                     self.peer(index, effect);
                 }
-                Effect::Notice(text) => self.log(|| format!("{}:     notes: {text}", index + 1)),
+                Effect::Notice(text) => {
+                    no_accusation(&text);
+                    self.log(|| format!("{}:     notes: {text}", index + 1));
+                }
                 Effect::Fatal(error) => panic!("server {}: {error}", index + 1),
             }
         }
