@@ -7,7 +7,7 @@
 //! | `run` `load` `fill` | a run: prepare, measure, remove |
 //! | `generator` `client` `wire` | the event loop, its sessions, their frames |
 //! | `measure` `local` `report` `merge` `progress` | what is collected, and how it is told |
-//! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
+//! | `servers` `java` `cluster` `subjects` | the servers that an experiment starts or finds |
 //! | `sweep` `curves` `plot` | experiments whose point is a curve |
 //! | `compare` `etcd` | this server beside a peer |
 //! | `watches` `sessions` `failover` `catch_up` `tree` `checkpoint` `interference` | experiments of their own kind |
@@ -31,6 +31,7 @@ mod generator;
 mod group_commit;
 mod hollow;
 mod interference;
+mod java;
 mod load;
 mod local;
 mod measure;

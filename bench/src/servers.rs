@@ -3,6 +3,7 @@
 
 use crate::etcd;
 use crate::failure::Failure;
+use crate::java;
 use crate::wire;
 use clap::Args;
 use ringkeeper_engine::jute::records::{GetDataResponse, PathWatchRequest, RequestHeader};
@@ -151,6 +152,9 @@ impl Server {
         );
         config.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         fs::write(home.path().join("zoo.cfg"), text).map_err(doing)?;
+        if matches!(kind, Kind::ZooKeeper { .. }) {
+            java::write_logging(home.path())?;
+        }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Server { kind, address, quorum_port: 0, home, child: None })
     }
@@ -208,7 +212,8 @@ impl Server {
                 command.arg(found(binary)?).args(["serve", "zoo.cfg"]);
             }
             Kind::ZooKeeper { class_path, heap_mb } => {
-                command.arg("java").arg(format!("-Xmx{heap_mb}m")).args(["-cp", class_path]);
+                command.arg("java").arg(format!("-Xmx{heap_mb}m"));
+                command.args(["-cp", &java::class_path(class_path)?]);
                 command.args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
             }
             Kind::Hollow => {
