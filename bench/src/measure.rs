@@ -18,12 +18,32 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_NS, DIGITS).expect("the bounds are valid")
 }
 
-/// Latencies of one operation.
+/// The measured time, in nanoseconds of the generator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When the warm-up is over.
+    pub begin_ns: u64,
+    /// When the measurement is.
+    pub end_ns: u64,
+    /// Whether requests come by the clock.
+    pub open_loop: bool,
+}
+
+impl Window {
+    fn has(&self, moment_ns: u64) -> bool {
+        (self.begin_ns..self.end_ns).contains(&moment_ns)
+    }
+}
+
+/// One operation over the measurement.
 pub struct Latencies {
     /// Which.
     pub operation: Operation,
-    /// In nanoseconds; failed requests count too.
+    /// In nanoseconds; failed requests count too. Of a closed loop those that were answered in the window;
+    /// of an open loop those whose time came in it, or those that a slow server answers late would be missing.
     pub histogram: Histogram<u64>,
+    /// Requests answered in the window, whenever their time came: what the server did in it.
+    pub answered: u64,
 }
 
 /// The servers' processes over the measurement, together. Times are in seconds.
@@ -50,6 +70,7 @@ pub struct OwnUse {
 
 /// Collects over the measurement.
 pub struct Recorder {
+    window: Window,
     latencies: Vec<Latencies>,
     errors: BTreeMap<i32, u64>,
     lateness: Histogram<u64>,
@@ -67,10 +88,11 @@ struct Sample {
 
 impl Recorder {
     /// Looks at these processes, too.
-    pub fn new(pids: &[i32]) -> Recorder {
+    pub fn new(pids: &[i32], window: Window) -> Recorder {
         Recorder {
+            window,
             latencies: Operation::MEASURED
-                .map(|operation| Latencies { operation, histogram: histogram() })
+                .map(|operation| Latencies { operation, histogram: histogram(), answered: 0 })
                 .into(),
             errors: BTreeMap::new(),
             lateness: histogram(),
@@ -105,12 +127,18 @@ impl Recorder {
         Ok(())
     }
 
-    /// A request was answered after `latency_ns`.
-    pub fn record(&mut self, operation: Operation, latency_ns: u64, err: i32) {
+    /// A request that was to start at `intended_ns` was answered, with an error code or 0. What does not
+    /// belong to the measurement is left out.
+    pub fn record(&mut self, operation: Operation, intended_ns: u64, now_ns: u64, err: i32) {
+        let answered = self.window.has(now_ns);
+        let belongs = if self.window.open_loop { self.window.has(intended_ns) } else { answered };
         if let Some(latencies) = self.latencies.get_mut(operation as usize) {
-            latencies.histogram.saturating_record(latency_ns.max(1));
+            latencies.answered += u64::from(answered);
+            if belongs {
+                latencies.histogram.saturating_record(now_ns.saturating_sub(intended_ns).max(1));
+            }
         }
-        if err != 0 {
+        if belongs && err != 0 {
             *self.errors.entry(err).or_default() += 1;
         }
     }
@@ -130,9 +158,14 @@ impl Recorder {
         self.lateness = lateness;
     }
 
-    /// Requests answered in the measurement.
+    /// Requests whose latency is known.
     pub fn count(&self) -> u64 {
         self.latencies.iter().map(|latencies| latencies.histogram.len()).sum()
+    }
+
+    /// Requests answered in the window.
+    pub fn answered(&self) -> u64 {
+        self.latencies.iter().map(|latencies| latencies.answered).sum()
     }
 
     /// Failed requests, by error code.

@@ -60,9 +60,9 @@ impl Found {
         Percentiles::of(&self.report.all_latencies())
     }
 
-    /// Requests in flight on average, by Little's law: rate times mean latency.
+    /// Requests in flight on average, by Little's law: requests a second times mean latency.
     pub fn in_flight(&self) -> f64 {
-        self.report.operations_per_s * self.latency_us().mean / 1e6
+        self.report.count() as f64 / self.report.seconds * self.latency_us().mean / 1e6
     }
 
     /// Which curve of which server.
@@ -139,7 +139,7 @@ fn print(found: &Found) {
     let latency = found.latency_us();
     let cpu = found.report.server.map_or(f64::NAN, |server| server.cpu_us_per_operation);
     println!(
-        "{:<12}{:<22}{:>12}{:>12.0}{:>11.1}{:>11.1}{:>11.1}{:>11.1}{:>12.1}{:>11.1}{cpu:>9.2}{}",
+        "{:<12}{:<22}{:>12}{:>12.0}{:>11.1}{:>11.1}{:>11.1}{:>11.1}{:>12.1}{:>11.1}{cpu:>9.2}  {}",
         found.subject,
         found.step.curve,
         found.step.x,
@@ -150,11 +150,8 @@ fn print(found: &Found) {
         latency.p99_9,
         latency.max,
         found.in_flight(),
-        if found.report.generator.was_the_limit { "  the generator was the limit" } else { "" }
+        found.report.remarks().join("; ")
     );
-    if !found.report.errors.is_empty() {
-        println!("{:<12}failed, by error code: {:?}", "", found.report.errors);
-    }
 }
 
 /// The steps as curves: one for each curve of each subject.
