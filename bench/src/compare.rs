@@ -122,6 +122,10 @@ pub struct Comparison {
 /// # Errors
 /// A server does not start, a run fails, or a file cannot be written.
 pub fn run_it(options: &Options) -> Result<(), Failure> {
+    options.common.no_choice("this project's, --peer and the ceiling")?;
+    if options.peer != Peer::Other && options.common.start.other().is_some() {
+        return Err(Failure::Option("--peer-binary: expected --peer other with it".into()));
+    }
     let peer =
         match options.peer {
             Peer::Zookeeper => options.common.start.zookeeper(),
