@@ -118,13 +118,9 @@ fn table(comparison: &Comparison, names: &[String]) -> String {
     table.push_str("<th>ratio<th><th>of ceiling</tr>");
     for row in &comparison.rows {
         let _ = write!(table, "<tr><td>{}<td>{}", escaped(row.load), row.figure.name());
-        for (&value, &limited) in row.medians.iter().zip(&row.generator_was_limit) {
-            let note = if limited {
-                " <small title=\"the generator was the limit\">(generator)</small>"
-            } else {
-                ""
-            };
-            let _ = write!(table, "<td>{}{note}", digits(value));
+        for (&value, remarks) in row.medians.iter().zip(&row.remarks) {
+            let _ = write!(table, "<td>{}", digits(value));
+            remarks.iter().for_each(|remark| table.push_str(&format!("<br><small>{remark}</small>")));
         }
         let _ = write!(
             table,
