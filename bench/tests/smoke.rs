@@ -165,6 +165,8 @@ fn options_that_make_no_sense_are_named() {
         (&["compare", "--server", "127.0.0.1:1"], "--server: the servers are started here, and are"),
         (&["compare", "--subjects", "zookeeper"], "--subjects: the servers are started here, and are"),
         (&["compare", "--peer-binary", "/bin/true"], "--peer-binary: expected --peer other"),
+        (&["compare", "--jit-warmup=-1"], "--jit-warmup -1: expected 0 to 600 seconds"),
+        (&["compare", "--jit-warmup", "nan"], "--jit-warmup NaN: expected 0 to 600 seconds"),
         (&["compare", "--only", "nothing"], "--only nothing: no load has that"),
         (&["group-commit", "--seconds", "0"], "--seconds 0: expected more than 0"),
         (&["hollow", "--log-mb", "0"], "0 is not in 1..=65536"),
@@ -284,7 +286,9 @@ fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let own = binary().to_str().unwrap();
     let peer = ["compare", "--peer", "other", "--peer-binary", own, "--rounds", "2", "--only", "set, 1 "];
-    let (printed, comparison) = experiment(directory.path(), &peer);
+    let warmed = ["--jit-warmup", "0.1"];
+    let (printed, comparison) = experiment(directory.path(), &[&peer[..], &warmed].concat());
+    assert!(printed.contains("warmed up for 0.1 s"), "{printed}");
     assert!(printed.contains("set, 1 × 1") && printed.contains("of ceiling"), "{printed}");
     let rows = comparison["rows"].as_array().unwrap();
     // p50 and p99.

@@ -127,6 +127,7 @@ pub fn digits(value: f64) -> String {
 /// Prints the table.
 pub fn print(comparison: &Comparison) {
     println!("\n{}", comparison.machine);
+    println!("{}", comparison.duration());
     print!("{:<44}{:<16}", "load", "figure");
     comparison.columns.iter().for_each(|column| print!("{:>12}", column.name));
     println!("{:>9}{:>18}{:>12}", "ratio", "(least to most)", "of ceiling");
