@@ -7,9 +7,12 @@ use hdrhistogram::Histogram;
 use procfs::process::Process;
 use rustix::thread::gettid;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Latencies above are recorded as this.
 const LATENCY_MAX_NS: u64 = 100_000_000_000;
+/// A generator that works or waits for a core for this share of the time is the limit of what it measures.
+const LIMIT_SHARE: f64 = 0.9;
 /// Significant decimal digits that the histograms keep.
 const DIGITS: u8 = 3;
 
@@ -59,13 +62,55 @@ pub struct ServerUse {
     pub resident_bytes: u64,
 }
 
-/// The generator's thread over the measurement. Times are in seconds.
+/// A thread of the generator. Times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OwnUse {
     /// CPU time.
     pub cpu_s: f64,
     /// Ready to run while another had the core.
     pub delayed_s: f64,
+}
+
+/// How much of the time since it was made the calling thread worked, or was ready to.
+pub struct Effort {
+    begun: Instant,
+    before: OwnUse,
+}
+
+impl Effort {
+    /// From now on.
+    ///
+    /// # Errors
+    /// This thread cannot be looked at.
+    pub fn begin() -> Result<Effort, Failure> {
+        Ok(Effort { begun: Instant::now(), before: own_use()? })
+    }
+
+    /// The share of the time until now; to be asked by the same thread.
+    ///
+    /// # Errors
+    /// This thread cannot be looked at.
+    pub fn share(&self) -> Result<f64, Failure> {
+        let (OwnUse { cpu_s, delayed_s }, seconds) = (own_use()?, self.begun.elapsed().as_secs_f64());
+        Ok((cpu_s + delayed_s - self.before.cpu_s - self.before.delayed_s) / seconds.max(1e-9))
+    }
+}
+
+/// Whether a generator that worked or waited for a core for this share of the time was the limit.
+pub fn is_the_limit(share: f64) -> bool {
+    share >= LIMIT_SHARE
+}
+
+/// A share for a table: percents, and an exclamation mark where the generator was the limit.
+pub fn percent_of_generator(share: f64) -> String {
+    format!("{:.0}{}", share * 100.0, if is_the_limit(share) { " !" } else { "" })
+}
+
+/// Says what the exclamation mark of a table means, if there is one.
+pub fn explain_limit(mut shares: impl Iterator<Item = f64>) {
+    if shares.any(is_the_limit) {
+        println!("!: the generator was the limit, not the server");
+    }
 }
 
 /// Collects over the measurement.
@@ -214,8 +259,7 @@ impl Recorder {
             waits: a.waits + b.waits,
             resident_bytes: a.resident_bytes + b.resident_bytes,
         });
-        let own = sample_own().map_err(|error| Failure::system("looking at the own thread", error))?;
-        Ok(Sample { server, own })
+        Ok(Sample { server, own: own_use()? })
     }
 }
 
@@ -235,7 +279,10 @@ fn sample_server(process: &Process) -> procfs::ProcResult<ServerUse> {
     })
 }
 
-fn sample_own() -> procfs::ProcResult<OwnUse> {
-    let thread = Process::myself()?.task_from_tid(gettid().as_raw_nonzero().get())?.schedstat()?;
+/// The calling thread's, since it began.
+fn own_use() -> Result<OwnUse, Failure> {
+    let tid = gettid().as_raw_nonzero().get();
+    let thread = Process::myself().and_then(|own| own.task_from_tid(tid)).and_then(|own| own.schedstat());
+    let thread = thread.map_err(|error| Failure::system("looking at the own thread", error))?;
     Ok(OwnUse { cpu_s: thread.sum_exec_runtime as f64 / 1e9, delayed_s: thread.run_delay as f64 / 1e9 })
 }

@@ -1,7 +1,7 @@
 //! What a run's figures look like: a table, JSON, and percentile distributions (`.hgrm`).
 
 use crate::failure::Failure;
-use crate::measure::{Latencies, Recorder};
+use crate::measure::{Latencies, Recorder, is_the_limit};
 use crate::stages::StageReport;
 use crate::workload::{Operation, Settings};
 use base64::Engine;
@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Share of the time that the generator works or waits for a core, from which on it counts as the
-/// limit of the run.
-const LIMIT_SHARE: f64 = 0.9;
 /// An open loop whose generator looked at one request in a hundred so late measured itself.
 const LATE_US_MAX: f64 = 1000.0;
 /// An open loop that was answered a smaller share of its rate has a queue that grows.
@@ -153,7 +150,7 @@ impl Report {
             busy_share,
             delayed_share,
             lateness_us,
-            was_the_limit: busy_share + delayed_share >= LIMIT_SHARE
+            was_the_limit: is_the_limit(busy_share + delayed_share)
                 || lateness_us.is_some_and(|late| late.p99 > LATE_US_MAX),
         };
         let errors = recorder.errors().clone();

@@ -8,6 +8,7 @@ use crate::mix::Mix;
 use crate::plot::{Axis, Chart, Curve};
 use crate::report::{self, LATENCY_HEADS, Percentiles, Report};
 use crate::run::run;
+use crate::servers::Kind;
 use crate::subjects::{Options, Subject};
 use serde::Serialize;
 use std::path::Path;
@@ -77,7 +78,7 @@ impl Found {
 /// # Errors
 /// A server does not start, or a run fails.
 pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> Result<Vec<Found>, Failure> {
-    let subjects = options.subjects(steps.iter().all(|step| step.servers == 1))?;
+    let subjects = options.subjects(steps.iter().any(|step| step.servers == 1))?;
     let mut counts: Vec<usize> = steps.iter().map(|step| step.servers).collect();
     counts.dedup();
     let mut reports: Vec<Vec<Vec<Report>>> = vec![vec![Vec::new(); steps.len()]; subjects.len()];
@@ -85,7 +86,7 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
     let rounds = options.rounds(1);
     for round in 0..rounds {
         for (subject, reports) in subjects.iter().zip(&mut reports) {
-            for &count in &counts {
+            for &count in counts.iter().filter(|&&count| can_be(subject, count)) {
                 let cluster = subject.start(count, options)?;
                 let mut closed_per_s = None;
                 let of_count = steps.iter().zip(reports.iter_mut()).filter(|(step, _)| step.servers == count);
@@ -103,13 +104,19 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
         }
     }
     let all = subjects.iter().zip(&reports).flat_map(|(subject, reports)| {
-        steps.iter().zip(reports).map(|(step, reports)| found(subject, step, reports))
+        let done = steps.iter().zip(reports).filter(|(_, reports)| !reports.is_empty());
+        done.map(|(step, reports)| found(subject, step, reports))
     });
     let all: Vec<Found> = all.collect();
     if let Some(path) = &options.json {
         report::write_json(&all, path)?;
     }
     Ok(all)
+}
+
+/// Whether there is an ensemble of so many servers: the hollow one is alone.
+fn can_be(subject: &Subject, servers: usize) -> bool {
+    servers == 1 || !matches!(subject, Subject::Start(Kind::Hollow))
 }
 
 fn measure(

@@ -239,8 +239,14 @@ fn the_share_of_reads_and_the_number_of_servers_are_swept() {
     whole(&found, 3, &NAMES);
     assert_eq!(found[1]["report"]["operations"].as_array().unwrap().len(), 2, "gets and sets");
     plot(directory.path(), "read-ratio.svg", &["1 server"]);
-    let (_, found) = experiment(directory.path(), &["ensemble", "--copies", "1", "--subjects", "ringkeeper"]);
-    whole(&found, 4, &["Ringkeeper"]);
+    let copies = ["ensemble", "--copies", "1,3"];
+    let (printed, found) = experiment(directory.path(), &[&copies[..], &BOTH].concat());
+    let servers_of = |name: &str| -> Vec<u64> {
+        let of = found.as_array().unwrap().iter().filter(|one| one["subject"] == name);
+        of.map(|one| one["servers"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(servers_of("Ringkeeper"), [1, 1, 1, 1, 3, 3, 3, 3], "{printed}");
+    assert_eq!(servers_of("hollow"), [1, 1, 1, 1], "{printed}");
     plot(directory.path(), "ensemble.svg", &["set, 16 × 64"]);
 }
 
@@ -252,6 +258,7 @@ fn every_watch_fires() {
     assert_eq!(turns[0]["watches"], 500, "{printed}");
     let (half, last) = (turns[0]["half_ms"].as_f64().unwrap(), turns[0]["last_ms"].as_f64().unwrap());
     assert!(0.0 < half && half <= last, "{turns}");
+    assert!(turns[0]["events_generator_share"].as_f64().unwrap() > 0.0, "{turns}");
     plot(directory.path(), "watches.svg", &["Ringkeeper"]);
 }
 
@@ -262,7 +269,8 @@ fn sessions_are_opened_idle_and_closed() {
         experiment(directory.path(), &[&["sessions", "--sessions", "300"], &BOTH[..]].concat());
     assert_eq!(turns.as_array().unwrap().len(), 2, "{printed}");
     for turn in turns.as_array().unwrap() {
-        for figure in ["opened_per_s", "closed_per_s"] {
+        let shares = ["opening_generator_share", "closing_generator_share"];
+        for figure in ["opened_per_s", "closed_per_s"].iter().chain(&shares) {
             assert!(turn[figure].as_f64().unwrap() > 0.0, "{turn}");
         }
         assert!(turn["idle_cores"].as_f64().unwrap() < 0.5, "{turn}");
@@ -279,6 +287,7 @@ fn reads_are_measured_alone_and_beside_writes() {
         assert!(turns[0][reads]["p50"].as_f64().unwrap() > 0.0, "{turns}");
     }
     assert!(turns[0]["writes_per_s"].as_f64().unwrap() >= 475.0, "{turns}");
+    assert!(turns[0]["remarks"].is_array(), "{turns}");
 }
 
 #[test]
@@ -334,6 +343,7 @@ fn the_gap_is_measured_when_a_leader_of_zookeeper_dies() {
     assert!(printed.contains("median gap"), "{printed}");
     let (gap, last) = (turns[0]["gap_ms"].as_f64().unwrap(), turns[0]["last_client_ms"].as_f64().unwrap());
     assert!(gap > 0.0 && last > 0.0 && turns[0]["before_per_s"].as_f64().unwrap() > 0.0, "{turns}");
+    assert!(turns[0]["generator_share"].as_f64().unwrap() > 0.0, "{turns}");
     plot(directory.path(), "failover.svg", &["ZooKeeper"]);
 }
 
