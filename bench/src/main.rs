@@ -156,8 +156,9 @@ struct RunOptions {
     /// one's intended start. Without it each answer makes room for the next request.
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<u64>,
-    /// The servers' processes, if they run on this machine: their CPU, memory, writes and waits. Those that
-    /// listen on --server are found without.
+    /// The servers' processes, if they run on this machine: their CPU, memory, writes and waits. Those of a
+    /// --server on a loopback address are found without; of any other address, this machine's own included,
+    /// nothing is known without it.
     #[arg(long, value_delimiter = ',')]
     pid: Vec<i32>,
     /// Where the nodes lie.

@@ -92,7 +92,9 @@ impl Effort {
     /// This thread cannot be looked at.
     pub fn share(&self) -> Result<f64, Failure> {
         let (OwnUse { cpu_s, delayed_s }, seconds) = (own_use()?, self.begun.elapsed().as_secs_f64());
-        Ok((cpu_s + delayed_s - self.before.cpu_s - self.before.delayed_s) / seconds.max(1e-9))
+        let spent_s = cpu_s + delayed_s - self.before.cpu_s - self.before.delayed_s;
+        // The kernel's counters and its clock are not read at one moment.
+        Ok((spent_s / seconds.max(1e-9)).min(1.0))
     }
 }
 

@@ -326,6 +326,9 @@ impl fmt::Display for Report {
                 s.resident_mib
             )?;
         }
+        if self.server.is_none() {
+            writeln!(f, "server: no process is known for its CPU and memory; --pid names it")?;
+        }
         let g = &self.generator;
         write!(
             f,

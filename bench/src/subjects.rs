@@ -28,7 +28,8 @@ pub enum Which {
 #[derive(Args)]
 #[group(id = "common")]
 pub struct Options {
-    /// Measure servers that run already, instead of starting any.
+    /// Measure servers that run already, instead of starting any. Their CPU and memory are known on loopback
+    /// addresses only.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "subjects")]
     server: Vec<String>,
     /// Which servers are started and measured, in turn; hollow is left out where it can do nothing. Without

@@ -82,7 +82,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let subjects = options.common.subjects(false)?;
     let mut turns = Vec::new();
     println!(
-        "{:<12}{:>9}{:>13}{:>13}{:>15}{:>12}{:>12}{:>28}",
+        "{:<12}{:>9}{:>13}{:>13}{:>15}{:>12}{:>12}{:>31}",
         "server",
         "watches",
         "set a second",
@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         for subject in &subjects {
             let turn = turn(options, subject)?;
             println!(
-                "{:<12}{:>9}{:>13.0}{:>13}{:>15.1}{:>12.1}{:>12.1}{:>22}{:>8}",
+                "{:<12}{:>9}{:>13.0}{:>13}{:>15.1}{:>12.1}{:>12.1}{:>23}{:>8}",
                 turn.subject,
                 turn.watches,
                 turn.set_per_s,

@@ -295,8 +295,8 @@ fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let own = binary().to_str().unwrap();
     let peer = ["compare", "--peer", "other", "--peer-binary", own, "--rounds", "2", "--only", "set, 1 "];
-    let warmed = ["--jit-warmup", "0.1"];
-    let (printed, comparison) = experiment(directory.path(), &[&peer[..], &warmed].concat());
+    let more = ["--jit-warmup", "0.1", "--peer-config", "trace.stages=false"];
+    let (printed, comparison) = experiment(directory.path(), &[&peer[..], &more].concat());
     assert!(printed.contains("warmed up for 0.1 s"), "{printed}");
     assert!(printed.contains("set, 1 × 1") && printed.contains("of ceiling"), "{printed}");
     let rows = comparison["rows"].as_array().unwrap();
@@ -307,6 +307,8 @@ fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
         let ratio = &row["over_peer"];
         assert!(ratio["least"].as_f64() <= ratio["most"].as_f64(), "{row}");
     }
+    let stages = |column: usize| comparison["columns"][column]["reports"][0][0]["stages"].as_array().unwrap();
+    assert!(!stages(0).is_empty() && stages(1).is_empty(), "the peer has a setting of its own");
     let page = std::fs::read_to_string(directory.path().join("compare.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("other build") && page.contains("hollow"), "{page}");
     // The one address in it is the name of SVG's language.
