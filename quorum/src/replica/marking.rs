@@ -81,14 +81,14 @@ impl Marking {
         self.under_way
     }
 
-    /// Where there is no space, or no file can be opened, it is tried again when the next is due; any other
-    /// failure is fatal, as one of the log.
+    /// What failed for a shortage is tried again when the next is due; any other failure
+    /// is fatal, as one of the log.
     pub fn on_marked(&mut self, now: Tick, result: Result<(), IoFailure>) -> Result<(), IoFailure> {
         let marked = self.under_way.take();
         self.idle_since = now;
         match result {
             Ok(()) => self.marked = marked.unwrap_or(self.marked),
-            Err(failure) if failure.is_disk_full() || failure.is_out_of_files() => {}
+            Err(failure) if failure.shortage().is_some() => {}
             Err(failure) => return Err(failure),
         }
         Ok(())
@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn without_space_or_files_it_is_tried_again_and_another_failure_is_fatal() {
+    fn a_shortage_is_tried_again_and_another_failure_is_fatal() {
         let failure = |errno| IoFailure { errno: Some(errno), message: "why".into() };
-        for errno in [28, 24, 23] {
+        for full_disk_or_no_more_files in [28, 24] {
             let mut marking = marking();
             assert!(marking.when_idle(Tick(1000), Zxid(7)).is_some());
-            marking.on_marked(Tick(1010), Err(failure(errno))).unwrap();
+            marking.on_marked(Tick(1010), Err(failure(full_disk_or_no_more_files))).unwrap();
             assert_eq!(marking.when_idle(Tick(2009), Zxid(7)), None);
             assert_eq!(marking.when_idle(Tick(2010), Zxid(7)), Some(Zxid(7)));
             assert_eq!(marking.on_marked(Tick(2020), Err(failure(5))), Err(failure(5)));
