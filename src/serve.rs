@@ -168,6 +168,7 @@ fn settings(config: &Config) -> Settings {
         enforce_quota: config.nodes.quota_enforced,
         reconfig_enabled: config.ensemble.reconfig_enabled,
         leader_serves: config.ensemble.leader_serves,
+        digest_enabled: config.ensemble.digest,
         local_sessions_enabled: config.ensemble.local_sessions,
         local_sessions_upgrading_enabled: config.ensemble.local_sessions_upgraded,
         read_only_mode_enabled: config.ensemble.read_only_mode,

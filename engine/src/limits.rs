@@ -29,6 +29,9 @@ pub struct Settings {
     pub enforce_quota: bool,
     /// Whether `reconfig` is answered at all.
     pub reconfig_enabled: bool,
+    /// Whether a leader tells ZooKeeper's servers what the tree is behind each transaction
+    /// (`digest.enabled`).
+    pub digest_enabled: bool,
     /// `leaderServes`: the leader of an ensemble serves clients.
     pub leader_serves: bool,
     /// Whether a server of an ensemble keeps new sessions to itself (`localSessionsEnabled`).
@@ -72,6 +75,7 @@ impl Default for Settings {
             skip_acl: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            digest_enabled: true,
             leader_serves: true,
             local_sessions_enabled: false,
             local_sessions_upgrading_enabled: false,

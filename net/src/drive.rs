@@ -55,6 +55,8 @@ pub struct Drive {
     pub stamps: Stamps,
     /// When the oldest transaction was made that no write of the log has yet.
     pub prepared_us: Option<u64>,
+    /// Up to where the log had been given transactions, and when, that no quorum has yet.
+    pub proposed: VecDeque<(Zxid, u64)>,
     /// Woken by requests, completions, background work and the stop.
     pub wake: Wake,
     /// What background threads bring back.
@@ -110,7 +112,7 @@ impl Drive {
     }
 
     fn turn(&mut self, next_tick: &mut Tick, effects: &mut Vec<Effect>) -> Result<(), LogError> {
-        let now = self.clock.now();
+        let (now, appended) = (self.clock.now(), self.replica.log().last_appended());
         self.take_results(effects);
         self.take_peers(now, effects);
         // Each core gets what it can take, also behind one that can take nothing.
@@ -148,7 +150,13 @@ impl Drive {
         }
         self.replica.flush(now, effects);
         self.log.plan(now.us, self.replica.log(), &self.wake);
-        self.run_effects(effects)
+        self.run_effects(effects)?;
+        // Nothing of what was asked for needed the log.
+        if !self.replica.log().has_pending() {
+            self.prepared_us = None;
+        }
+        self.expect_quorum(appended);
+        Ok(())
     }
 
     fn take_results(&mut self, effects: &mut Vec<Effect>) {
@@ -156,9 +164,7 @@ impl Drive {
         loop {
             if let Some((write, result, took)) = self.log.take_written() {
                 self.stamps.add(Stage::LogWrite, 0, took.as_micros() as u64);
-                let begun_us = self.stamps.now_us();
-                self.replica.step(now, Input::Written(write, result), effects);
-                self.stamps.add(Stage::Apply, begun_us, self.stamps.now_us());
+                self.step(now, Input::Written(write, result), effects);
                 continue;
             }
             let Some(input) = self.results.take() else { return };
@@ -167,20 +173,50 @@ impl Drive {
     }
 
     fn take_peers(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let Some(peers) = &mut self.peers else { return };
+        while let Some(input) = self.peer_input() {
+            self.step(now, input, effects);
+        }
+    }
+
+    fn peer_input(&mut self) -> Option<Input> {
+        let peers = self.peers.as_mut()?;
         loop {
             peers.hear_leader(self.replica.can_log());
-            let Some(input) = peers.take() else { return };
-            let input = match input {
+            match peers.take()? {
                 zab::Input::SnapshotStaged(attempt) => {
                     let Some(staged) = peers.take_staged(attempt) else { continue };
                     let Staged { database, newest, .. } = *staged;
-                    Input::Staged(attempt, Box::new(StagedTree { database, newest }))
+                    return Some(Input::Staged(attempt, Box::new(StagedTree { database, newest })));
                 }
-                input => Input::Peer(input),
-            };
-            self.replica.step(now, input, effects);
+                input => return Some(Input::Peer(input)),
+            }
         }
+    }
+
+    /// A step that may let transactions be applied.
+    fn step(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        let (begun_us, applied) = (self.stamps.now_us(), self.replica.applied());
+        self.replica.step(now, input, effects);
+        let applied_now = self.replica.applied();
+        if applied_now > applied {
+            self.stamps.add(Stage::Apply, begun_us, self.stamps.now_us());
+            while let Some((_, since_us)) = self.proposed.pop_front_if(|(upto, _)| *upto <= applied_now) {
+                self.stamps.add(Stage::Quorum, since_us, begun_us);
+            }
+        }
+    }
+
+    /// The log has been given what follows `before`.
+    fn expect_quorum(&mut self, before: Zxid) {
+        let upto = self.replica.log().last_appended();
+        if self.peers.is_none() || upto <= before {
+            return;
+        }
+        // What a former leader proposed may never have one.
+        if self.proposed.back().is_some_and(|(last, _)| last.epoch() != upto.epoch()) {
+            self.proposed.clear();
+        }
+        self.proposed.push_back((upto, self.stamps.now_us()));
     }
 
     fn run_peer(&mut self, effect: zab::Effect) {

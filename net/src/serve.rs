@@ -31,6 +31,7 @@ use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
 use ringkeeper_quorum::zab::{self, Epochs, Timing};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -268,6 +269,7 @@ fn run_replica(
         clock,
         stamps,
         prepared_us: None,
+        proposed: VecDeque::new(),
         wake,
         results,
         upkeep,

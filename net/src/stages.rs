@@ -20,6 +20,8 @@ pub enum Stage {
     LogWait,
     /// Until that write is durable.
     LogWrite,
+    /// In an ensemble: from when transactions are given to the log here until a quorum has them.
+    Quorum,
     /// Until the transactions are in the tree and the answers made.
     Apply,
     /// Until the core takes the answers.
@@ -32,12 +34,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of a request.
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Stage::Gather,
         Stage::Request,
         Stage::Prepare,
         Stage::LogWait,
         Stage::LogWrite,
+        Stage::Quorum,
         Stage::Apply,
         Stage::Reply,
         Stage::Read,
@@ -52,6 +55,7 @@ impl Stage {
             Stage::Prepare => "prepare",
             Stage::LogWait => "log_wait",
             Stage::LogWrite => "log_write",
+            Stage::Quorum => "quorum",
             Stage::Apply => "apply",
             Stage::Reply => "reply",
             Stage::Read => "read",
@@ -154,7 +158,8 @@ impl Summary {
     }
 }
 
-/// The histograms of one thread.
+/// The histograms of one thread, on lines of the cache that no other thread's are on.
+#[repr(align(128))]
 struct Set([Histogram; Stage::ALL.len()]);
 
 /// Those of all threads.

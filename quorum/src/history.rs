@@ -58,8 +58,8 @@ impl History {
 
     /// The transactions after `after`, up to `upto`. What is below the floor is left out.
     pub fn range(&self, after: Zxid, upto: Zxid) -> impl Iterator<Item = Batch> {
-        let start = self.batches.partition_point(|batch| batch.last() <= after);
-        let end = self.batches.partition_point(|batch| batch.first() <= upto).max(start);
+        let start = self.count(|batch| batch.last() <= after);
+        let end = self.count(|batch| batch.first() <= upto).max(start);
         self.batches.range(start..end).filter_map(move |batch| batch.after(after)?.upto(upto))
     }
 
@@ -70,10 +70,29 @@ impl History {
 
     /// The newest transaction that is not newer than `zxid`; `None` below the floor.
     pub fn newest_upto(&self, zxid: Zxid) -> Option<Zxid> {
-        match self.batches.partition_point(|batch| batch.first() <= zxid).checked_sub(1) {
+        match self.count(|batch| batch.first() <= zxid).checked_sub(1) {
             Some(index) => self.batches[index].newest_upto(zxid),
             None => (self.floor <= zxid).then_some(self.floor),
         }
+    }
+
+    /// Of how many batches `is_before` is true: of these, and of none behind them. Looked for from the end,
+    /// near which it mostly is: a binary search of all would wait for memory at each of its steps.
+    fn count(&self, is_before: impl Fn(&Batch) -> bool) -> usize {
+        let len = self.batches.len();
+        let mut near = 1;
+        while near < len && !is_before(&self.batches[len - near]) {
+            near *= 2;
+        }
+        let (mut low, mut high) = (len.saturating_sub(near), len);
+        while low < high {
+            let middle = low.midpoint(high);
+            match is_before(&self.batches[middle]) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
     }
 
     /// Forgets everything after `last_kept`.

@@ -20,6 +20,7 @@ mod answers;
 mod apply;
 mod checkpoints;
 mod containers;
+mod digests;
 mod forwarded;
 mod learner;
 mod lent;
@@ -46,6 +47,7 @@ use crate::zab::{self, Epochs, Link, Recovered, Serving, Timing, Zab};
 use answers::{Outbox, Pending};
 use checkpoints::Checkpoints;
 use containers::Containers;
+use digests::Digests;
 use learner::Learner;
 use lent::Lent;
 use log_queue::LogQueue;
@@ -167,6 +169,7 @@ pub struct Replica {
     containers: Containers,
     reports: Reports,
     checkpoints: Checkpoints,
+    digests: Digests,
     marking: Marking,
     space: Space,
     /// When a soft quota may be spoken of again.
@@ -266,6 +269,7 @@ impl Replica {
             emptied: Emptied::default(),
             reports: Reports::default(),
             checkpoints: Checkpoints::new(seed),
+            digests: Digests::default(),
             marking: Marking::new(now.tick),
             space: Space::default(),
             next_quota_notice: now.tick,

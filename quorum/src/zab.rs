@@ -623,6 +623,11 @@ impl Zab {
             || matches!(&self.phase, Phase::Leading(leading) if leading.is_synced(server))
     }
 
+    /// Whether this server leads one that is no Ringkeeper.
+    pub fn leads_zookeepers(&self) -> bool {
+        matches!(&self.phase, Phase::Leading(leading) if leading.has_plain_learner())
+    }
+
     /// Whether this server is a learner of a Ringkeeper.
     pub fn has_extended_leader(&self) -> bool {
         matches!(&self.phase, Phase::Learning(learning) if learning.is_extended())
@@ -665,10 +670,14 @@ impl Zab {
         }
     }
 
+    /// The transactions that were not delivered.
+    pub fn undelivered(&self) -> impl Iterator<Item = Batch> {
+        self.core.history.range(self.core.delivered, self.core.history.last())
+    }
+
     /// Bytes of the transactions that were not delivered.
     pub fn undelivered_bytes(&self) -> usize {
-        let history = &self.core.history;
-        history.range(self.core.delivered, history.last()).map(|batch| batch.transaction_bytes()).sum()
+        self.undelivered().map(|batch| batch.transaction_bytes()).sum()
     }
 
     /// The newest transaction of the log.

@@ -415,6 +415,7 @@ impl Builder<'_> {
             standalone_enabled: values.switch("standaloneEnabled", true),
             reconfig_enabled: values.switch("reconfigEnabled", false),
             leader_serves: values.switch("leaderServes", true),
+            digest: values.switch("digest.enabled", true),
             multi_address: values.switch("multiAddress.enabled", false),
             read_only_mode: values.switch("readonlymode.enabled", false),
             local_sessions: values.switch("localSessionsEnabled", false),

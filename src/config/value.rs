@@ -266,6 +266,8 @@ pub struct Ensemble {
     pub reconfig_enabled: bool,
     /// `leaderServes`: the leader takes clients.
     pub leader_serves: bool,
+    /// `digest.enabled`: a leader tells ZooKeeper's servers what the tree is behind each transaction.
+    pub digest: bool,
     /// `multiAddress.enabled`: a server may have several addresses.
     pub multi_address: bool,
     /// `readonlymode.enabled`.

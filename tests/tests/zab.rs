@@ -32,7 +32,7 @@ fn replicas_lose_nothing_that_clients_were_told_whatever_happens() {
         println!("{}", sim::replicas::play(seed));
         return;
     }
-    for seed in 0..number("REPLICA_SEEDS").unwrap_or(10) {
+    for seed in 0..number("REPLICA_SEEDS").unwrap_or(100) {
         println!("{}", sim::replicas::play(seed));
     }
 }

@@ -7,6 +7,7 @@
 //! | `log` | a log's bytes in, transactions with their offsets and faults out; and the way back |
 //! | `stream` | plain, gzip and snappy: bytes as they are needed, with their running checksum |
 //! | `snapshot` | a snapshot's bytes in, sessions, access control lists and nodes out; and the way back |
+//! | `outlook` | the digest behind what is proposed and not applied |
 //! | `replay` | transactions one after the other, and the digest of the tree behind each |
 //! | `restore` | several files in, the tree and the sessions that they say out, or why not |
 //! | `export` | a database as ZooKeeper's files |
@@ -17,6 +18,7 @@
 pub mod export;
 pub mod format;
 pub mod log;
+pub mod outlook;
 pub mod replay;
 pub mod restore;
 pub mod snapshot;

@@ -652,3 +652,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_digest_behind_a_proposal_is_known_before_the_tree_has_it() {
+    use super::outlook::Outlook;
+    let current = |bytes: &Vec<u8>| Transaction::decode(bytes).unwrap().to_apply().into_owned();
+    let history: Vec<Vec<u8>> = history().iter().map(current).collect();
+    let mut replay = Replay::new(Database::new(1), Zxid::ZERO);
+    let digests: Vec<i64> = history
+        .iter()
+        .map(|bytes| {
+            replay.apply(&Transaction::decode(bytes).unwrap()).unwrap();
+            replay.digest().unwrap().0
+        })
+        .collect();
+    for (begin, ahead) in (0..history.len()).flat_map(|begin| (1..=4).map(move |ahead| (begin, ahead))) {
+        let mut database = Database::new(1);
+        history[..begin].iter().for_each(|bytes| database.replay(bytes).unwrap());
+        let mut outlook = Outlook::new(&database.tree);
+        for next in begin..history.len() {
+            let applied = begin.max((next + 1).saturating_sub(ahead));
+            let has = begin.max(next.saturating_sub(ahead));
+            history[has..applied].iter().for_each(|bytes| database.replay(bytes).unwrap());
+            if next % 3 == 0 {
+                let pending = history[applied..next].iter().map(Vec::as_slice);
+                outlook.begin_again(&database.tree, pending).unwrap();
+            }
+            let foreseen = outlook.propose(&database.tree, &history[next]).unwrap();
+            assert_eq!(
+                foreseen.tree_digest, digests[next],
+                "from {begin}, {ahead} ahead, transaction {next}"
+            );
+        }
+    }
+}

@@ -25,6 +25,7 @@ impl Replica {
     /// Proposes what was prepared.
     pub(super) fn propose(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
         let Some(proposals) = self.prepared.take() else { return Ok(()) };
+        self.foresee(&proposals);
         self.ask(now, zab::Input::Propose(proposals), out)
     }
 
@@ -89,11 +90,14 @@ impl Replica {
                         out.push(Effect::Peer(zab::Effect::Members(members, by)));
                     }
                     zab::Effect::Notice(text) => out.push(Effect::Notice(text)),
+                    zab::Effect::ToLearner(link, message) => {
+                        let message = self.digests.with(message);
+                        out.push(Effect::Peer(zab::Effect::ToLearner(link, message)));
+                    }
                     network @ (zab::Effect::Notify(..)
                     | zab::Effect::Connect(..)
                     | zab::Effect::ToLeader(..)
                     | zab::Effect::CloseLeader(_)
-                    | zab::Effect::ToLearner(..)
                     | zab::Effect::SendTree(..)
                     | zab::Effect::SeekLog(..)
                     | zab::Effect::SendLog { .. }

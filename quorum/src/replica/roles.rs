@@ -78,6 +78,7 @@ impl Replica {
     fn stop_serving(&mut self, now: Now) {
         assert!(self.prepared.is_empty(), "what was prepared was proposed before the role ended");
         self.prep.discard_proposals();
+        self.digests.forget();
         self.members_prepared = None;
         self.sessions = Sessions::new(self.settings.tick_ms);
         self.to_close.clear();

@@ -421,6 +421,11 @@ impl Leading {
         self.elect(core, link, current)
     }
 
+    /// Whether a learner is no Ringkeeper.
+    pub(super) fn has_plain_learner(&self) -> bool {
+        self.learners.values().any(|learner| !learner.extended)
+    }
+
     /// Counts the promise of a voter.
     fn elect(&mut self, core: &Core, link: Link, current: Option<Epoch>) -> Result<(), Quit> {
         let Some(learner) = self.learners.get(&link) else { return Ok(()) };
@@ -507,7 +512,8 @@ impl Leading {
                 send(ToLearner::Commit(zxid));
             }
         }
-        learner.sent = committed;
+        // What it had already it may ack, too.
+        learner.sent = committed.max(after);
         if !learner.observer {
             for batch in history.range(after.max(committed), history.last()) {
                 learner.sent = batch.last();

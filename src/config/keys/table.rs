@@ -158,7 +158,7 @@ const STORAGE: &[Key] = &[
     key("fsync.warningthresholdms", Both, dec(0, i64::MAX), Used("milliseconds after which a sync is reported as slow")),
     key("autopurge.snapRetainCount", File, ANY_INT, Used("checkpoints that are kept; 3 at least")),
     key("autopurge.purgeInterval", File, ANY_INT, Used("0 or less: old files are never removed; else they are after each checkpoint")),
-    key("digest.enabled", Prefixed, Switch, NotYet("the tree's digest is not kept yet")),
+    key("digest.enabled", Prefixed, Switch, Used("a leader tells ZooKeeper's servers the digest of the tree behind each transaction, as long as it has no more than 1,000,000 nodes")),
     key("txnLogSizeLimitInKb", Prefixed, ANY_DEC_LONG, Without("log segments have a fixed size, see log.segmentBytes")),
     key("flushDelay", Prefixed, ANY_DEC_LONG, OWN_GROUP_COMMIT),
     key("maxWriteQueuePollTime", Prefixed, ANY_DEC_LONG, OWN_GROUP_COMMIT),

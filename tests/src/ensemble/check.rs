@@ -9,6 +9,9 @@ use super::{Ensemble, node::Node};
 use crate::body;
 use crate::server::Kind;
 use crate::wire::{Session, op};
+use ringkeeper_engine::op::OpCode;
+use ringkeeper_engine::zookeeper::FileName;
+use ringkeeper_engine::zookeeper::log::LogFile;
 
 /// How long a follower may take to have what the leader has, and a session's end to be seen everywhere.
 const AGREE_MAX: Duration = Duration::from_secs(30);
@@ -114,6 +117,38 @@ pub fn digests(ensemble: &Ensemble) {
     }
     let after: Vec<String> = java.iter().map(|id| count(*id)).collect();
     assert_eq!(before, after, "servers {java:?} go on to find mismatches");
+    for id in &java {
+        let (node, begun) = (ensemble.node(*id), Instant::now());
+        // A server may hear that others have it before its own disk does.
+        while !newest_create_has_a_digest(node) {
+            assert!(
+                begun.elapsed() < AGREE_MAX,
+                "server {id} has nothing to compare\n{}",
+                node.output_tail()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Whether what a Java server's leader proposed says what the tree is behind it: else nothing was compared.
+fn newest_create_has_a_digest(node: &Node) -> bool {
+    let logs = std::fs::read_dir(node.data_dir().join("version-2")).expect("a data directory");
+    let logs = logs.filter_map(|entry| {
+        let path = entry.expect("an entry").path();
+        match FileName::parse(path.file_name()?.to_str()?)? {
+            FileName::Log(first) => Some((first, path)),
+            FileName::Snapshot(..) => None,
+        }
+    });
+    let Some((_, newest)) = logs.max() else { return false };
+    let bytes = std::fs::read(newest).expect("a log");
+    let Ok(log) = LogFile::open(&bytes) else { return false };
+    let creates = log.entries().filter_map(|entry| {
+        let transaction = entry.ok()?.transaction;
+        (transaction.op == OpCode::Create).then_some(transaction.digest)
+    });
+    creates.last().flatten().is_some()
 }
 
 /// No ephemeral node is left, at any server.

@@ -1,13 +1,15 @@
 //! What replicas ask for, done: on the simulated disks and network, and at the clients.
 
 use super::{Connection, Ensemble, Event, Frame, Life, Work};
-use crate::sim::world::effects::{log_messages, say_nothing_of_extensions};
+use crate::sim::world::effects::{log_messages, no_accusation, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::log::IoFailure;
 use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::digest::TreeDigest;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::{Staged, stage};
+use ringkeeper_engine::zookeeper::transaction::Transaction;
 use ringkeeper_quorum::message::{Notification, QuorumPacket, ToLeader, ToLearner};
 use ringkeeper_quorum::step::{Effect, Input, Reply, ReplyBatch, Service, StagedTree};
 use ringkeeper_quorum::zab::{self, Attempt, Link};
@@ -30,7 +32,10 @@ impl Ensemble {
                     self.log(|| format!("{}:     {effect:?}", index + 1));
                     self.peer(index, effect);
                 }
-                Effect::Notice(text) => self.log(|| format!("{}:     notes: {text}", index + 1)),
+                Effect::Notice(text) => {
+                    no_accusation(&text);
+                    self.log(|| format!("{}:     notes: {text}", index + 1));
+                }
                 Effect::Fatal(error) => panic!("server {}: {error}", index + 1),
             }
         }
@@ -257,6 +262,11 @@ impl Ensemble {
                 let bytes = Bytes::from(bytes);
                 let (packet, _) = QuorumPacket::decode(&bytes, 1 << 20).expect("a packet").expect("whole");
                 let message = ToLearner::decode(&packet, &bytes).expect("our own packet");
+                if let ToLearner::Proposal(proposed) | ToLearner::Inform(proposed) = &message
+                    && let Ok(Transaction { digest: Some(digest), .. }) = Transaction::decode(&proposed.bytes)
+                {
+                    self.same_digest(learner.server, proposed.zxid, TreeDigest(digest.tree_digest));
+                }
                 self.input(learner, Input::Peer(zab::Input::FromLeader(attempt, message)));
             }
             (Frame::Tree(zxid), _) => {

@@ -213,7 +213,7 @@ pub struct Ensemble {
     /// Pairs of servers that cannot reach each other.
     cut: BTreeSet<(usize, usize)>,
     raging: bool,
-    /// The digest of the tree after each transaction that somebody looked at.
+    /// The digest of the tree after each transaction that somebody looked at, or that a leader told of.
     digests: BTreeMap<Zxid, TreeDigest>,
     trace: bool,
 }
@@ -491,8 +491,13 @@ impl Ensemble {
             return;
         };
         let (applied, digest) = (replica.applied(), tree_of(replica));
-        let known = *self.digests.entry(applied).or_insert(digest);
-        assert_eq!(known, digest, "server {} has another tree at {applied}", index + 1);
+        self.same_digest(index, applied, digest);
+    }
+
+    /// A server has, or is told of, that tree behind that transaction.
+    fn same_digest(&mut self, index: usize, behind: Zxid, digest: TreeDigest) {
+        let known = *self.digests.entry(behind).or_insert(digest);
+        assert_eq!(known, digest, "server {}: another tree at {behind}", index + 1);
     }
 
     fn fault(&mut self) {

@@ -150,8 +150,8 @@ impl World {
             Effect::FromLearner(..)
             | Effect::FromLeader(..)
             | Effect::MembersSeen(_)
-            | Effect::Members(..)
-            | Effect::Notice(_) => {}
+            | Effect::Members(..) => {}
+            Effect::Notice(text) => no_accusation(&text),
         }
     }
 
@@ -231,4 +231,9 @@ impl World {
             }
         }
     }
+}
+
+/// Here all servers keep to the protocol: one that says of another that it does not is wrong itself.
+pub(crate) fn no_accusation(notice: &str) {
+    assert!(!notice.contains("which it was not sent"), "{notice}");
 }
