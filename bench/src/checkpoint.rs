@@ -56,6 +56,8 @@ struct Turn {
     p50_us: f64,
     p99_us: f64,
     p999_us: f64,
+    /// What must be known beside the figures.
+    remarks: Vec<String>,
 }
 
 /// Runs the experiment and prints what was found.
@@ -72,13 +74,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         for (server, checkpoints) in servers.iter().zip([false, true]) {
             let turn = turn(options, server, checkpoints)?;
             println!(
-                "round {}: {:<20} p50 {:>7.0} µs, p99 {:>7.0} µs, p99.9 {:>7.0} µs, {} checkpoints",
+                "round {}: {:<20} p50 {:>7.0} µs, p99 {:>7.0} µs, p99.9 {:>7.0} µs, {} checkpoints  {}",
                 round + 1,
                 if checkpoints { "with checkpoints" } else { "without" },
                 turn.p50_us,
                 turn.p99_us,
                 turn.p999_us,
-                turn.written
+                turn.written,
+                turn.remarks.join("; ")
             );
             turns.push(turn);
         }
@@ -133,5 +136,5 @@ fn turn(options: &Options, server: &Server, checkpoints: bool) -> Result<Turn, F
     let operation = report.operations.first();
     let Percentiles { p50, p99, p99_9, .. } =
         operation.ok_or_else(|| Failure::system("measuring", "nothing was answered"))?.latency_us;
-    Ok(Turn { checkpoints, written, p50_us: p50, p99_us: p99, p999_us: p99_9 })
+    Ok(Turn { checkpoints, written, p50_us: p50, p99_us: p99, p999_us: p99_9, remarks: report.remarks() })
 }

@@ -32,9 +32,8 @@ impl Cluster {
         if count > 1 && *kind == Kind::Hollow {
             return Err(Failure::Option("hollow: it knows no ensemble; expected one server".into()));
         }
-        let own = matches!(kind, Kind::Ringkeeper(_) | Kind::Other(_));
-        let config = if own { &options.config[..] } else { &[] };
-        let prepare = |_| Server::prepare(kind.clone(), &options.dir, config);
+        let config = options.config_of(kind);
+        let prepare = |_| Server::prepare(kind.clone(), &options.dir, &config);
         let mut servers = (0..count).map(prepare).collect::<Result<Vec<_>, _>>()?;
         if count > 1 {
             Server::join(&mut servers)?;

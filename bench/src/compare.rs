@@ -10,6 +10,7 @@ use crate::report::{self, Report};
 use crate::run::run;
 use crate::servers::Kind;
 use crate::subjects::{Options as Common, Subject};
+use crate::workload::{Operation, Settings};
 use clap::{Args, ValueEnum};
 use figures::{Figure, Row, rows};
 use serde::Serialize;
@@ -17,6 +18,9 @@ use std::path::PathBuf;
 
 mod figures;
 mod html;
+
+/// A fresh server's load before its measurements may take so long.
+const JIT_WARMUP_MAX_S: f64 = 600.0;
 
 /// With whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,6 +44,10 @@ pub struct Options {
     /// Debian's etcd-server, or another.
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/etcd")]
     etcd: PathBuf,
+    /// Load on each fresh server before its first measurement, of every operation of the loads in turn, for so
+    /// long in all: a JVM compiles what it runs most only after a while. All servers get the same.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8.0)]
+    jit_warmup: f64,
     /// Only loads whose name has this in it.
     #[arg(long, value_name = "WORD", default_value = "")]
     only: String,
@@ -109,6 +117,12 @@ pub struct Column {
 pub struct Comparison {
     /// The machine.
     pub machine: String,
+    /// How long each measurement was.
+    pub seconds: f64,
+    /// Load on a fresh server before the first of them, in all.
+    pub jit_warmup_s: f64,
+    /// Load before each.
+    pub warmup_s: f64,
     /// The loads.
     pub loads: Vec<Load>,
     /// This project's server, the peer, the ceiling.
@@ -117,11 +131,30 @@ pub struct Comparison {
     pub rows: Vec<Row>,
 }
 
+impl Comparison {
+    /// How long each server was loaded, as a sentence.
+    pub fn duration(&self) -> String {
+        let Comparison { seconds, jit_warmup_s, warmup_s, .. } = self;
+        format!(
+            "Each fresh server was warmed up for {jit_warmup_s} s, with every operation of the loads in turn; \
+             then each load was measured for {seconds} s, after {warmup_s} s of its own."
+        )
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// A server does not start, a run fails, or a file cannot be written.
 pub fn run_it(options: &Options) -> Result<(), Failure> {
+    options.common.no_choice("this project's, --peer and the ceiling")?;
+    if options.peer != Peer::Other && options.common.start.other().is_some() {
+        return Err(Failure::Option("--peer-binary: expected --peer other with it".into()));
+    }
+    if !(0.0..=JIT_WARMUP_MAX_S).contains(&options.jit_warmup) {
+        let wrong = format!("--jit-warmup {}: expected 0 to {JIT_WARMUP_MAX_S} seconds", options.jit_warmup);
+        return Err(Failure::Option(wrong));
+    }
     let peer =
         match options.peer {
             Peer::Zookeeper => options.common.start.zookeeper(),
@@ -159,9 +192,11 @@ pub fn run_it(options: &Options) -> Result<(), Failure> {
         }
     }
     let rows = rows(&loads, &columns);
-    let comparison = Comparison { machine: machine(), loads, columns, rows };
+    let (seconds, warmup_s, jit_warmup_s) =
+        (options.common.seconds, options.common.warmup, options.jit_warmup);
+    let comparison = Comparison { machine: machine(), seconds, jit_warmup_s, warmup_s, loads, columns, rows };
     figures::print(&comparison);
-    report::write_file(&options.html, &html::page(&comparison, options.common.seconds)?)?;
+    report::write_file(&options.html, &html::page(&comparison)?)?;
     println!("report in {}", options.html.display());
     options.common.json.as_ref().map_or(Ok(()), |path| report::write_json(&comparison, path))
 }
@@ -170,10 +205,11 @@ pub fn run_it(options: &Options) -> Result<(), Failure> {
 fn measure(options: &Options, subject: &Subject, loads: &[Load], column: &mut Column) -> Result<(), Failure> {
     let cluster = subject.start(1, &options.common)?;
     let run = if matches!(subject, Subject::Start(Kind::Etcd(_))) { etcd::run } else { run };
-    for mix in ["get", "set"] {
-        let mut settings = options.common.settings(&cluster);
-        settings.mix = mix.parse().expect("a mix");
-        run(&settings)?;
+    let operations = to_warm_up(loads);
+    let each_s = options.jit_warmup / operations.len() as f64;
+    for operation in operations.into_iter().filter(|_| each_s > 0.0) {
+        let mix = Mix::one(operation);
+        run(&Settings { mix, warmup_s: 0.0, duration_s: each_s, ..options.common.settings(&cluster) })?;
     }
     for (load, reports) in loads.iter().zip(&mut column.reports) {
         let mut settings = options.common.settings(&cluster);
@@ -185,6 +221,13 @@ fn measure(options: &Options, subject: &Subject, loads: &[Load], column: &mut Co
         reports.push(run(&settings)?);
     }
     Ok(())
+}
+
+/// The operations of all loads, those that leave most behind (removed again) long before the first measurement.
+fn to_warm_up(loads: &[Load]) -> Vec<Operation> {
+    let of_loads = |&operation: &Operation| loads.iter().any(|load| load.mix.any(|of| of == operation));
+    let last_first = [Operation::Create, Operation::Multi, Operation::Set, Operation::Get];
+    last_first.into_iter().filter(of_loads).collect()
 }
 
 /// All rounds of a load as one.
@@ -211,4 +254,19 @@ fn machine() -> String {
         kernel.trim(),
         load.split(' ').next().unwrap_or("unknown")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_of_the_loads_is_warmed_up() {
+        for load in loads() {
+            let warmed = to_warm_up(std::slice::from_ref(&load));
+            assert!(load.mix.operations().all(|operation| warmed.contains(&operation)), "{}", load.name);
+            assert_eq!(warmed.len(), load.mix.operations().count(), "{}", load.name);
+        }
+        assert_eq!(to_warm_up(&loads()).last(), Some(&Operation::Get), "the first load reads");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::mix::Mix;
 use crate::plot::{Axis, Curve};
-use crate::subjects::{Options, check_counts};
+use crate::subjects::Options;
 use crate::sweep::{Found, Pace, Step, curves, draw, sweep};
 use crate::workload::Operation;
 use clap::Args;
@@ -204,7 +204,7 @@ pub struct ReadRatioOptions {
 /// # Errors
 /// As [`latency`].
 pub fn read_ratio(options: &ReadRatioOptions) -> Result<(), Failure> {
-    check_counts("--ensembles", &options.ensembles)?;
+    options.common.check_counts("--ensembles", &options.ensembles)?;
     let mut steps = Vec::new();
     for &servers in &options.ensembles {
         for &percent in &options.percent {
@@ -247,7 +247,7 @@ pub struct EnsembleOptions {
 /// # Errors
 /// As [`latency`].
 pub fn ensemble(options: &EnsembleOptions) -> Result<(), Failure> {
-    check_counts("--copies", &options.copies)?;
+    options.common.check_counts("--copies", &options.copies)?;
     let loads = [
         ("set, 1 × 1", Operation::Set, (1, 1)),
         ("set, 32 × 1", Operation::Set, (32, 1)),

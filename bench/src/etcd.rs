@@ -3,7 +3,7 @@
 //! recorder and report; the generator costs more here, for HTTP/2 is not one frame out and one frame back.
 
 use crate::failure::Failure;
-use crate::measure::{Recorder, histogram};
+use crate::measure::{Recorder, Window, histogram};
 use crate::mix::Chooser;
 use crate::report::Report;
 use crate::workload::{self, Operation, Settings};
@@ -72,8 +72,6 @@ struct Run {
     recorder: RefCell<Recorder>,
     value: Vec<u8>,
     base: Instant,
-    begin_ns: u64,
-    end_ns: u64,
     created: Cell<u64>,
     over: Cell<bool>,
     failure: RefCell<Option<Failure>>,
@@ -128,11 +126,7 @@ impl Run {
     }
 
     fn record(&self, operation: Operation, intended_ns: u64) {
-        let now_ns = self.now_ns();
-        let moment = if self.open_loop.is_some() { intended_ns } else { now_ns };
-        if (self.begin_ns..self.end_ns).contains(&moment) {
-            self.recorder.borrow_mut().record(operation, now_ns.saturating_sub(intended_ns), 0);
-        }
+        self.recorder.borrow_mut().record(operation, intended_ns, self.now_ns(), 0);
     }
 }
 
@@ -153,13 +147,12 @@ async fn drive(settings: &Settings) -> Result<Recorder, Failure> {
         taken: Cell::new(0),
     });
     let clock = open_loop.as_ref().map(|of| release(base, of.pace, Arc::clone(&of.permits), workers));
+    let window = Window { begin_ns, end_ns, open_loop: open_loop.is_some() };
     let run = Rc::new(Run {
         chooser: RefCell::new(Chooser::new(settings)),
-        recorder: RefCell::new(Recorder::new(&settings.pids)),
+        recorder: RefCell::new(Recorder::new(&settings.pids, window)),
         value,
         base,
-        begin_ns,
-        end_ns,
         created: Cell::new(0),
         over: Cell::new(false),
         failure: RefCell::new(None),
@@ -169,9 +162,9 @@ async fn drive(settings: &Settings) -> Result<Recorder, Failure> {
     for client in clients.iter().cycle().take(workers) {
         tasks.push(spawn_local(ask_until_over(Rc::clone(client), Rc::clone(&run))));
     }
-    tokio::time::sleep(Duration::from_nanos(run.begin_ns)).await;
+    tokio::time::sleep(Duration::from_nanos(begin_ns)).await;
     run.recorder.borrow_mut().begin(run.now_ns())?;
-    let rest = run.end_ns.saturating_sub(run.now_ns());
+    let rest = end_ns.saturating_sub(run.now_ns());
     tokio::time::sleep(Duration::from_nanos(rest)).await;
     run.recorder.borrow_mut().end(run.now_ns())?;
     run.over.set(true);

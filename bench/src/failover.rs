@@ -2,6 +2,7 @@
 //! server of its own at first; the leader is killed; a client that hears nothing goes on with the next server.
 
 use crate::failure::Failure;
+use crate::measure::{Effort, explain_limit, percent_of_generator};
 use crate::plot::{Axis, Curve};
 use crate::raw::median;
 use crate::report;
@@ -57,6 +58,8 @@ struct Turn {
     last_client_ms: f64,
     /// Answered writes a second before.
     before_per_s: f64,
+    /// The greatest share of the time that a client of the generator worked or waited for a core.
+    generator_share: f64,
     /// When the writes were answered.
     answered_ms: Vec<f64>,
 }
@@ -80,17 +83,25 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ));
     }
     let mut turns = Vec::new();
-    println!("{:<12}{:>14}{:>10}{:>20}", "server", "writes/s before", "gap ms", "last client back ms");
+    println!(
+        "{:<12}{:>16}{:>10}{:>21}{:>18}",
+        "server", "writes/s before", "gap ms", "last client back ms", "busiest client %"
+    );
     for _ in 0..options.common.rounds(3) {
         for subject in &subjects {
             let turn = turn(options, subject)?;
             println!(
-                "{:<12}{:>14.0}{:>10.0}{:>20.0}",
-                turn.subject, turn.before_per_s, turn.gap_ms, turn.last_client_ms
+                "{:<12}{:>16.0}{:>10.0}{:>21.0}{:>18}",
+                turn.subject,
+                turn.before_per_s,
+                turn.gap_ms,
+                turn.last_client_ms,
+                percent_of_generator(turn.generator_share)
             );
             turns.push(turn);
         }
     }
+    explain_limit(turns.iter().map(|turn| turn.generator_share));
     for subject in &subjects {
         let of = turns.iter().filter(|turn| turn.subject == subject.name()).map(|turn| turn.gap_ms);
         println!("{}: median gap {:.0} ms", subject.name(), median(&mut of.collect::<Vec<_>>()));
@@ -134,9 +145,11 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
             await_all_served(&newest, begun);
         }
         stop.store(true, Ordering::Release);
-        let answered: Vec<Vec<Duration>> =
-            clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect();
-        evaluate(subject, killed?, &answered)
+        let clients = clients.into_iter().map(|client| client.join().expect("a client does not panic"));
+        let (answered, shares): (Vec<Vec<Duration>>, Vec<f64>) =
+            clients.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let generator_share = shares.into_iter().fold(0.0, f64::max);
+        evaluate(subject, killed?, &answered, generator_share)
     })
 }
 
@@ -163,7 +176,12 @@ fn kill(cluster: &mut crate::cluster::Cluster, begun: Instant) -> Result<Duratio
 }
 
 /// The gap, from when each client's writes were answered.
-fn evaluate(subject: &Subject, killed: Duration, clients: &[Vec<Duration>]) -> Result<Turn, Failure> {
+fn evaluate(
+    subject: &Subject,
+    killed: Duration,
+    clients: &[Vec<Duration>],
+    generator_share: f64,
+) -> Result<Turn, Failure> {
     let ms = |at: Duration| (at.as_secs_f64() - killed.as_secs_f64()) * 1e3;
     let mut answered_ms: Vec<f64> = clients.iter().flatten().map(|&at| ms(at)).collect();
     answered_ms.sort_unstable_by(f64::total_cmp);
@@ -184,11 +202,16 @@ fn evaluate(subject: &Subject, killed: Duration, clients: &[Vec<Duration>]) -> R
         gap_ms,
         last_client_ms: last_client_ms.ok_or_else(gone)?,
         before_per_s: before as f64 / since.max(1e-9),
+        generator_share,
         answered_ms,
     })
 }
 
-/// Writes, one at a time, to one server after the other. Returns when each write was answered.
+/// Writes, one at a time, to one server after the other. Returns when each write was answered, and the share of
+/// the time that this took of its thread.
+///
+/// # Errors
+/// The thread cannot be looked at.
 fn write_until(
     stop: &AtomicBool,
     begun: Instant,
@@ -196,7 +219,8 @@ fn write_until(
     options: &Options,
     client: usize,
     newest: &AtomicU64,
-) -> Vec<Duration> {
+) -> Result<(Vec<Duration>, f64), Failure> {
+    let effort = Effort::begin()?;
     let mut answered = Vec::new();
     let mut next = client;
     while !stop.load(Ordering::Acquire) {
@@ -212,7 +236,7 @@ fn write_until(
             answered.push(at);
         }
     }
-    answered
+    Ok((answered, effort.share()?))
 }
 
 /// A session that sets one node.
@@ -271,7 +295,7 @@ mod tests {
     fn a_gap_is_the_longest_time_without_any_answer_after_the_kill() {
         let at = |all: &[u64]| all.iter().map(|&ms| Duration::from_millis(ms)).collect::<Vec<_>>();
         let clients = [at(&[10, 90, 100, 400, 410]), at(&[20, 50, 130, 700, 710])];
-        let turn = evaluate(&subject(), Duration::from_millis(110), &clients).unwrap();
+        let turn = evaluate(&subject(), Duration::from_millis(110), &clients, 0.1).unwrap();
         // From 130 to 400 nobody was answered; the second client was back at 700.
         assert!((turn.gap_ms - 290.0).abs() < 1e-6, "{turn:?}");
         assert!((turn.last_client_ms - 590.0).abs() < 1e-6, "{turn:?}");
@@ -281,6 +305,6 @@ mod tests {
     #[test]
     fn a_client_that_never_comes_back_is_no_result() {
         let clients = [vec![Duration::from_millis(10)]];
-        assert!(evaluate(&subject(), Duration::from_millis(20), &clients).is_err());
+        assert!(evaluate(&subject(), Duration::from_millis(20), &clients, 0.1).is_err());
     }
 }

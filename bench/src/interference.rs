@@ -47,6 +47,8 @@ struct Turn {
     alone: Percentiles,
     beside_writes: Percentiles,
     writes_per_s: f64,
+    /// What must be known beside the figures.
+    remarks: Vec<String>,
 }
 
 /// A percentile, and its name.
@@ -72,7 +74,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             for (_, of) in FIGURES {
                 print!("{:>22}", format!("{:.0} → {:.0}", of(&turn.alone), of(&turn.beside_writes)));
             }
-            println!("{:>12.0}", turn.writes_per_s);
+            println!("{:>12.0}  {}", turn.writes_per_s, turn.remarks.join("; "));
             turns.push(turn);
         }
     }
@@ -110,8 +112,13 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
         let why = format!("{} took {writes_per_s:.0} of {} writes a second", subject.name(), options.rate);
         return Err(Failure::Option(format!("--rate: {why}")));
     }
+    let runs = [("reads alone", &alone), ("reads beside writes", &beside), ("writes", &writes)];
+    let remarks = runs.into_iter().flat_map(|(name, report)| {
+        report.remarks().into_iter().map(move |remark| format!("{name}: {remark}"))
+    });
     Ok(Turn {
         subject: subject.name(),
+        remarks: remarks.collect(),
         alone: percentiles(&alone)?,
         beside_writes: percentiles(&beside)?,
         writes_per_s,

@@ -5,8 +5,8 @@ use procfs::process::{FDTarget, all_processes};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-/// The processes that listen on these addresses, if they are this machine's and may be looked at; else
-/// none, and nothing is known about them then.
+/// The processes that listen on these addresses, if all are loopback addresses and the processes may be looked
+/// at; else none, and nothing is known about them then. This machine's other addresses are not looked for.
 pub fn processes(servers: &[SocketAddr]) -> Vec<i32> {
     if !servers.iter().all(|server| server.ip().is_loopback()) {
         return Vec::new();

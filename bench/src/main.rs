@@ -7,7 +7,7 @@
 //! | `run` `load` `fill` | a run: prepare, measure, remove |
 //! | `generator` `client` `wire` | the event loop, its sessions, their frames |
 //! | `measure` `local` `report` `merge` `progress` | what is collected, and how it is told |
-//! | `servers` `cluster` `subjects` | the servers that an experiment starts or finds |
+//! | `servers` `java` `cluster` `subjects` | the servers that an experiment starts or finds |
 //! | `sweep` `curves` `plot` | experiments whose point is a curve |
 //! | `compare` `etcd` | this server beside a peer |
 //! | `watches` `sessions` `failover` `catch_up` `tree` `checkpoint` `interference` | experiments of their own kind |
@@ -31,6 +31,7 @@ mod generator;
 mod group_commit;
 mod hollow;
 mod interference;
+mod java;
 mod load;
 mod local;
 mod measure;
@@ -155,8 +156,9 @@ struct RunOptions {
     /// one's intended start. Without it each answer makes room for the next request.
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<u64>,
-    /// The servers' processes, if they run on this machine: their CPU, memory, writes and waits. Those that
-    /// listen on --server are found without.
+    /// The servers' processes, if they run on this machine: their CPU, memory, writes and waits. Those of a
+    /// --server on a loopback address are found without; of any other address, this machine's own included,
+    /// nothing is known without it.
     #[arg(long, value_delimiter = ',')]
     pid: Vec<i32>,
     /// Where the nodes lie.

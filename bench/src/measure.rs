@@ -7,9 +7,12 @@ use hdrhistogram::Histogram;
 use procfs::process::Process;
 use rustix::thread::gettid;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Latencies above are recorded as this.
 const LATENCY_MAX_NS: u64 = 100_000_000_000;
+/// A generator that works or waits for a core for this share of the time is the limit of what it measures.
+const LIMIT_SHARE: f64 = 0.9;
 /// Significant decimal digits that the histograms keep.
 const DIGITS: u8 = 3;
 
@@ -18,12 +21,32 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_NS, DIGITS).expect("the bounds are valid")
 }
 
-/// Latencies of one operation.
+/// The measured time, in nanoseconds of the generator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When the warm-up is over.
+    pub begin_ns: u64,
+    /// When the measurement is.
+    pub end_ns: u64,
+    /// Whether requests come by the clock.
+    pub open_loop: bool,
+}
+
+impl Window {
+    fn has(&self, moment_ns: u64) -> bool {
+        (self.begin_ns..self.end_ns).contains(&moment_ns)
+    }
+}
+
+/// One operation over the measurement.
 pub struct Latencies {
     /// Which.
     pub operation: Operation,
-    /// In nanoseconds; failed requests count too.
+    /// In nanoseconds; failed requests count too. Of a closed loop those that were answered in the window;
+    /// of an open loop those whose time came in it, or those that a slow server answers late would be missing.
     pub histogram: Histogram<u64>,
+    /// Requests answered in the window, whenever their time came: what the server did in it.
+    pub answered: u64,
 }
 
 /// The servers' processes over the measurement, together. Times are in seconds.
@@ -39,7 +62,7 @@ pub struct ServerUse {
     pub resident_bytes: u64,
 }
 
-/// The generator's thread over the measurement. Times are in seconds.
+/// A thread of the generator. Times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OwnUse {
     /// CPU time.
@@ -48,8 +71,53 @@ pub struct OwnUse {
     pub delayed_s: f64,
 }
 
+/// How much of the time since it was made the calling thread worked, or was ready to.
+pub struct Effort {
+    begun: Instant,
+    before: OwnUse,
+}
+
+impl Effort {
+    /// From now on.
+    ///
+    /// # Errors
+    /// This thread cannot be looked at.
+    pub fn begin() -> Result<Effort, Failure> {
+        Ok(Effort { begun: Instant::now(), before: own_use()? })
+    }
+
+    /// The share of the time until now; to be asked by the same thread.
+    ///
+    /// # Errors
+    /// This thread cannot be looked at.
+    pub fn share(&self) -> Result<f64, Failure> {
+        let (OwnUse { cpu_s, delayed_s }, seconds) = (own_use()?, self.begun.elapsed().as_secs_f64());
+        let spent_s = cpu_s + delayed_s - self.before.cpu_s - self.before.delayed_s;
+        // The kernel's counters and its clock are not read at one moment.
+        Ok((spent_s / seconds.max(1e-9)).min(1.0))
+    }
+}
+
+/// Whether a generator that worked or waited for a core for this share of the time was the limit.
+pub fn is_the_limit(share: f64) -> bool {
+    share >= LIMIT_SHARE
+}
+
+/// A share for a table: percents, and an exclamation mark where the generator was the limit.
+pub fn percent_of_generator(share: f64) -> String {
+    format!("{:.0}{}", share * 100.0, if is_the_limit(share) { " !" } else { "" })
+}
+
+/// Says what the exclamation mark of a table means, if there is one.
+pub fn explain_limit(mut shares: impl Iterator<Item = f64>) {
+    if shares.any(is_the_limit) {
+        println!("!: the generator was the limit, not the server");
+    }
+}
+
 /// Collects over the measurement.
 pub struct Recorder {
+    window: Window,
     latencies: Vec<Latencies>,
     errors: BTreeMap<i32, u64>,
     lateness: Histogram<u64>,
@@ -67,10 +135,11 @@ struct Sample {
 
 impl Recorder {
     /// Looks at these processes, too.
-    pub fn new(pids: &[i32]) -> Recorder {
+    pub fn new(pids: &[i32], window: Window) -> Recorder {
         Recorder {
+            window,
             latencies: Operation::MEASURED
-                .map(|operation| Latencies { operation, histogram: histogram() })
+                .map(|operation| Latencies { operation, histogram: histogram(), answered: 0 })
                 .into(),
             errors: BTreeMap::new(),
             lateness: histogram(),
@@ -105,12 +174,18 @@ impl Recorder {
         Ok(())
     }
 
-    /// A request was answered after `latency_ns`.
-    pub fn record(&mut self, operation: Operation, latency_ns: u64, err: i32) {
+    /// A request that was to start at `intended_ns` was answered, with an error code or 0. What does not
+    /// belong to the measurement is left out.
+    pub fn record(&mut self, operation: Operation, intended_ns: u64, now_ns: u64, err: i32) {
+        let answered = self.window.has(now_ns);
+        let belongs = if self.window.open_loop { self.window.has(intended_ns) } else { answered };
         if let Some(latencies) = self.latencies.get_mut(operation as usize) {
-            latencies.histogram.saturating_record(latency_ns.max(1));
+            latencies.answered += u64::from(answered);
+            if belongs {
+                latencies.histogram.saturating_record(now_ns.saturating_sub(intended_ns).max(1));
+            }
         }
-        if err != 0 {
+        if belongs && err != 0 {
             *self.errors.entry(err).or_default() += 1;
         }
     }
@@ -130,9 +205,14 @@ impl Recorder {
         self.lateness = lateness;
     }
 
-    /// Requests answered in the measurement.
+    /// Requests whose latency is known.
     pub fn count(&self) -> u64 {
         self.latencies.iter().map(|latencies| latencies.histogram.len()).sum()
+    }
+
+    /// Requests answered in the window.
+    pub fn answered(&self) -> u64 {
+        self.latencies.iter().map(|latencies| latencies.answered).sum()
     }
 
     /// Failed requests, by error code.
@@ -181,8 +261,7 @@ impl Recorder {
             waits: a.waits + b.waits,
             resident_bytes: a.resident_bytes + b.resident_bytes,
         });
-        let own = sample_own().map_err(|error| Failure::system("looking at the own thread", error))?;
-        Ok(Sample { server, own })
+        Ok(Sample { server, own: own_use()? })
     }
 }
 
@@ -202,7 +281,10 @@ fn sample_server(process: &Process) -> procfs::ProcResult<ServerUse> {
     })
 }
 
-fn sample_own() -> procfs::ProcResult<OwnUse> {
-    let thread = Process::myself()?.task_from_tid(gettid().as_raw_nonzero().get())?.schedstat()?;
+/// The calling thread's, since it began.
+fn own_use() -> Result<OwnUse, Failure> {
+    let tid = gettid().as_raw_nonzero().get();
+    let thread = Process::myself().and_then(|own| own.task_from_tid(tid)).and_then(|own| own.schedstat());
+    let thread = thread.map_err(|error| Failure::system("looking at the own thread", error))?;
     Ok(OwnUse { cpu_s: thread.sum_exec_runtime as f64 / 1e9, delayed_s: thread.run_delay as f64 / 1e9 })
 }

@@ -55,11 +55,12 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
     } else {
         reports.iter().map(|report| report.seconds).fold(0.0, f64::max)
     };
-    let mut latencies: BTreeMap<Operation, Histogram<u64>> = BTreeMap::new();
+    let mut latencies: BTreeMap<Operation, (Histogram<u64>, f64)> = BTreeMap::new();
     let mut errors = BTreeMap::new();
     for report in reports {
         for operation in &report.operations {
-            let to = latencies.entry(operation.operation).or_insert_with(histogram);
+            let (to, answered) = latencies.entry(operation.operation).or_insert_with(|| (histogram(), 0.0));
+            *answered += operation.per_s * report.seconds;
             // Of other bounds perhaps, so value by value.
             for value in operation.histogram.iter_recorded() {
                 to.saturating_record_n(value.value_iterated_to(), value.count_at_value());
@@ -69,9 +70,11 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
     }
     let operations: Vec<OperationReport> = latencies
         .into_iter()
-        .map(|(operation, histogram)| OperationReport::new(operation, histogram, seconds))
+        .map(|(operation, (histogram, answered))| {
+            OperationReport::new(operation, histogram, answered / seconds)
+        })
         .collect();
-    let count: u64 = operations.iter().map(|operation| operation.count).sum();
+    let answered = reports.iter().map(Report::answered).sum::<f64>();
     let mut settings = first.settings.clone();
     if !in_turn {
         settings.clients = reports.iter().map(|report| report.settings.clients).sum();
@@ -80,10 +83,10 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
     Some(Report {
         settings,
         seconds,
-        operations_per_s: count as f64 / seconds,
+        operations_per_s: answered / seconds,
         operations,
         errors,
-        server: server(reports, in_turn, seconds, count),
+        server: server(reports, in_turn, seconds, answered),
         generator: generator(reports),
         // Percentiles of several cannot be added.
         stages: Vec::new(),
@@ -92,23 +95,23 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
 
 /// What the servers used, where every report knows it. Generators that ran at the same time all saw the
 /// same processes.
-fn server(reports: &[Report], in_turn: bool, seconds: f64, count: u64) -> Option<ServerReport> {
+fn server(reports: &[Report], in_turn: bool, seconds: f64, answered: f64) -> Option<ServerReport> {
     let all = reports.iter().map(|report| Some((report, report.server?))).collect::<Option<Vec<_>>>()?;
     let shares = if in_turn { 1.0 } else { all.len() as f64 };
     let amount = |of: fn(&Report, &ServerReport) -> f64| {
         all.iter().map(|(report, server)| of(report, server)).sum::<f64>() / shares
     };
     let cpu_s = amount(|report, server| server.cores_busy * report.seconds);
-    let per_operation = |amount: f64| amount / count.max(1) as f64;
+    let per_operation = |amount: f64| amount / answered.max(1.0);
     Some(ServerReport {
         cpu_us_per_operation: per_operation(cpu_s * 1e6),
         cores_busy: cpu_s / seconds,
         resident_mib: all.iter().map(|(_, server)| server.resident_mib).fold(0.0, f64::max),
         written_bytes_per_operation: per_operation(amount(|report, server| {
-            server.written_bytes_per_operation * report.count() as f64
+            server.written_bytes_per_operation * report.answered()
         })),
         waits_per_operation: per_operation(amount(|report, server| {
-            server.waits_per_operation * report.count() as f64
+            server.waits_per_operation * report.answered()
         })),
     })
 }
@@ -116,13 +119,13 @@ fn server(reports: &[Report], in_turn: bool, seconds: f64, count: u64) -> Option
 /// The generators: the mean of their costs, the worst of their lateness.
 fn generator(reports: &[Report]) -> GeneratorReport {
     let all = || reports.iter().map(|report| &report.generator);
-    let count: u64 = reports.iter().map(Report::count).sum();
+    let answered: f64 = reports.iter().map(Report::answered).sum();
     let cpu_us: f64 =
-        reports.iter().map(|report| report.generator.cpu_us_per_operation * report.count() as f64).sum();
+        reports.iter().map(|report| report.generator.cpu_us_per_operation * report.answered()).sum();
     let mean = |of: fn(&GeneratorReport) -> f64| all().map(of).sum::<f64>() / reports.len() as f64;
     let late = |a: Percentiles, b: Percentiles| if a.p99 >= b.p99 { a } else { b };
     GeneratorReport {
-        cpu_us_per_operation: cpu_us / count.max(1) as f64,
+        cpu_us_per_operation: cpu_us / answered.max(1.0),
         busy_share: mean(|generator| generator.busy_share),
         delayed_share: mean(|generator| generator.delayed_share),
         lateness_us: all().filter_map(|generator| generator.lateness_us).reduce(late),
@@ -131,15 +134,16 @@ fn generator(reports: &[Report]) -> GeneratorReport {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::workload::tests::settings;
 
-    fn report(operation: Operation, latencies_us: &[u64], cores_busy: f64) -> Report {
+    /// Of 2 s.
+    pub fn report(operation: Operation, latencies_us: &[u64], cores_busy: f64) -> Report {
         let mut values = histogram();
         latencies_us.iter().for_each(|us| values.record(us * 1000).unwrap());
         let count = latencies_us.len() as f64;
-        let operations = vec![OperationReport::new(operation, values, 2.0)];
+        let operations = vec![OperationReport::new(operation, values, count / 2.0)];
         let server = ServerReport {
             cpu_us_per_operation: cores_busy * 2e6 / count,
             cores_busy,
@@ -159,7 +163,7 @@ mod tests {
             seconds: 2.0,
             operations_per_s: count / 2.0,
             operations,
-            errors: BTreeMap::from([(-101, 1)]),
+            errors: BTreeMap::new(),
             server: Some(server),
             generator,
             stages: Vec::new(),
@@ -169,9 +173,9 @@ mod tests {
     #[test]
     fn latencies_are_added_not_averaged() {
         let many: Vec<u64> = (1..=99).map(|_| 10).collect();
-        let merged =
-            merge(&[report(Operation::Get, &many, 1.0), report(Operation::Get, &[1000], 1.0)], false)
-                .unwrap();
+        let mut two = [report(Operation::Get, &many, 1.0), report(Operation::Get, &[1000], 1.0)];
+        two.iter_mut().for_each(|report| report.errors = BTreeMap::from([(-101, 1)]));
+        let merged = merge(&two, false).unwrap();
         assert_eq!(merged.operations.len(), 1);
         let latency = merged.operations[0].latency_us;
         assert!((latency.p99 - 10.0).abs() < 0.1 && (latency.max - 1000.0).abs() < 1.0, "{latency:?}");

@@ -1,7 +1,7 @@
 //! What a run's figures look like: a table, JSON, and percentile distributions (`.hgrm`).
 
 use crate::failure::Failure;
-use crate::measure::{Latencies, Recorder};
+use crate::measure::{Latencies, Recorder, is_the_limit};
 use crate::stages::StageReport;
 use crate::workload::{Operation, Settings};
 use base64::Engine;
@@ -12,11 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Share of the time that the generator works or waits for a core, from which on it counts as the
-/// limit of the run.
-const LIMIT_SHARE: f64 = 0.9;
 /// An open loop whose generator looked at one request in a hundred so late measured itself.
 const LATE_US_MAX: f64 = 1000.0;
+/// An open loop that was answered a smaller share of its rate has a queue that grows.
+const TAKEN_MIN: f64 = 0.99;
 /// Lines for each halving of the distance to 100 % in a percentile distribution.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 const NS_PER_US: f64 = 1e3;
@@ -28,7 +27,7 @@ pub struct Report {
     pub settings: Settings,
     /// How long was measured.
     pub seconds: f64,
-    /// All operations together.
+    /// Requests answered within the measurement, of all operations together.
     pub operations_per_s: f64,
     /// Each by itself.
     pub operations: Vec<OperationReport>,
@@ -48,9 +47,10 @@ pub struct Report {
 pub struct OperationReport {
     /// Which.
     pub operation: Operation,
-    /// Requests answered.
+    /// Requests whose latency is known; an open loop's are those whose time came in the measurement, however
+    /// late they were answered.
     pub count: u64,
-    /// The same, a second.
+    /// Requests answered within the measurement.
     pub per_s: f64,
     /// From the (intended) start to the answer.
     pub latency_us: Percentiles,
@@ -117,10 +117,10 @@ impl Percentiles {
 }
 
 impl OperationReport {
-    /// Of all latencies of `seconds`.
-    pub fn new(operation: Operation, histogram: Histogram<u64>, seconds: f64) -> OperationReport {
+    /// Of all latencies, and the answers a second.
+    pub fn new(operation: Operation, histogram: Histogram<u64>, per_s: f64) -> OperationReport {
         let (count, latency_us) = (histogram.len(), Percentiles::of(&histogram));
-        OperationReport { operation, count, per_s: count as f64 / seconds, latency_us, histogram }
+        OperationReport { operation, count, per_s, latency_us, histogram }
     }
 }
 
@@ -131,8 +131,8 @@ impl Report {
     /// The run was not brought to its end.
     pub fn new(settings: &Settings, recorder: Recorder) -> Result<Report, Failure> {
         let seconds = recorder.seconds();
-        let count = recorder.count();
-        let per_operation = |amount: f64| amount / count.max(1) as f64;
+        let answered = recorder.answered();
+        let per_operation = |amount: f64| amount / answered.max(1) as f64;
         let server = recorder.server().map(|server| ServerReport {
             cpu_us_per_operation: per_operation(server.cpu_s * 1e6),
             cores_busy: server.cpu_s / seconds,
@@ -150,17 +150,17 @@ impl Report {
             busy_share,
             delayed_share,
             lateness_us,
-            was_the_limit: busy_share + delayed_share >= LIMIT_SHARE
+            was_the_limit: is_the_limit(busy_share + delayed_share)
                 || lateness_us.is_some_and(|late| late.p99 > LATE_US_MAX),
         };
         let errors = recorder.errors().clone();
-        let operations = recorder
-            .into_latencies()
-            .map(|Latencies { operation, histogram }| OperationReport::new(operation, histogram, seconds));
+        let operations = recorder.into_latencies().map(|Latencies { operation, histogram, answered }| {
+            OperationReport::new(operation, histogram, answered as f64 / seconds)
+        });
         Ok(Report {
             settings: settings.clone(),
             seconds,
-            operations_per_s: count as f64 / seconds,
+            operations_per_s: answered as f64 / seconds,
             operations: operations.collect(),
             errors,
             server,
@@ -169,9 +169,28 @@ impl Report {
         })
     }
 
-    /// Requests answered.
+    /// Requests whose latency is known.
     pub fn count(&self) -> u64 {
         self.operations.iter().map(|operation| operation.count).sum()
+    }
+
+    /// Requests answered within the measurement.
+    pub fn answered(&self) -> f64 {
+        self.operations_per_s * self.seconds
+    }
+
+    /// What a reader of the figures must know beside them: one sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let failed = self.errors.iter().map(|(code, count)| format!("{count} failed with error {code}"));
+        let mut remarks: Vec<String> = failed.collect();
+        let took = self.operations_per_s;
+        if let Some(rate) = self.settings.rate_per_s.filter(|&rate| took < TAKEN_MIN * rate as f64) {
+            remarks.push(format!("took {took:.0} of {rate} a second"));
+        }
+        if self.generator.was_the_limit {
+            remarks.push("the generator was the limit".to_owned());
+        }
+        remarks
     }
 
     /// All operations' latencies in one.
@@ -296,9 +315,6 @@ impl fmt::Display for Report {
         for operation in &self.operations {
             writeln!(f, "{:<11}{operation}", operation.operation.name())?;
         }
-        for (code, count) in &self.errors {
-            writeln!(f, "failed: {count} with error {code}")?;
-        }
         if let Some(s) = &self.server {
             writeln!(
                 f,
@@ -309,6 +325,9 @@ impl fmt::Display for Report {
                 s.cores_busy,
                 s.resident_mib
             )?;
+        }
+        if self.server.is_none() {
+            writeln!(f, "server: no process is known for its CPU and memory; --pid names it")?;
         }
         let g = &self.generator;
         write!(
@@ -328,10 +347,7 @@ impl fmt::Display for Report {
         for stage in &self.stages {
             writeln!(f, "{stage}")?;
         }
-        if g.was_the_limit {
-            writeln!(f, "The generator was the limit, not the server: read the figures as its own.")?;
-        }
-        Ok(())
+        self.remarks().iter().try_for_each(|remark| writeln!(f, "NOTE: {remark}"))
     }
 }
 
@@ -363,7 +379,7 @@ mod tests {
     fn a_reports_histogram_can_be_read_back_and_added() {
         let mut values = histogram();
         values.record_n(5_000, 3).unwrap();
-        let report = OperationReport::new(Operation::Get, values.clone(), 1.5);
+        let report = OperationReport::new(Operation::Get, values.clone(), 2.0);
         let text = serde_json::to_string(&report).unwrap();
         let back: OperationReport = serde_json::from_str(&text).unwrap();
         values.add(&back.histogram).unwrap();

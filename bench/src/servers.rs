@@ -3,6 +3,7 @@
 
 use crate::etcd;
 use crate::failure::Failure;
+use crate::java;
 use crate::wire;
 use clap::Args;
 use ringkeeper_engine::jute::records::{GetDataResponse, PathWatchRequest, RequestHeader};
@@ -80,9 +81,14 @@ pub struct Options {
     /// Where the data directories are made.
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     pub dir: PathBuf,
-    /// A further line of this project's zoo.cfg; may be given again.
+    /// A further line of this project's zoo.cfg, another build's included; may be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     pub config: Vec<String>,
+    /// A further line of the peer's zoo.cfg, another build's or ZooKeeper's; may be given again. For another
+    /// build it is in the place of --config of the same key, so the same build can be compared under two
+    /// settings.
+    #[arg(long, value_name = "KEY=VALUE")]
+    peer_config: Vec<String>,
 }
 
 impl Options {
@@ -104,6 +110,21 @@ impl Options {
     /// Another build of it, if one is given.
     pub fn other(&self) -> Option<Kind> {
         self.peer_binary.clone().map(Kind::Other)
+    }
+
+    /// Further lines of a server's zoo.cfg.
+    pub fn config_of(&self, kind: &Kind) -> Vec<String> {
+        let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
+        let replaced = |line: &String| self.peer_config.iter().any(|other| key(other) == key(line));
+        match kind {
+            Kind::Ringkeeper(_) => self.config.clone(),
+            Kind::Other(_) => {
+                let kept = self.config.iter().filter(|line| !replaced(line));
+                kept.chain(&self.peer_config).cloned().collect()
+            }
+            Kind::ZooKeeper { .. } => self.peer_config.clone(),
+            Kind::Hollow | Kind::Etcd(_) => Vec::new(),
+        }
     }
 
     /// ZooKeeper.
@@ -151,6 +172,9 @@ impl Server {
         );
         config.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         fs::write(home.path().join("zoo.cfg"), text).map_err(doing)?;
+        if matches!(kind, Kind::ZooKeeper { .. }) {
+            java::write_logging(home.path())?;
+        }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Server { kind, address, quorum_port: 0, home, child: None })
     }
@@ -208,7 +232,8 @@ impl Server {
                 command.arg(found(binary)?).args(["serve", "zoo.cfg"]);
             }
             Kind::ZooKeeper { class_path, heap_mb } => {
-                command.arg("java").arg(format!("-Xmx{heap_mb}m")).args(["-cp", class_path]);
+                command.arg("java").arg(format!("-Xmx{heap_mb}m"));
+                command.args(["-cp", &java::class_path(class_path)?]);
                 command.args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zoo.cfg"]);
             }
             Kind::Hollow => {
@@ -380,4 +405,28 @@ pub fn read_once(server: SocketAddr, path: &str) -> io::Result<i64> {
     let answer =
         from_bytes::<GetDataResponse<'_>>(&body).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(answer.stat.mzxid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peers_own_settings_are_in_the_place_of_those_of_both_builds() {
+        let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let options = Options {
+            binary: "a".into(),
+            peer_binary: Some("a".into()),
+            peer_class_path: String::new(),
+            peer_heap_mb: 1,
+            dir: ".".into(),
+            config: lines(&["cores=1", "log.groupCommit.maxDelayUs=0"]),
+            peer_config: lines(&["log.groupCommit.maxDelayUs = 200"]),
+        };
+        assert_eq!(options.config_of(&options.ringkeeper()), options.config);
+        let other = options.config_of(&options.other().unwrap());
+        assert_eq!(other, lines(&["cores=1", "log.groupCommit.maxDelayUs = 200"]));
+        assert_eq!(options.config_of(&options.zookeeper()), options.peer_config);
+        assert!(options.config_of(&Kind::Hollow).is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::generator::{Generator, HANDSHAKES_MAX};
+use crate::measure::{Effort, explain_limit, percent_of_generator};
 use crate::raw::median;
 use crate::report;
 use crate::subjects::{Options as Common, Subject};
@@ -10,6 +11,7 @@ use clap::Args;
 use procfs::process::Process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,10 @@ struct Turn {
     /// CPU time a second while all were idle.
     idle_cores: Option<f64>,
     closed_per_s: f64,
+    /// Share of the time that the generator worked or waited for a core, while sessions were opened.
+    opening_generator_share: f64,
+    /// The same while they were closed.
+    closing_generator_share: f64,
 }
 
 /// Runs it.
@@ -67,8 +73,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     raise_descriptors(options.sessions)?;
     let mut turns = Vec::new();
     println!(
-        "{:<12}{:>9}{:>15}{:>13}{:>18}{:>15}",
-        "server", "sessions", "opened/second", "bytes each", "idle, % of a core", "closed/second"
+        "{:<12}{:>9}{:>15}{:>13}{:>19}{:>15}{:>31}",
+        "server",
+        "sessions",
+        "opened/second",
+        "bytes each",
+        "idle, % of a core",
+        "closed/second",
+        "generator %: opening, closing"
     );
     for _ in 0..options.common.rounds(1) {
         for subject in &subjects {
@@ -76,17 +88,20 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             let or_none =
                 |value: Option<f64>, digits| value.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
             println!(
-                "{:<12}{:>9}{:>15.0}{:>13}{:>18}{:>15.0}",
+                "{:<12}{:>9}{:>15.0}{:>13}{:>19}{:>15.0}{:>22}{:>9}",
                 turn.subject,
                 turn.sessions,
                 turn.opened_per_s,
                 or_none(turn.bytes_each, 0),
-                or_none(turn.idle_cores.map(|cores| cores * 100.0), 2),
-                turn.closed_per_s
+                or_none(turn.idle_cores.map(|cores| cores * 100.0), 3),
+                turn.closed_per_s,
+                percent_of_generator(turn.opening_generator_share),
+                percent_of_generator(turn.closing_generator_share)
             );
             turns.push(turn);
         }
     }
+    explain_limit(turns.iter().flat_map(|turn| [turn.opening_generator_share, turn.closing_generator_share]));
     for subject in subjects.iter().skip(1) {
         let opened = |name: &str| {
             let of = turns.iter().filter(|turn| turn.subject == name).map(|turn| turn.opened_per_s);
@@ -103,33 +118,53 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     // What the first sessions set up is not theirs alone.
     Generator::open(&cluster.addresses(), 1, 1)?.close()?;
     let before = cluster.resident().ok();
-    let begun = Instant::now();
+    let (effort, begun) = (Effort::begin()?, Instant::now());
     let generator = Generator::open_within(&cluster.addresses(), options.sessions, 1, options.window)?;
     let opened_per_s = options.sessions as f64 / begun.elapsed().as_secs_f64();
+    let opening_generator_share = effort.share()?;
     let after = cluster.resident().ok();
 
-    let cpu = || cluster.pids().into_iter().map(cpu_s).sum::<Option<f64>>();
-    let (cpu_before, idle_since) = (cpu(), Instant::now());
+    let pids = cluster.pids();
+    let (before_idle, idle_since) = (threads_cpu_ns(&pids), Instant::now());
     sleep(Duration::from_secs_f64(options.common.seconds));
-    let (cpu_after, idle_s) = (cpu(), idle_since.elapsed().as_secs_f64());
+    let (after_idle, idle_s) = (threads_cpu_ns(&pids), idle_since.elapsed().as_secs_f64());
+    let idle_ns = before_idle.zip(after_idle).map(|(before, after)| used_ns(&before, &after));
 
-    let closing = Instant::now();
+    let (effort, closing) = (Effort::begin()?, Instant::now());
     generator.close()?;
+    let closed_per_s = options.sessions as f64 / closing.elapsed().as_secs_f64();
     let each = |before: u64, after: u64| (after as f64 - before as f64) / options.sessions as f64;
     Ok(Turn {
         subject: subject.name(),
         sessions: options.sessions,
         opened_per_s,
         bytes_each: before.zip(after).map(|(before, after)| each(before, after)),
-        idle_cores: cpu_before.zip(cpu_after).map(|(before, after)| (after - before) / idle_s),
-        closed_per_s: options.sessions as f64 / closing.elapsed().as_secs_f64(),
+        idle_cores: idle_ns.map(|ns| ns as f64 / 1e9 / idle_s),
+        closed_per_s,
+        opening_generator_share,
+        closing_generator_share: effort.share()?,
     })
 }
 
-/// CPU time of a process and its threads.
-fn cpu_s(pid: i32) -> Option<f64> {
-    let stat = Process::new(pid).and_then(|process| process.stat()).ok()?;
-    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+/// CPU time of each thread of some processes, by its id, in nanoseconds. What `stat` has of a process comes in
+/// steps of 10 ms, which is more than an idle server may take.
+fn threads_cpu_ns(pids: &[i32]) -> Option<BTreeMap<i32, u64>> {
+    let mut all = BTreeMap::new();
+    for &pid in pids {
+        for task in Process::new(pid).and_then(|process| process.tasks()).ok()? {
+            // A thread may end between the listing and the look.
+            let of = task.and_then(|task| Ok((task.tid, task.schedstat()?.sum_exec_runtime)));
+            all.extend(of.ok());
+        }
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// What was used from one look to the next, also by threads that began meanwhile; those that ended take
+/// theirs along.
+fn used_ns(before: &BTreeMap<i32, u64>, after: &BTreeMap<i32, u64>) -> u64 {
+    let of = |(tid, &now): (&i32, &u64)| now.saturating_sub(before.get(tid).copied().unwrap_or(0));
+    after.iter().map(of).sum()
 }
 
 /// Each connection is a descriptor here, and in a server that is started here.
@@ -147,5 +182,35 @@ fn raise_descriptors(sessions: usize) -> Result<(), Failure> {
         _ => Err(Failure::Option(format!(
             "--sessions {sessions}: this process may have fewer open files; raise its limit (ulimit -n)"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::time::{ClockId, clock_gettime};
+
+    #[test]
+    fn less_cpu_time_than_a_tick_of_ten_milliseconds_is_seen() {
+        let own_ns = || {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        };
+        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        let look = || threads_cpu_ns(&[std::process::id() as i32]).unwrap();
+        let (before, begun_ns) = (look(), own_ns());
+        while own_ns() - begun_ns < 2_000_000 {
+            std::hint::spin_loop();
+        }
+        // Another thread of the tests may be at work, too.
+        let own = BTreeMap::from([(tid, look()[&tid])]);
+        let used = used_ns(&before, &own);
+        assert!((1_500_000..9_000_000).contains(&used), "{used}");
+    }
+
+    #[test]
+    fn threads_that_begin_count_and_those_that_end_take_nothing_away() {
+        let (before, after) = (BTreeMap::from([(1, 10), (2, 90)]), BTreeMap::from([(1, 15), (3, 4)]));
+        assert_eq!(used_ns(&before, &after), 9);
     }
 }

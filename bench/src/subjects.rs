@@ -28,17 +28,13 @@ pub enum Which {
 #[derive(Args)]
 #[group(id = "common")]
 pub struct Options {
-    /// Measure servers that run already, instead of starting any.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    /// Measure servers that run already, instead of starting any. Their CPU and memory are known on loopback
+    /// addresses only.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "subjects")]
     server: Vec<String>,
-    /// Which servers are started and measured, in turn; hollow is left out where it can do nothing.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        value_name = "SERVERS",
-        default_value = "ringkeeper,zookeeper,hollow"
-    )]
+    /// Which servers are started and measured, in turn; hollow is left out where it can do nothing. Without
+    /// it: ringkeeper, zookeeper (with --peer-binary: other) and hollow.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SERVERS")]
     subjects: Vec<Which>,
     /// Each measurement.
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
@@ -112,6 +108,10 @@ impl Options {
             let addresses = self.server.iter().map(|server| resolve(server)).collect::<Result<_, _>>()?;
             return Ok(vec![Subject::Running(addresses)]);
         }
+        if self.subjects.is_empty() {
+            let kinds = self.start.kinds().into_iter().chain(hollow.then_some(Kind::Hollow));
+            return Ok(kinds.map(Subject::Start).collect());
+        }
         let mut subjects = Vec::new();
         for which in &self.subjects {
             subjects.push(Subject::Start(match which {
@@ -128,6 +128,32 @@ impl Options {
             true => Err(Failure::Option("--subjects: hollow alone can do nothing here".into())),
             false => Ok(subjects),
         }
+    }
+
+    /// An experiment that starts servers of its own choice can measure no others.
+    ///
+    /// # Errors
+    /// `--server` or `--subjects` is given; `instead` tells what to give.
+    pub fn no_choice(&self, instead: &str) -> Result<(), Failure> {
+        let given = [("--server", self.server.is_empty()), ("--subjects", self.subjects.is_empty())];
+        given.into_iter().find(|(_, is_empty)| !is_empty).map_or(Ok(()), |(option, _)| {
+            Err(Failure::Option(format!("{option}: the servers are started here, and are {instead}")))
+        })
+    }
+
+    /// Numbers of servers that an experiment is asked for; servers that run already are as many as they are.
+    ///
+    /// # Errors
+    /// Names what makes no sense.
+    pub fn check_counts(&self, option: &str, counts: &[usize]) -> Result<(), Failure> {
+        if !self.server.is_empty() && counts.len() > 1 {
+            let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
+            return Err(Failure::Option(format!(
+                "{option} {}: with --server the servers run already; expected one number, theirs",
+                counts.join(",")
+            )));
+        }
+        check_counts(option, counts)
     }
 
     /// Settings of a measurement.

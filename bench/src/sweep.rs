@@ -8,6 +8,7 @@ use crate::mix::Mix;
 use crate::plot::{Axis, Chart, Curve};
 use crate::report::{self, LATENCY_HEADS, Percentiles, Report};
 use crate::run::run;
+use crate::servers::Kind;
 use crate::subjects::{Options, Subject};
 use serde::Serialize;
 use std::path::Path;
@@ -60,9 +61,9 @@ impl Found {
         Percentiles::of(&self.report.all_latencies())
     }
 
-    /// Requests in flight on average, by Little's law: rate times mean latency.
+    /// Requests in flight on average, by Little's law: requests a second times mean latency.
     pub fn in_flight(&self) -> f64 {
-        self.report.operations_per_s * self.latency_us().mean / 1e6
+        self.report.count() as f64 / self.report.seconds * self.latency_us().mean / 1e6
     }
 
     /// Which curve of which server.
@@ -77,7 +78,7 @@ impl Found {
 /// # Errors
 /// A server does not start, or a run fails.
 pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> Result<Vec<Found>, Failure> {
-    let subjects = options.subjects(steps.iter().all(|step| step.servers == 1))?;
+    let subjects = options.subjects(steps.iter().any(|step| step.servers == 1))?;
     let mut counts: Vec<usize> = steps.iter().map(|step| step.servers).collect();
     counts.dedup();
     let mut reports: Vec<Vec<Vec<Report>>> = vec![vec![Vec::new(); steps.len()]; subjects.len()];
@@ -85,7 +86,7 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
     let rounds = options.rounds(1);
     for round in 0..rounds {
         for (subject, reports) in subjects.iter().zip(&mut reports) {
-            for &count in &counts {
+            for &count in counts.iter().filter(|&&count| can_be(subject, count)) {
                 let cluster = subject.start(count, options)?;
                 let mut closed_per_s = None;
                 let of_count = steps.iter().zip(reports.iter_mut()).filter(|(step, _)| step.servers == count);
@@ -103,13 +104,19 @@ pub fn sweep(options: &Options, x: &str, steps: &[Step], value_bytes: usize) -> 
         }
     }
     let all = subjects.iter().zip(&reports).flat_map(|(subject, reports)| {
-        steps.iter().zip(reports).map(|(step, reports)| found(subject, step, reports))
+        let done = steps.iter().zip(reports).filter(|(_, reports)| !reports.is_empty());
+        done.map(|(step, reports)| found(subject, step, reports))
     });
     let all: Vec<Found> = all.collect();
     if let Some(path) = &options.json {
         report::write_json(&all, path)?;
     }
     Ok(all)
+}
+
+/// Whether there is an ensemble of so many servers: the hollow one is alone.
+fn can_be(subject: &Subject, servers: usize) -> bool {
+    servers == 1 || !matches!(subject, Subject::Start(Kind::Hollow))
 }
 
 fn measure(
@@ -139,7 +146,7 @@ fn print(found: &Found) {
     let latency = found.latency_us();
     let cpu = found.report.server.map_or(f64::NAN, |server| server.cpu_us_per_operation);
     println!(
-        "{:<12}{:<22}{:>12}{:>12.0}{:>11.1}{:>11.1}{:>11.1}{:>11.1}{:>12.1}{:>11.1}{cpu:>9.2}{}",
+        "{:<12}{:<22}{:>12}{:>12.0}{:>11.1}{:>11.1}{:>11.1}{:>11.1}{:>12.1}{:>11.1}{cpu:>9.2}  {}",
         found.subject,
         found.step.curve,
         found.step.x,
@@ -150,11 +157,8 @@ fn print(found: &Found) {
         latency.p99_9,
         latency.max,
         found.in_flight(),
-        if found.report.generator.was_the_limit { "  the generator was the limit" } else { "" }
+        found.report.remarks().join("; ")
     );
-    if !found.report.errors.is_empty() {
-        println!("{:<12}failed, by error code: {:?}", "", found.report.errors);
-    }
 }
 
 /// The steps as curves: one for each curve of each subject.

@@ -31,10 +31,8 @@ struct Experiment {
     pub clients: usize,
     /// Multis in flight per session.
     pub depth: usize,
-    /// Where the data directories are made.
-    pub dir: PathBuf,
-    /// Lines of `zoo.cfg` for this project's server.
-    pub config: Vec<String>,
+    /// Where and how they are started.
+    pub servers: servers::Options,
     /// Whether the nodes are deleted at the end, and the memory read once more.
     pub delete: bool,
 }
@@ -81,12 +79,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let shape = Shape { nodes: options.nodes, value_bytes: options.value_bytes, multi: options.multi };
     let experiment = Experiment {
         kinds: options.servers.kinds(),
+        servers: options.servers,
         shape,
         rounds: options.rounds,
         clients: options.clients,
         depth: options.depth,
-        dir: options.servers.dir,
-        config: options.servers.config,
         delete: options.delete,
     };
     let turns = turns(&experiment)?;
@@ -141,8 +138,8 @@ fn turns(experiment: &Experiment) -> Result<Vec<Turn>, Failure> {
 }
 
 fn turn(experiment: &Experiment, kind: &Kind) -> Result<Turn, Failure> {
-    let config = if matches!(kind, Kind::Ringkeeper(_)) { &experiment.config[..] } else { &[] };
-    let mut server = Server::prepare(kind.clone(), &experiment.dir, config)?;
+    let servers = &experiment.servers;
+    let mut server = Server::prepare(kind.clone(), &servers.dir, &servers.config_of(kind))?;
     server.start("/")?;
     sleep(SETTLE);
     let empty = server.resident()?;

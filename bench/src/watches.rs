@@ -5,7 +5,7 @@ use crate::client::{Client, Pending};
 use crate::failure::Failure;
 use crate::generator::{Generator, Load};
 use crate::load::{Batch, Sweep};
-use crate::measure::histogram;
+use crate::measure::{Effort, explain_limit, histogram, percent_of_generator};
 use crate::plot::{Axis, Curve};
 use crate::raw::median;
 use crate::report;
@@ -59,6 +59,10 @@ struct Turn {
     half_ms: f64,
     /// Until the last event had come.
     last_ms: f64,
+    /// Share of the time that the generator worked or waited for a core, while watches were set.
+    setting_generator_share: f64,
+    /// The same until the last event had come.
+    events_generator_share: f64,
     #[serde(skip)]
     arrivals: Histogram<u64>,
 }
@@ -78,25 +82,35 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let subjects = options.common.subjects(false)?;
     let mut turns = Vec::new();
     println!(
-        "{:<12}{:>9}{:>13}{:>13}{:>14}{:>12}{:>12}",
-        "server", "watches", "set a second", "bytes each", "all written ms", "half ms", "last ms"
+        "{:<12}{:>9}{:>13}{:>13}{:>15}{:>12}{:>12}{:>31}",
+        "server",
+        "watches",
+        "set a second",
+        "bytes each",
+        "all written ms",
+        "half ms",
+        "last ms",
+        "generator %: setting, events"
     );
     for _ in 0..options.common.rounds(1) {
         for subject in &subjects {
             let turn = turn(options, subject)?;
             println!(
-                "{:<12}{:>9}{:>13.0}{:>13}{:>14.1}{:>12.1}{:>12.1}",
+                "{:<12}{:>9}{:>13.0}{:>13}{:>15.1}{:>12.1}{:>12.1}{:>23}{:>8}",
                 turn.subject,
                 turn.watches,
                 turn.set_per_s,
                 turn.bytes_each.map_or("–".to_owned(), |bytes| format!("{bytes:.0}")),
                 turn.written_ms,
                 turn.half_ms,
-                turn.last_ms
+                turn.last_ms,
+                percent_of_generator(turn.setting_generator_share),
+                percent_of_generator(turn.events_generator_share)
             );
             turns.push(turn);
         }
     }
+    explain_limit(turns.iter().flat_map(|turn| [turn.setting_generator_share, turn.events_generator_share]));
     for subject in subjects.iter().skip(1) {
         let last = |name: &str| {
             let of = turns.iter().filter(|turn| turn.subject == name).map(|turn| turn.last_ms);
@@ -136,7 +150,7 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     sweep(&mut generator, "creating the nodes", all(workload::create(&node, b"", PERSISTENT)), NODE_EXISTS)?;
 
     let before = cluster.resident().ok();
-    let begin_ns = generator.now_ns();
+    let (effort, begin_ns) = (Effort::begin()?, generator.now_ns());
     generator.drive(&mut Watch {
         template: workload::read(OpCode::GetData, &node, true),
         nodes: options.nodes,
@@ -144,6 +158,7 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
     })?;
     let watches = options.clients as u64 * options.nodes;
     let set_per_s = watches as f64 * 1e9 / (generator.now_ns() - begin_ns) as f64;
+    let setting_generator_share = effort.share()?;
     let after = cluster.resident().ok();
 
     let mut fire = Fire {
@@ -156,7 +171,9 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
         arrivals: histogram(),
         expected: watches,
     };
+    let effort = Effort::begin()?;
     generator.drive(&mut fire)?;
+    let events_generator_share = effort.share()?;
     sweep(&mut generator, "removing the nodes", all(workload::delete(&node)), &[])?;
     sweep(&mut generator, "removing the root", one(workload::delete(&root)), &[])?;
     generator.close()?;
@@ -168,6 +185,8 @@ fn turn(options: &Options, subject: &Subject) -> Result<Turn, Failure> {
         written_ms: (fire.written_ns - fire.begin_ns) as f64 / 1e6,
         half_ms: fire.arrivals.value_at_quantile(0.5) as f64 / 1e6,
         last_ms: fire.arrivals.max() as f64 / 1e6,
+        setting_generator_share,
+        events_generator_share,
         arrivals: fire.arrivals,
     })
 }

@@ -141,6 +141,15 @@ fn options_that_make_no_sense_are_named() {
         (&["latency", "--subjects", "other"], "--subjects other: expected --peer-binary"),
         (&["throughput", "--rounds", "0"], "--rounds 0: expected 1 or more"),
         (&["read-ratio", "--ensembles", "99"], "--ensembles 99: expected 1 to 9 servers"),
+        (
+            &["read-ratio", "--ensembles", "1,3", "--server", "127.0.0.1:1"],
+            "--ensembles 1,3: with --server the servers run already; expected one number",
+        ),
+        (&["ensemble", "--server", "127.0.0.1:1"], "--copies 1,3,5: with --server"),
+        (
+            &["latency", "--server", "127.0.0.1:1", "--subjects", "hollow"],
+            "cannot be used with '--subjects <SERVERS>'",
+        ),
         (&["read-ratio", "--percent", "101"], "--read-percent 101"),
         (&["watches", "--subjects", "hollow"], "--subjects: hollow alone can do nothing here"),
         (&["watches", "--nodes", "0"], "--nodes 0: expected 1 to"),
@@ -153,6 +162,11 @@ fn options_that_make_no_sense_are_named() {
             &["compare", "--peer", "etcd", "--etcd", "/nowhere/etcd"],
             "--peer etcd: /nowhere/etcd is not there",
         ),
+        (&["compare", "--server", "127.0.0.1:1"], "--server: the servers are started here, and are"),
+        (&["compare", "--subjects", "zookeeper"], "--subjects: the servers are started here, and are"),
+        (&["compare", "--peer-binary", "/bin/true"], "--peer-binary: expected --peer other"),
+        (&["compare", "--jit-warmup=-1"], "--jit-warmup -1: expected 0 to 600 seconds"),
+        (&["compare", "--jit-warmup", "nan"], "--jit-warmup NaN: expected 0 to 600 seconds"),
         (&["compare", "--only", "nothing"], "--only nothing: no load has that"),
         (&["group-commit", "--seconds", "0"], "--seconds 0: expected more than 0"),
         (&["hollow", "--log-mb", "0"], "0 is not in 1..=65536"),
@@ -225,8 +239,14 @@ fn the_share_of_reads_and_the_number_of_servers_are_swept() {
     whole(&found, 3, &NAMES);
     assert_eq!(found[1]["report"]["operations"].as_array().unwrap().len(), 2, "gets and sets");
     plot(directory.path(), "read-ratio.svg", &["1 server"]);
-    let (_, found) = experiment(directory.path(), &["ensemble", "--copies", "1", "--subjects", "ringkeeper"]);
-    whole(&found, 4, &["Ringkeeper"]);
+    let copies = ["ensemble", "--copies", "1,3"];
+    let (printed, found) = experiment(directory.path(), &[&copies[..], &BOTH].concat());
+    let servers_of = |name: &str| -> Vec<u64> {
+        let of = found.as_array().unwrap().iter().filter(|one| one["subject"] == name);
+        of.map(|one| one["servers"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(servers_of("Ringkeeper"), [1, 1, 1, 1, 3, 3, 3, 3], "{printed}");
+    assert_eq!(servers_of("hollow"), [1, 1, 1, 1], "{printed}");
     plot(directory.path(), "ensemble.svg", &["set, 16 × 64"]);
 }
 
@@ -238,6 +258,7 @@ fn every_watch_fires() {
     assert_eq!(turns[0]["watches"], 500, "{printed}");
     let (half, last) = (turns[0]["half_ms"].as_f64().unwrap(), turns[0]["last_ms"].as_f64().unwrap());
     assert!(0.0 < half && half <= last, "{turns}");
+    assert!(turns[0]["events_generator_share"].as_f64().unwrap() > 0.0, "{turns}");
     plot(directory.path(), "watches.svg", &["Ringkeeper"]);
 }
 
@@ -248,7 +269,8 @@ fn sessions_are_opened_idle_and_closed() {
         experiment(directory.path(), &[&["sessions", "--sessions", "300"], &BOTH[..]].concat());
     assert_eq!(turns.as_array().unwrap().len(), 2, "{printed}");
     for turn in turns.as_array().unwrap() {
-        for figure in ["opened_per_s", "closed_per_s"] {
+        let shares = ["opening_generator_share", "closing_generator_share"];
+        for figure in ["opened_per_s", "closed_per_s"].iter().chain(&shares) {
             assert!(turn[figure].as_f64().unwrap() > 0.0, "{turn}");
         }
         assert!(turn["idle_cores"].as_f64().unwrap() < 0.5, "{turn}");
@@ -265,6 +287,7 @@ fn reads_are_measured_alone_and_beside_writes() {
         assert!(turns[0][reads]["p50"].as_f64().unwrap() > 0.0, "{turns}");
     }
     assert!(turns[0]["writes_per_s"].as_f64().unwrap() >= 475.0, "{turns}");
+    assert!(turns[0]["remarks"].is_array(), "{turns}");
 }
 
 #[test]
@@ -272,7 +295,9 @@ fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let own = binary().to_str().unwrap();
     let peer = ["compare", "--peer", "other", "--peer-binary", own, "--rounds", "2", "--only", "set, 1 "];
-    let (printed, comparison) = experiment(directory.path(), &peer);
+    let more = ["--jit-warmup", "0.1", "--peer-config", "trace.stages=false"];
+    let (printed, comparison) = experiment(directory.path(), &[&peer[..], &more].concat());
+    assert!(printed.contains("warmed up for 0.1 s"), "{printed}");
     assert!(printed.contains("set, 1 × 1") && printed.contains("of ceiling"), "{printed}");
     let rows = comparison["rows"].as_array().unwrap();
     // p50 and p99.
@@ -282,6 +307,8 @@ fn a_comparison_is_a_table_and_a_page_that_loads_nothing() {
         let ratio = &row["over_peer"];
         assert!(ratio["least"].as_f64() <= ratio["most"].as_f64(), "{row}");
     }
+    let stages = |column: usize| comparison["columns"][column]["reports"][0][0]["stages"].as_array().unwrap();
+    assert!(!stages(0).is_empty() && stages(1).is_empty(), "the peer has a setting of its own");
     let page = std::fs::read_to_string(directory.path().join("compare.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("other build") && page.contains("hollow"), "{page}");
     // The one address in it is the name of SVG's language.
@@ -318,6 +345,7 @@ fn the_gap_is_measured_when_a_leader_of_zookeeper_dies() {
     assert!(printed.contains("median gap"), "{printed}");
     let (gap, last) = (turns[0]["gap_ms"].as_f64().unwrap(), turns[0]["last_client_ms"].as_f64().unwrap());
     assert!(gap > 0.0 && last > 0.0 && turns[0]["before_per_s"].as_f64().unwrap() > 0.0, "{turns}");
+    assert!(turns[0]["generator_share"].as_f64().unwrap() > 0.0, "{turns}");
     plot(directory.path(), "failover.svg", &["ZooKeeper"]);
 }
 

@@ -1,6 +1,6 @@
 //! The figures of a comparison: medians of the rounds, and ratios within each round with their spread.
 
-use super::{Column, Comparison, Load};
+use super::{Column, Comparison, Load, whole};
 use crate::raw::median;
 use crate::report::{Percentiles, Report};
 use serde::Serialize;
@@ -59,9 +59,11 @@ pub struct Spread {
 
 impl Spread {
     fn of(mut ratios: Vec<f64>) -> Spread {
+        if ratios.is_empty() {
+            return Spread { least: f64::NAN, median: f64::NAN, most: f64::NAN };
+        }
         let median = median(&mut ratios);
-        let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
-        Spread { least: end(ratios.first()), median, most: end(ratios.last()) }
+        Spread { least: ratios[0], median, most: ratios[ratios.len() - 1] }
     }
 }
 
@@ -78,8 +80,9 @@ pub struct Row {
     pub over_peer: Spread,
     /// How far it comes of the ceiling: 1 would be all of it.
     pub of_ceiling: Spread,
-    /// Whether the generator was the limit in any round, by server.
-    pub generator_was_limit: Vec<bool>,
+    /// By server, what must be known beside its figures: what it refused, what of an open loop it did not take,
+    /// whether the generator was the limit; of all rounds.
+    pub remarks: Vec<Vec<String>>,
 }
 
 /// All figures of all loads.
@@ -88,19 +91,21 @@ pub fn rows(loads: &[Load], columns: &[Column]) -> Vec<Row> {
         let rounds = |column: &Column| -> Vec<f64> {
             column.reports[number].iter().map(|report| figure.of(report)).collect()
         };
+        let all: Vec<Report> = columns.iter().filter_map(|column| whole(&column.reports[number])).collect();
         let over = |other: usize| {
             let pairs = rounds(&columns[0]).into_iter().zip(rounds(&columns[other]));
-            Spread::of(pairs.map(|(own, other)| figure.ratio(own, other)).collect())
+            let ratios = pairs.map(|(own, other)| figure.ratio(own, other)).collect();
+            // Refusing is quick: who refuses has no figure to compare.
+            let refused = [0, other].into_iter().any(|of| !all[of].errors.is_empty());
+            Spread::of(if refused { Vec::new() } else { ratios })
         };
-        let limited =
-            |column: &Column| column.reports[number].iter().any(|report| report.generator.was_the_limit);
         Row {
             load: loads[number].name,
             figure,
             medians: columns.iter().map(|column| median(&mut rounds(column))).collect(),
             over_peer: over(1),
             of_ceiling: over(2),
-            generator_was_limit: columns.iter().map(limited).collect(),
+            remarks: all.iter().map(Report::remarks).collect(),
         }
     };
     let all = loads.iter().enumerate();
@@ -122,6 +127,7 @@ pub fn digits(value: f64) -> String {
 /// Prints the table.
 pub fn print(comparison: &Comparison) {
     println!("\n{}", comparison.machine);
+    println!("{}", comparison.duration());
     print!("{:<44}{:<16}", "load", "figure");
     comparison.columns.iter().for_each(|column| print!("{:>12}", column.name));
     println!("{:>9}{:>18}{:>12}", "ratio", "(least to most)", "of ceiling");
@@ -130,18 +136,18 @@ pub fn print(comparison: &Comparison) {
         row.medians.iter().for_each(|&value| print!("{:>12}", digits(value)));
         let spread = format!("({} to {})", digits(row.over_peer.least), digits(row.over_peer.most));
         print!("{:>9}{spread:>18}{:>12}", digits(row.over_peer.median), digits(row.of_ceiling.median));
-        let limited = row.generator_was_limit.iter().zip(&comparison.columns).filter(|(was, _)| **was);
-        let limited: Vec<_> = limited.map(|(_, column)| &column.name[..]).collect();
-        match limited.is_empty() {
-            true => println!(),
-            false => println!("  the generator was the limit of {}", limited.join(", ")),
-        }
+        let remarks = row.remarks.iter().zip(&comparison.columns);
+        let remarks = remarks.filter(|(remarks, _)| !remarks.is_empty());
+        remarks.for_each(|(remarks, column)| print!("  {}: {}.", column.name, remarks.join(", ")));
+        println!();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mix::Mix;
+    use crate::workload::Operation;
 
     #[test]
     fn a_ratio_above_one_is_better_whatever_is_compared() {
@@ -151,8 +157,34 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_refuses_requests_is_told_and_has_no_ratio() {
+        let report = |errors: &[(i32, u64)]| Report {
+            errors: errors.iter().copied().collect(),
+            ..crate::merge::tests::report(Operation::Get, &[10; 100], 1.0)
+        };
+        let column = |name: &str, rounds: Vec<Report>| Column { name: name.into(), reports: vec![rounds] };
+        let rows = |peer: Vec<Report>| {
+            let loads = [Load {
+                name: "get",
+                mix: Mix::one(Operation::Get),
+                clients: 1,
+                depth: 1,
+                rate_per_s: None,
+                figures: &[Figure::PerSecond],
+            }];
+            let whole = || vec![report(&[]), report(&[])];
+            rows(&loads, &[column("own", whole()), column("peer", peer), column("hollow", whole())])
+        };
+        let good = rows(vec![report(&[]), report(&[])]);
+        assert_eq!(good[0].over_peer.median, 1.0);
+        let bad = rows(vec![report(&[]), report(&[(-112, 7)])]);
+        assert!(bad[0].over_peer.median.is_nan() && bad[0].of_ceiling.median == 1.0, "{bad:?}");
+        assert_eq!(bad[0].remarks, [vec![], vec!["7 failed with error -112".to_owned()], vec![]]);
+    }
+
+    #[test]
     fn a_spread_is_of_the_rounds() {
         assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), Spread { least: 1.0, median: 2.0, most: 3.0 });
-        assert!(Spread::of(Vec::new()).least.is_nan());
+        assert!(Spread::of(Vec::new()).median.is_nan());
     }
 }

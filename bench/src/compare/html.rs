@@ -25,20 +25,21 @@ svg{max-width:100%;height:auto}.good{color:#176d2e}.bad{color:#b3261e}";
 ///
 /// # Errors
 /// A plot cannot be drawn.
-pub fn page(comparison: &Comparison, seconds: f64) -> Result<String, Failure> {
+pub fn page(comparison: &Comparison) -> Result<String, Failure> {
     let names: Vec<_> = comparison.columns.iter().map(|column| escaped(&column.name)).collect();
     let rounds = comparison.columns[0].reports.first().map_or(0, Vec::len);
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{own} beside {peer}</title><style>{STYLE}</style>\
          <h1>{own} beside {peer}</h1><p>{machine}.</p>\
          <p>{rounds} rounds, in each one server after the other on a fresh data directory on the same disk; \
-         {seconds} s a load. Figures are medians of the rounds. A ratio above 1 says how many times better \
+         {warmed} Figures are medians of the rounds. A ratio above 1 says how many times better \
          {own} is, within one round; in brackets the worst and the best round. The hollow server is the \
          ceiling: the same ring and the same durable writes, and nothing else; “of ceiling” is the share of \
          it that {own} reaches.</p>",
         own = names[0],
         peer = names[1],
         machine = escaped(&comparison.machine),
+        warmed = comparison.duration(),
     );
     page.push_str("<h2>Ratios</h2>");
     page.push_str(&ratios(&comparison.rows));
@@ -118,13 +119,9 @@ fn table(comparison: &Comparison, names: &[String]) -> String {
     table.push_str("<th>ratio<th><th>of ceiling</tr>");
     for row in &comparison.rows {
         let _ = write!(table, "<tr><td>{}<td>{}", escaped(row.load), row.figure.name());
-        for (&value, &limited) in row.medians.iter().zip(&row.generator_was_limit) {
-            let note = if limited {
-                " <small title=\"the generator was the limit\">(generator)</small>"
-            } else {
-                ""
-            };
-            let _ = write!(table, "<td>{}{note}", digits(value));
+        for (&value, remarks) in row.medians.iter().zip(&row.remarks) {
+            let _ = write!(table, "<td>{}", digits(value));
+            remarks.iter().for_each(|remark| table.push_str(&format!("<br><small>{remark}</small>")));
         }
         let _ = write!(
             table,
