@@ -68,9 +68,9 @@ impl Dial {
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let (found, attempts) = channel();
         let race = Arc::new(Race { dial: self, tried: Mutex::default() });
-        for host in race.dial.hosts.iter().take(ADDRESSES_MAX).cloned() {
+        for host in 0..race.dial.hosts.len().min(ADDRESSES_MAX) {
             let (race, found) = (Arc::clone(&race), found.clone());
-            if let Err(error) = on_thread(move || race.try_host(&host, &found)) {
+            if let Err(error) = on_thread(move || race.try_host(host, &found)) {
                 failure = error;
             }
         }
@@ -98,9 +98,10 @@ impl Dial {
 }
 
 impl Race {
-    /// Tries every address of a name that no other name had before. Nobody listens to `found` any more once
-    /// one was reached.
-    fn try_host(self: Arc<Self>, HostPort { host, port }: &HostPort, found: &Sender<Dialled>) {
+    /// Tries every address of one of the names that no other name had before. Nobody listens to `found` any
+    /// more once one was reached.
+    fn try_host(self: Arc<Self>, host: usize, found: &Sender<Dialled>) {
+        let HostPort { host, port } = &self.dial.hosts[host];
         let resolved = (self.dial.resolve)(host, *port);
         let addresses = resolved.unwrap_or_else(|error| {
             _ = found.send(Err(io::Error::new(error.kind(), format!("{host}: {error}"))));

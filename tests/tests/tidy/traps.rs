@@ -11,7 +11,7 @@ pub fn check(repository: &Repository) -> Vec<String> {
     let readme = &repository.texts[README];
     let section = readme.split(SECTION).nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
-    let rows = section.lines().filter(|line| line.starts_with(|c: char| c == '|') && line.contains('`'));
+    let rows = section.lines().filter(|line| line.starts_with('|') && line.contains('`'));
     let names: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
     if names.len() < 40 {
         return vec![format!("{README}: the table of ZooKeeper's bugs names {} tests", names.len())];
