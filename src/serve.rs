@@ -17,6 +17,8 @@ use ringkeeper_net::client::commands::{Facts, Whitelist};
 use ringkeeper_net::listen::ListenOptions;
 use ringkeeper_net::ring::Runtime;
 use ringkeeper_net::serve::Options;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{debug, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -57,6 +59,7 @@ pub fn main(args: &ServeArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     start_messages();
+    raise_open_files();
     ringkeeper_net::serve::end_on_panic();
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +75,21 @@ fn start_messages() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let colours = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+}
+
+/// As many files may be open as whoever started the server allows at most: each client is one, and the soft
+/// limit is for programs that cannot take higher numbers. Java does the same.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let shown = |files: Option<u64>| files.map_or("any number of".to_owned(), |files| files.to_string());
+    let (before, after) = (shown(limit.current), shown(limit.maximum));
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => debug!("{after} files may be open, no longer {before}"),
+        Err(error) => warn!("no more than {before} files may be open: {error}"),
+    }
 }
 
 /// The number of a standalone server, in the high byte of its session ids, as ZooKeeper's.

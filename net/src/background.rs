@@ -3,6 +3,7 @@
 //! finds, and the epochs.
 
 use crate::disk::{self, CheckpointFile, CheckpointName, DataDirectory, DiskError, SegmentFiles};
+use crate::log_lane::ReadySegment;
 use crate::ring::Wake;
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::checkpoint;
@@ -117,15 +118,22 @@ fn make_durable(directory: &DataDirectory, sync: SyncMode) -> Result<(), DiskErr
     }
 }
 
-/// Starts the thread of the log's upkeep.
+/// Starts the thread of the log's upkeep, which opens each segment that it has prepared.
 ///
 /// # Errors
 /// When there can be no more threads.
-pub fn start_upkeep(mut files: SegmentFiles, results: Results) -> std::io::Result<Sender<Upkeep>> {
+pub fn start_upkeep(
+    mut files: SegmentFiles,
+    ready: ReadySegment,
+    results: Results,
+) -> std::io::Result<Sender<Upkeep>> {
     let (jobs, work) = channel::<Upkeep>();
     thread::Builder::new().name("log-upkeep".into()).spawn(move || {
         for step in work {
-            let result = files.upkeep(step);
+            let mut result = files.upkeep(step);
+            if step == Upkeep::SyncDirectory && result.is_ok() {
+                result = files.open_prepared().map(|(segment, file)| ready.put(segment, file));
+            }
             results.put(Input::Upkeep(step, result));
         }
     })?;
@@ -264,11 +272,20 @@ impl<'w> Pace<'w> {
 
     /// So many more were written or read.
     fn wait(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        if bytes > 0 && self.bytes_per_second > 0 && self.waiting.load(Ordering::Relaxed) == 0 {
-            let earliest = Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_second as f64);
-            thread::sleep(earliest.saturating_sub(self.begun.elapsed()));
+        let pause = self.pause(bytes, self.begun.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
         }
+    }
+
+    /// How long to wait when so many more were, and so much time has passed.
+    fn pause(&mut self, bytes: u64, elapsed: Duration) -> Duration {
+        self.bytes += bytes;
+        if bytes == 0 || self.bytes_per_second == 0 || self.waiting.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let earliest = Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_second as f64);
+        earliest.saturating_sub(elapsed)
     }
 }
 
@@ -306,5 +323,42 @@ fn remove_obsolete(
             warn!("obsolete files were not removed: {error}");
             Vec::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_on_the_disk_keeps_to_its_share_unless_other_work_waits() {
+        let waiting = AtomicUsize::new(0);
+        for (bytes_per_second, piece, seconds) in [(1000, 100, 10), (8 << 20, 256 << 10, 4), (7, 1, 9)] {
+            let mut pace = Pace::new(bytes_per_second, &waiting);
+            let (mut now, mut bytes) = (Duration::ZERO, 0);
+            while now < Duration::from_secs(seconds) {
+                // The disk takes no time for it.
+                now += pace.pause(piece, now);
+                bytes += piece;
+                assert!(
+                    bytes as f64 <= now.as_secs_f64() * bytes_per_second as f64 + 0.5,
+                    "{bytes} in {now:?}"
+                );
+            }
+            assert!(bytes <= seconds * bytes_per_second + piece, "{bytes} bytes in {seconds} s");
+        }
+        let mut slow_disk = Pace::new(1000, &waiting);
+        assert_eq!(
+            slow_disk.pause(100, Duration::from_secs(1)),
+            Duration::ZERO,
+            "it is below its share anyway"
+        );
+        assert_eq!(Pace::new(0, &waiting).pause(1 << 40, Duration::ZERO), Duration::ZERO, "no limit");
+        let mut pace = Pace::new(1000, &waiting);
+        waiting.store(1, Ordering::Relaxed);
+        assert_eq!(pace.pause(5000, Duration::ZERO), Duration::ZERO, "somebody waits for the thread");
+        waiting.store(0, Ordering::Relaxed);
+        assert_eq!(pace.pause(0, Duration::ZERO), Duration::ZERO, "nothing was written");
+        assert_eq!(pace.pause(1000, Duration::ZERO), Duration::from_secs(6));
     }
 }

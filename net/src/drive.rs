@@ -311,11 +311,11 @@ impl Drive {
             }
             self.run_effects(&mut effects)?;
             let log = self.replica.log();
-            let waits = log.has_pending() && log.disk_is_full() || self.replica.waits_for_space();
+            let waits = log.has_pending() && log.shortage().is_some() || self.replica.waits_for_space();
             if waits && !log.is_writing() {
                 // Nobody was told that it was done, so nothing is lost.
                 if !self.replica.is_settled() {
-                    warn!("the disk is full: what waited for the log is dropped");
+                    warn!("the log cannot go on now: what waited for it is dropped");
                 }
                 return Ok(None);
             }

@@ -7,15 +7,35 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// A write that came back, whether it is durable, and how long it took.
 pub type Written = (LogWrite, Result<(), IoFailure>, Duration);
 
+/// The segment that is ready to be written to, open: the thread that prepared it opened it, so that the one
+/// that writes it waits for no file system, and so that what keeps it from being opened is met before
+/// anything is written.
+#[derive(Clone, Default)]
+pub struct ReadySegment(Arc<Mutex<Option<(Sequence, std::fs::File)>>>);
+
+impl ReadySegment {
+    /// Puts it there, in the place of one that was there.
+    pub fn put(&self, segment: Sequence, file: std::fs::File) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((segment, file));
+    }
+
+    fn take(&self, segment: Sequence) -> Option<std::fs::File> {
+        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.take_if(|(number, _)| *number == segment).map(|(_, file)| file)
+    }
+}
+
 /// See the module.
 pub struct LogLane {
     names: SegmentFiles,
+    ready: ReadySegment,
     sync: SyncMode,
     slow_ms: u64,
     files: HashMap<Sequence, File>,
@@ -25,10 +45,11 @@ pub struct LogLane {
 }
 
 impl LogLane {
-    /// For these files. A write that takes longer than `slow_ms` is reported.
-    pub fn new(names: SegmentFiles, sync: SyncMode, slow_ms: u64) -> Self {
+    /// For these files, each of which is `ready` before it is written to. A write that takes longer than
+    /// `slow_ms` is reported.
+    pub fn new(names: SegmentFiles, ready: ReadySegment, sync: SyncMode, slow_ms: u64) -> Self {
         let written = Rc::default();
-        LogLane { names, sync, slow_ms, files: HashMap::new(), written, timer_at_us: 0 }
+        LogLane { names, ready, sync, slow_ms, files: HashMap::new(), written, timer_at_us: 0 }
     }
 
     /// Begins a write; `wake` is woken when [`Self::take_written`] has it.
@@ -85,7 +106,11 @@ impl LogLane {
         if let Some(file) = self.files.get(&segment) {
             return Ok(file.clone());
         }
-        let file = File::new(self.names.open_for_writes(segment)?);
+        let file = match self.ready.take(segment) {
+            Some(file) => file,
+            None => self.names.open_for_writes(segment)?,
+        };
+        let file = File::new(file);
         self.files.insert(segment, file.clone());
         Ok(file)
     }

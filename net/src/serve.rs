@@ -10,7 +10,7 @@ use crate::disk::zookeeper::{self, Place};
 use crate::disk::{DataDirectory, DiskError, Located, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, bind};
-use crate::log_lane::LogLane;
+use crate::log_lane::{LogLane, ReadySegment};
 use crate::mailbox::{Mail, Receiver, Sender, mailbox};
 use crate::peer::log::SegmentLog;
 use crate::peer::{Peers, PeersConfig};
@@ -253,14 +253,15 @@ fn run_replica(
     let results = Results::new(wake.clone());
     let files = || SegmentFiles::new(&directory, options.log.sync);
     let no_thread = |error| ServeError::Io("starting a thread".into(), error);
-    let upkeep = background::start_upkeep(files(), results.clone()).map_err(no_thread)?;
+    let ready = ReadySegment::default();
+    let upkeep = background::start_upkeep(files(), ready.clone(), results.clone()).map_err(no_thread)?;
     let sync = options.log.sync;
     let marks = background::start_marks(Arc::clone(&directory), sync, results.clone()).map_err(no_thread)?;
     let policy = options.checkpoints;
     let checkpoints = background::start_checkpoints(Arc::clone(&directory), policy, sync, results.clone());
     let checkpoints = checkpoints.map_err(no_thread)?;
     let epochs = background::start_epochs(Arc::clone(&directory), results.clone()).map_err(no_thread)?;
-    let log = LogLane::new(files(), options.log.sync, options.slow_sync_ms);
+    let log = LogLane::new(files(), ready, options.log.sync, options.slow_sync_ms);
     let peers_config = options.ensemble.as_ref().map(|ensemble| peers_config(options, ensemble, &directory));
     let mut drive = Drive {
         replica,

@@ -414,7 +414,7 @@ impl Replica {
         }
     }
 
-    /// Says when the disk is full, and when that is over.
+    /// Says of what there is not enough, and when that is over.
     fn on_upkeep(
         &mut self,
         now: Now,
@@ -422,18 +422,16 @@ impl Replica {
         result: Result<(), IoFailure>,
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
-        let was_full = self.log.disk_is_full();
+        let before = self.log.shortage();
         let failure = result.as_ref().err().map(ToString::to_string);
         self.log.on_upkeep(step, result, now.us)?;
-        match (was_full, self.log.disk_is_full()) {
-            (false, true) => out.push(Effect::Notice(format!(
-                "the disk is full ({}): writes wait when the log's segment is used up, and go on when there \
-                 is space; reads go on",
+        match (before, self.log.shortage()) {
+            (None, Some(shortage)) => out.push(Effect::Notice(format!(
+                "{shortage} ({}): writes wait when the log's segment is used up, and go on when that is \
+                 over; reads go on",
                 failure.unwrap_or_default()
             ))),
-            (true, false) => {
-                out.push(Effect::Notice("there is space on the disk again: writes go on".into()))
-            }
+            (Some(shortage), None) => out.push(Effect::Notice(format!("{}: writes go on", shortage.over()))),
             _ => {}
         }
         Ok(())
@@ -589,9 +587,21 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_said_once_and_its_end_too() {
+    fn a_shortage_is_said_once_and_its_end_too() {
+        for (errno, is, over) in [
+            (28, "the disk is full", "there is space on the disk again"),
+            (24, "no more files can be opened", "files can be opened again"),
+        ] {
+            let notices = notices_of_a_shortage(errno);
+            assert_eq!(notices.len(), 2, "{notices:?}");
+            assert!(notices[0].starts_with(&format!("{is} (preparing segment 1: why)")), "{notices:?}");
+            assert!(notices[1].starts_with(over), "{notices:?}");
+        }
+    }
+
+    fn notices_of_a_shortage(errno: i32) -> Vec<String> {
         let mut replica = replica(1);
-        let full = || IoFailure { errno: Some(28), message: "preparing segment 1: No space".into() };
+        let short = || IoFailure { errno: Some(errno), message: "preparing segment 1: why".into() };
         let (mut notices, mut attempts) = (Vec::new(), 0);
         for ms in (0..60_000).step_by(10) {
             let mut out = Vec::new();
@@ -600,7 +610,7 @@ mod tests {
                 let Effect::Upkeep(step) = effect else { continue };
                 let is_zeros = matches!(step, Upkeep::Zero { .. });
                 attempts += u64::from(is_zeros);
-                let result = if is_zeros && attempts <= 5 { Err(full()) } else { Ok(()) };
+                let result = if is_zeros && attempts <= 5 { Err(short()) } else { Ok(()) };
                 replica.step(at(ms), Input::Upkeep(step, result), &mut out);
             }
             notices.extend(out.into_iter().filter_map(|effect| match effect {
@@ -608,9 +618,7 @@ mod tests {
                 _ => None,
             }));
         }
-        assert_eq!(notices.len(), 2, "{notices:?}");
-        assert!(notices[0].starts_with("the disk is full (preparing segment 1: No space)"), "{notices:?}");
-        assert!(notices[1].starts_with("there is space on the disk again"), "{notices:?}");
+        notices
     }
 
     #[test]

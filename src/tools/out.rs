@@ -21,6 +21,8 @@ pub enum Trouble {
     Input(PathBuf, io::Error),
     /// A file is not what it should be.
     Unusable(PathBuf, String),
+    /// A running server took the file away while it was read, and may have written over it.
+    Retired(PathBuf),
 }
 
 impl From<io::Error> for Trouble {
@@ -42,6 +44,12 @@ impl Display for Trouble {
             Trouble::Output(error) => write!(f, "standard output: {error}"),
             Trouble::Input(path, error) => write!(f, "{}: {error}", path.display()),
             Trouble::Unusable(path, why) => write!(f, "{}: {why}", path.display()),
+            Trouble::Retired(path) => write!(
+                f,
+                "{}: a running server took it away while it was read, since there are newer ones: read one of \
+                 those",
+                path.display()
+            ),
         }
     }
 }

@@ -10,7 +10,7 @@ use ringkeeper_engine::log::{LogError, LogWriter, Sequence, Settings, SyncMode, 
 use ringkeeper_net::background::{Results, start_upkeep};
 use ringkeeper_net::clock::Clock;
 use ringkeeper_net::disk::{DataDirectory, SegmentFiles};
-use ringkeeper_net::log_lane::LogLane;
+use ringkeeper_net::log_lane::{LogLane, ReadySegment};
 use ringkeeper_net::ring::{self, Runtime, Wake};
 use ringkeeper_quorum::step::Input;
 use serde::Serialize;
@@ -110,21 +110,23 @@ pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measu
     };
     let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
     let writer = LogWriter::new(settings, data.database(), tail);
-    let lane = LogLane::new(files(), settings.sync, SLOW_MS);
-    let ran = ring::run(Runtime::default(), drive(files(), lane, writer, load));
+    let ready = ReadySegment::default();
+    let lane = LogLane::new(files(), ready.clone(), settings.sync, SLOW_MS);
+    let ran = ring::run(Runtime::default(), drive(files(), ready, lane, writer, load));
     ran.map_err(|error| Failure::system("starting a ring", error))?
         .map_err(|error| Failure::system("the log", error))
 }
 
 async fn drive(
     files: SegmentFiles,
+    ready: ReadySegment,
     mut lane: LogLane,
     mut log: LogWriter,
     load: Load,
 ) -> Result<Measured, LogError> {
     let (clock, wake) = (Clock::start(), Wake::new());
     let results = Results::new(wake.clone());
-    let upkeep = start_upkeep(files, results.clone()).expect("a thread");
+    let upkeep = start_upkeep(files, ready, results.clone()).expect("a thread");
     let transaction = vec![0x5a; load.transaction_bytes];
     let mut measured = Measured::new();
     let mut waiting: VecDeque<(Zxid, u64)> = VecDeque::new();

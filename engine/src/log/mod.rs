@@ -40,4 +40,4 @@ pub use preparation::{Upkeep, may_become};
 pub use recovery::{
     Cut, Recovery, Replay, SegmentFile, SegmentSource, Tail, Verdict, find_cut, recover, replay,
 };
-pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, SyncMode};
+pub use writer::{Durable, IoFailure, LogError, LogWrite, LogWriter, Settings, Shortage, SyncMode};

@@ -10,7 +10,7 @@
 use super::format::{
     BATCH_HEADER_BYTES, BatchHeader, DatabaseId, SEGMENT_HEADER_BYTES, SegmentHeader, Sequence,
 };
-use super::writer::IoFailure;
+use super::writer::{IoFailure, Shortage};
 
 /// Bytes that one step fills: as long as the disk takes for them, a write of the log may have to wait.
 pub const ZERO_STEP_BYTES: u64 = 256 << 10;
@@ -18,8 +18,8 @@ pub const ZERO_STEP_BYTES: u64 = 256 << 10;
 const SHORT_BYTES: u64 = 8 << 20;
 /// The pause between two steps: 64 MiB/s at most.
 const ZERO_PAUSE_US: u64 = 4_000;
-/// How long to wait before a full disk is tried again.
-const DISK_FULL_RETRY_US: u64 = 1_000_000;
+/// How long to wait before what failed for a shortage is tried again.
+const RETRY_US: u64 = 1_000_000;
 
 /// Work on files that no reply waits for. The executor does one at a time and hands it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +98,8 @@ pub(super) struct Preparation {
     zeroed: u64,
     wanted: u64,
     recycled: bool,
-    /// The disk was full at the last attempt, and no file was finished since.
-    disk_is_full: bool,
+    /// Why the last attempt failed, if no file was finished since.
+    shortage: Option<Shortage>,
     retry_at_us: Option<u64>,
     /// No zeros before this time, unless the log needs them.
     pause_until_us: u64,
@@ -125,7 +125,7 @@ impl Preparation {
             zeroed: 0,
             wanted: bytes,
             recycled: false,
-            disk_is_full: false,
+            shortage: None,
             retry_at_us: None,
             pause_until_us: 0,
         }
@@ -156,9 +156,9 @@ impl Preparation {
         u128::from(self.zeroed) * u128::from(capacity) < u128::from(used) * u128::from(self.wanted)
     }
 
-    /// Whether the disk was full at the last attempt.
-    pub fn waits_for_space(&self) -> bool {
-        self.disk_is_full
+    /// What there was not enough of at the last attempt.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shortage
     }
 
     /// The next step, `None` if there is none now. A `spare` that is there is taken; no pause is made in
@@ -183,9 +183,9 @@ impl Preparation {
         }
     }
 
-    /// Takes a step's completion. A full disk begins anew later (a sync that failed for lack of space
-    /// may have lost pages, so nothing of the file is kept); any other failure is the caller's to die
-    /// of.
+    /// Takes a step's completion. What failed for a shortage begins anew later (a sync that failed for lack
+    /// of space may have lost pages, so nothing of the file is kept); any other failure is the caller's to
+    /// die of.
     pub fn completed(
         &mut self,
         step: Upkeep,
@@ -193,14 +193,12 @@ impl Preparation {
         now_us: u64,
     ) -> Result<(), IoFailure> {
         if let Err(failure) = result {
-            if !failure.is_disk_full() {
-                return Err(failure);
-            }
+            let Some(shortage) = failure.shortage() else { return Err(failure) };
             self.stage = Stage::Create;
             self.zeroed = 0;
             self.recycled = false;
-            self.disk_is_full = true;
-            self.retry_at_us = Some(now_us + DISK_FULL_RETRY_US);
+            self.shortage = Some(shortage);
+            self.retry_at_us = Some(now_us + RETRY_US);
             return Ok(());
         }
         match step {
@@ -217,7 +215,7 @@ impl Preparation {
             Upkeep::Sync { .. } if self.stage == Stage::Sync => self.stage = Stage::SyncDirectory,
             Upkeep::SyncDirectory if self.stage == Stage::SyncDirectory => {
                 self.stage = Stage::Ready;
-                self.disk_is_full = false;
+                self.shortage = None;
             }
             Upkeep::Sync { .. } | Upkeep::SyncDirectory | Upkeep::Close { .. } | Upkeep::Remove { .. } => {}
         }
@@ -321,20 +319,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_begins_anew_later_and_another_failure_is_fatal() {
-        let full = || IoFailure { errno: Some(28), message: "no space".into() };
+    fn a_shortage_begins_anew_later_and_another_failure_is_fatal() {
         let mut preparation = Preparation::new(Sequence(4), 8192);
-        for failing in 0..4 {
+        let shortages = [28, 122].map(|errno| (errno, Shortage::Space)).into_iter();
+        let shortages = shortages.chain([23, 24].map(|errno| (errno, Shortage::Files)));
+        for ((errno, shortage), failing) in shortages.flat_map(|short| (0..4).map(move |step| (short, step)))
+        {
             for _ in 0..failing {
                 let step = preparation.next(0, None, true).unwrap();
                 preparation.completed(step, Ok(()), 0).unwrap();
             }
             let step = preparation.next(0, None, true).unwrap();
-            preparation.completed(step, Err(full()), 0).unwrap();
-            assert!(preparation.waits_for_space());
-            assert_eq!(preparation.next(DISK_FULL_RETRY_US - 1, None, true), None);
+            preparation
+                .completed(step, Err(IoFailure { errno: Some(errno), message: "short".into() }), 0)
+                .unwrap();
+            assert_eq!(preparation.shortage(), Some(shortage));
+            assert_eq!(preparation.next(RETRY_US - 1, None, true), None);
             assert_eq!(
-                preparation.next(DISK_FULL_RETRY_US, None, true),
+                preparation.next(RETRY_US, None, true),
                 Some(Upkeep::Create { sequence: Sequence(4) }),
                 "step {failing}"
             );

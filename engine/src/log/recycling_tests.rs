@@ -6,7 +6,7 @@ use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::recovery::{SegmentFile, Tail, recover};
 use super::simulated_disk::SimulatedDisk;
 use super::writer::LogWriter;
-use super::{Sequence, Upkeep};
+use super::{IoFailure, Sequence, Shortage, Upkeep};
 use crate::id::Zxid;
 
 /// Makes every segment a spare that holds nothing behind `checkpoint`.
@@ -60,6 +60,23 @@ fn recovery_reads_only_what_was_written_to_a_recycled_segment_at_every_crash_poi
         recycled = recycled.max(image.files.values().filter(|file| is_recycled(file)).count());
     }
     assert!(images > 1500 && recycled > 1, "{images} images, {recycled} recycled segments at once");
+}
+
+#[test]
+fn a_spare_that_found_no_space_for_its_new_name_is_still_one() {
+    let sequence = Sequence(20);
+    let mut writer = LogWriter::new(settings(), DATABASE, Tail::origin(Zxid::ZERO, sequence));
+    writer.add_spare(SegmentFile { sequence: Sequence(1), bytes: settings().segment_bytes });
+    let rename = Upkeep::Rename { spare: Sequence(1), sequence };
+    for attempt in 0..3 {
+        assert_eq!(writer.take_upkeep(attempt * 2_000_000), Ok(Some(rename)));
+        let full = IoFailure { errno: Some(28), message: "renaming: no space".into() };
+        writer.on_upkeep(rename, Err(full), attempt * 2_000_000).unwrap();
+        assert_eq!(writer.shortage(), Some(Shortage::Space));
+    }
+    assert_eq!(writer.take_upkeep(8_000_000), Ok(Some(rename)));
+    writer.on_upkeep(rename, Ok(()), 8_000_000).unwrap();
+    assert_eq!(writer.take_upkeep(8_000_000), Ok(Some(Upkeep::Sync { sequence })));
 }
 
 #[test]

@@ -82,18 +82,46 @@ pub struct IoFailure {
 }
 
 impl IoFailure {
-    /// No space on the device, or over its quota.
-    pub fn is_disk_full(&self) -> bool {
-        const ENOSPC: i32 = 28;
-        const EDQUOT: i32 = 122;
-        matches!(self.errno, Some(ENOSPC | EDQUOT))
-    }
-
-    /// The process, or the machine, has as many files open as it may: nothing was done to the disk.
-    pub fn is_out_of_files(&self) -> bool {
+    /// What there was not enough of, if that is all that is wrong.
+    pub fn shortage(&self) -> Option<Shortage> {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
-        matches!(self.errno, Some(ENFILE | EMFILE))
+        const ENOSPC: i32 = 28;
+        const EDQUOT: i32 = 122;
+        match self.errno? {
+            ENOSPC | EDQUOT => Some(Shortage::Space),
+            ENFILE | EMFILE => Some(Shortage::Files),
+            _ => None,
+        }
+    }
+}
+
+/// What passes: an operation that failed for it alone is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// No space on the device, or over its quota.
+    Space,
+    /// The process, or the machine, has as many files open as it may. What failed is an opening: nothing was
+    /// done to the disk.
+    Files,
+}
+
+impl Shortage {
+    /// That there is enough again, in words.
+    pub fn over(self) -> &'static str {
+        match self {
+            Shortage::Space => "there is space on the disk again",
+            Shortage::Files => "files can be opened again",
+        }
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Shortage::Space => "the disk is full",
+            Shortage::Files => "no more files can be opened",
+        })
     }
 }
 
@@ -408,15 +436,12 @@ impl LogWriter {
         let step = closing.map(|sequence| Upkeep::Close { sequence });
         let hurry = self.needs_segment_soon();
         let step = step.or_else(|| self.preparation.next(now_us, self.spares.front().copied(), hurry));
-        if let Some(Upkeep::Rename { .. }) = step {
-            self.spares.pop_front();
-        }
         let step = step.or_else(|| self.surplus.pop_front().map(|spare| Upkeep::Remove { spare }));
         self.upkeep_in_flight = step.is_some();
         Ok(step)
     }
 
-    /// Takes a step of the upkeep lane back. A full disk is waited for; any other failure is fatal.
+    /// Takes a step of the upkeep lane back. A shortage is waited for; any other failure is fatal.
     pub fn on_upkeep(
         &mut self,
         step: Upkeep,
@@ -426,6 +451,9 @@ impl LogWriter {
         self.alive()?;
         assert!(self.upkeep_in_flight, "a completion of no step");
         self.upkeep_in_flight = false;
+        if matches!(step, Upkeep::Rename { .. }) && result.is_ok() {
+            self.spares.pop_front();
+        }
         let result = match step {
             Upkeep::Close { .. } | Upkeep::Remove { .. } => result,
             _ => self.preparation.completed(step, result, now_us),
@@ -498,10 +526,10 @@ impl LogWriter {
         self.settings.max_pending_bytes.saturating_sub(self.pending_bytes)
     }
 
-    /// Whether the disk was full when the next segment was last tried. Writes go on in the segment
+    /// What there was not enough of when the next segment was last tried. Writes go on in the segment
     /// that there is.
-    pub fn disk_is_full(&self) -> bool {
-        self.preparation.waits_for_space()
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.preparation.shortage()
     }
 
     /// Everything up to here is known to be committed: what is written from now on says so.

@@ -62,6 +62,7 @@ mod tests;
 
 pub use checkpoints::{CheckpointFile, CheckpointName, MappedCheckpoint};
 pub use layout::{DataDirectory, Manifest, parse_checkpoint_name, parse_segment_name};
+pub use reading::SegmentReader;
 pub use records::{Epochs, Record, RecordFile, look_at_records};
 pub use recover::{Recovered, Restore};
 pub use refusal::{Located, Refusal};

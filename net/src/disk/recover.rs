@@ -181,11 +181,7 @@ impl DataDirectory {
     ) -> Result<Result<Zxid, String>, DiskError> {
         let map = match MappedCheckpoint::open(&name.path) {
             Ok(map) => map,
-            // An empty file cannot be mapped: that is damage too.
-            Err(DiskError::Io { error, .. }) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                return Ok(Err(error.to_string()));
-            }
-            Err(error) => return Err(error),
+            Err(error) => return unreadable(error).map(Err),
         };
         map.read_ahead();
         let checkpoint = match map.checkpoint() {
@@ -226,12 +222,58 @@ impl DataDirectory {
     pub fn forget_behind(&self, last_kept: Zxid) -> Result<(), DiskError> {
         self.lower_mark(last_kept)?;
         for name in checkpoints::list(self)? {
-            let map = MappedCheckpoint::open(&name.path)?;
-            if map.checkpoint().is_ok_and(|checkpoint| checkpoint.last_zxid() <= last_kept) {
+            let keeps = match MappedCheckpoint::open(&name.path) {
+                Ok(map) => map.checkpoint().is_ok_and(|checkpoint| checkpoint.last_zxid() <= last_kept),
+                Err(error) => unreadable(error).map(|_| false)?,
+            };
+            if keeps {
                 continue;
             }
             changes::remove(&name.path).map_err(DiskError::io("removing", &name.path))?;
         }
         sync_directory(&self.snap())
+    }
+}
+
+/// How a checkpoint is damaged that cannot be opened.
+///
+/// # Errors
+/// It may be whole: what the machine has not enough of now says nothing of the file.
+fn unreadable(error: DiskError) -> Result<String, DiskError> {
+    const SHORT: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+    match &error {
+        DiskError::Io { error: why, .. }
+            if why.raw_os_error().is_some_and(|errno| !SHORT.contains(&errno)) =>
+        {
+            Ok(format!("it cannot be opened: {why}"))
+        }
+        _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::path::Path;
+
+    #[test]
+    fn a_checkpoint_is_given_up_for_what_is_wrong_with_it_and_not_for_what_the_machine_lacks() {
+        for (errno, damaged) in [
+            (libc::EIO, true),
+            (libc::EACCES, true),
+            (libc::ELOOP, true),
+            (libc::ENODEV, true),
+            (libc::EUCLEAN, true),
+            (libc::EMFILE, false),
+            (libc::ENFILE, false),
+            (libc::ENOMEM, false),
+        ] {
+            let error = DiskError::io("mapping", Path::new("a"))(io::Error::from_raw_os_error(errno));
+            match unreadable(error) {
+                Ok(why) => assert!(damaged && why.starts_with("it cannot be opened: "), "{errno}: {why}"),
+                Err(error) => assert!(!damaged, "{error}"),
+            }
+        }
     }
 }

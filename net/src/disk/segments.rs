@@ -88,6 +88,22 @@ impl SegmentFiles {
         File::options().write(true).custom_flags(flags).open(self.path(sequence))
     }
 
+    /// The segment that was prepared last, opened for the log's writes.
+    ///
+    /// # Errors
+    /// As the kernel says; or none was prepared.
+    pub fn open_prepared(&self) -> Result<(Sequence, File), IoFailure> {
+        let Some((sequence, _)) = self.preparing else {
+            return Err(failure(
+                "opening",
+                &self.directory,
+                &io::Error::other("no segment is being prepared"),
+            ));
+        };
+        let opened = self.open_for_writes(sequence);
+        opened.map(|file| (sequence, file)).map_err(|error| failure("opening", &self.path(sequence), &error))
+    }
+
     fn spare_path(&self, spare: Sequence) -> PathBuf {
         self.directory.join(spare_name(spare))
     }
@@ -148,9 +164,11 @@ impl SegmentFiles {
     }
 
     fn recycle(&mut self, spare: Sequence, sequence: Sequence) -> io::Result<()> {
-        let path = self.path(sequence);
-        changes::rename(&self.spare_path(spare), &path)?;
-        self.preparing = Some((sequence, open_past_cache(&path)?));
+        let from = self.spare_path(spare);
+        // Before it is renamed: what fails leaves the spare where it was, to be tried again.
+        let file = open_past_cache(&from)?;
+        changes::rename(&from, &self.path(sequence))?;
+        self.preparing = Some((sequence, file));
         Ok(())
     }
 

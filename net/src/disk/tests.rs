@@ -219,6 +219,24 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_serves() {
     assert_eq!((recovered.checkpoint, state), (Some(older), State::up_to(60)));
 }
 
+#[test]
+fn a_checkpoint_that_cannot_be_opened_is_named_and_the_one_before_serves() {
+    // The kernel gives up such a link (ELOOP); it opens a directory, and does not map it (ENODEV).
+    let to_itself = |path: &Path| std::os::unix::fs::symlink(path, path);
+    let directory = |path: &Path| fs::create_dir(path);
+    for put in [to_itself as fn(&Path) -> std::io::Result<()>, directory] {
+        let (path, [older, newer]) = filled();
+        fs::remove_file(&newer.path).unwrap();
+        put(&newer.path).unwrap();
+        let (server, state, recovered) = Server::start(path.path(), SyncMode::Fdatasync).unwrap();
+        assert_eq!((recovered.checkpoint, state), (Some(older), State::up_to(60)));
+        let [(name, why)] = &recovered.damaged[..] else { panic!("{:?}", recovered.damaged) };
+        assert_eq!(*name, newer);
+        assert!(why.starts_with("it cannot be opened: "), "{why}");
+        drop(server);
+    }
+}
+
 /// Takes what recovery reads; the newest checkpoint's file loses its bytes while it is read, so that looking
 /// at what the map has of it is the signal that a sector which cannot be read is.
 struct Unreadable<'p> {

@@ -21,6 +21,8 @@ use ringkeeper_quorum::message::{
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -412,10 +414,9 @@ fn transaction(zxid: u64) -> Vec<u8> {
     zxid.to_string().repeat(10).into_bytes()
 }
 
-#[test]
-fn what_a_learner_missed_is_found_in_the_log_as_far_as_it_goes_back() {
-    let home = tempfile::tempdir().unwrap();
-    let directory = Arc::new(DataDirectory::open(home.path(), home.path()).unwrap());
+/// A hundred transactions in segments of a few batches each.
+fn log_of_a_hundred(home: &Path) -> (Arc<DataDirectory>, SegmentFiles) {
+    let directory = Arc::new(DataDirectory::open(home, home).unwrap());
     let mut files = SegmentFiles::new(&directory, SyncMode::Fdatasync);
     let tail = directory.recover(&mut files, &mut Nothing).unwrap().tail;
     let settings = Settings { sync: SyncMode::Fdatasync, segment_bytes: 8192, ..Settings::default() };
@@ -432,21 +433,31 @@ fn what_a_learner_missed_is_found_in_the_log_as_far_as_it_goes_back() {
             }
         }
     }
+    (directory, files)
+}
+
+#[test]
+fn what_a_learner_missed_is_found_in_the_log_as_far_as_it_goes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (directory, files) = log_of_a_hundred(home.path());
     let log = SegmentLog::new(Arc::clone(&directory), 500);
     let read = |after: u64, upto: u64| {
         let mut found = Vec::new();
-        let read = log.read(Zxid(after), &mut |zxid, bytes| {
+        let read = log.read(Zxid(after), Zxid(upto), &mut |zxid, bytes| {
             assert_eq!(bytes, transaction(zxid.0));
             found.push(zxid.0);
-            if zxid.0 == upto { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            ControlFlow::Continue(())
         });
         read.map(|()| found)
     };
     for (after, upto) in [(0, 100), (3, 100), (57, 60), (99, 100)] {
         assert_eq!(read(after, upto), Ok((after + 1..=upto).collect()));
     }
-    for (last, found) in [(100, Some(100)), (90, Some(90)), (1000, Some(100)), (1, None)] {
+    for (last, found) in [(99, Some(99)), (90, Some(90)), (1, None)] {
         assert_eq!(log.seek(Zxid(last)), Ok(found.map(Zxid)), "{last}");
+    }
+    for last in [100, 1000] {
+        assert_eq!(log.seek(Zxid(last)), Err("it ends at 0x64".into()), "{last}");
     }
     let all = SegmentLog::new(Arc::clone(&directory), u64::MAX);
     assert_eq!(all.seek(Zxid(0)), Ok(Some(Zxid(0))));
@@ -456,6 +467,98 @@ fn what_a_learner_missed_is_found_in_the_log_as_far_as_it_goes_back() {
     assert_eq!(read(98, 100), Ok(vec![99, 100]));
 }
 
+/// A learner that gets what lies behind such a place has a hole in its log for ever.
+#[test]
+fn a_place_of_the_log_that_cannot_be_read_is_never_passed_over() {
+    let home = tempfile::tempdir().unwrap();
+    let (directory, files) = log_of_a_hundred(home.path());
+    let segments = files.list().unwrap();
+    // Zeros are behind the newest batch, and in the one that is prepared.
+    let written: Vec<u64> = (1..segments.len() as u64).collect();
+    assert!(written.len() > 10, "{} segments", written.len());
+    for (sequence, offset) in
+        [(1, 10), (1, 4096 + 20), (1, 4096 + 70), (5, 4096 + 512 + 20), (written.len() as u64, 4096 + 70)]
+    {
+        let path = files.path(Sequence(sequence));
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[offset] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        let log = SegmentLog::new(Arc::clone(&directory), u64::MAX);
+        let mut next = 1;
+        let read = log.read(Zxid(0), Zxid(100), &mut |zxid, bytes| {
+            assert_eq!((zxid, bytes), (Zxid(next), &transaction(next)[..]), "{sequence} {offset}");
+            next += 1;
+            ControlFlow::Continue(())
+        });
+        let why = read.expect_err("not all of it can be read");
+        let is_newest = sequence == written.len() as u64;
+        if !is_newest && offset > 4096 {
+            let offset = offset / 512 * 512;
+            let place = format!("{}: damaged at offset {offset}: ", path.display());
+            assert!(why.starts_with(&place), "{why}");
+        }
+        // Who comes again gets a tree; who needs nothing of that place does not.
+        assert!(!matches!(log.seek(Zxid(0)), Ok(Some(_))), "{sequence} {offset}");
+        assert!(is_newest || log.seek(Zxid(99)) == Ok(Some(Zxid(99))), "{sequence} {offset}");
+        if !is_newest {
+            let again = SegmentLog::new(Arc::clone(&directory), u64::MAX);
+            assert!(!matches!(again.seek(Zxid(0)), Ok(Some(_))), "{sequence} {offset}");
+        }
+        std::fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_segment_that_is_used_again_while_it_is_read_ends_the_reading() {
+    let home = tempfile::tempdir().unwrap();
+    let (directory, files) = log_of_a_hundred(home.path());
+    let log = SegmentLog::new(directory, u64::MAX);
+    let mut last = Zxid(0);
+    let read = log.read(Zxid(0), Zxid(100), &mut |zxid, _| {
+        // In the middle of the third one.
+        if zxid == Zxid(20) {
+            let file = std::fs::File::options().write(true).open(files.path(Sequence(3))).unwrap();
+            file.write_all_at(&[0; 8192], 0).unwrap();
+        }
+        last = zxid;
+        ControlFlow::Continue(())
+    });
+    assert!(read.is_err_and(|why| why.contains("no batch of this segment begins here")));
+    assert_eq!(last, Zxid(20));
+}
+
+/// The leader is not to end because of what a file holds.
+#[test]
+fn a_damaged_log_ends_a_learners_connection_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let (directory, files) = log_of_a_hundred(home.path());
+    let path = files.path(Sequence(2));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4096 + 70] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    Pair::run(
+        |config| config.log = Some(Arc::new(SegmentLog::new(Arc::clone(&directory), u64::MAX))),
+        async |pair, _| {
+            for extended in [false, true] {
+                let link = pair.connect().await;
+                pair.does(1, Effect::SendLog { link, after: Zxid(0), upto: Zxid(100), extended });
+                loop {
+                    match pair.next(2).await {
+                        Input::FromLeader(..) => {}
+                        Input::LeaderLost(_) => break,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                let lost = pair.next(1).await;
+                assert!(matches!(lost, Input::LearnerLost(gone) if gone == link), "{lost:?}");
+                pair.does(1, Effect::SeekLog(link, Zxid(0)));
+                assert!(matches!(pair.next(1).await, Input::LogSought(found, None) if found == link));
+            }
+        },
+    );
+}
+
 #[test]
 fn a_part_of_the_log_arrives_as_packets() {
     struct Numbers;
@@ -463,9 +566,10 @@ fn a_part_of_the_log_arrives_as_packets() {
         fn seek(&self, last: Zxid) -> Result<Option<Zxid>, String> {
             Ok(Some(last))
         }
-        fn read(&self, after: Zxid, visit: &mut super::log::Visit<'_>) -> Result<(), String> {
-            let _ = (after.0 + 1..50).try_for_each(|zxid| visit(Zxid(zxid), &transaction(zxid)));
-            Ok(())
+        fn read(&self, after: Zxid, upto: Zxid, visit: &mut super::log::Visit<'_>) -> Result<(), String> {
+            let _ =
+                (after.0 + 1..50.min(upto.0 + 1)).try_for_each(|zxid| visit(Zxid(zxid), &transaction(zxid)));
+            if upto.0 < 50 { Ok(()) } else { Err("it ends at 49".into()) }
         }
     }
     Pair::run(

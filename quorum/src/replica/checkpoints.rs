@@ -53,25 +53,29 @@ impl Checkpoints {
     fn is_due(&self) -> bool {
         self.since.reaches(self.at) && !self.under_way
     }
+
+    /// As ZooKeeper staggers them: somewhere in the second half of what may lie between two (zero: that does
+    /// not count), so that the servers of an ensemble do not all write at once.
+    fn plan(&mut self, most: Distance) {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let stagger = |all: u64| match all {
+            0 => u64::MAX,
+            all => (all / 2 + self.random % (all / 2).max(1)).max(1),
+        };
+        self.at = Distance { transactions: stagger(most.transactions), bytes: stagger(most.bytes) };
+        self.since = Distance::default();
+    }
 }
 
 impl Replica {
-    /// As ZooKeeper staggers them: somewhere in the second half of what may lie between two, so
-    /// that the servers of an ensemble do not all write at once.
+    /// From now on the log counts towards the next one.
     pub(super) fn plan_checkpoint(&mut self) {
-        let checkpoints = &mut self.checkpoints;
-        checkpoints.random ^= checkpoints.random << 13;
-        checkpoints.random ^= checkpoints.random >> 7;
-        checkpoints.random ^= checkpoints.random << 17;
-        let stagger = |all: u64| match all {
-            0 => u64::MAX,
-            all => (all / 2 + checkpoints.random % (all / 2).max(1)).max(1),
-        };
-        checkpoints.since = Distance::default();
-        checkpoints.at = Distance {
-            transactions: stagger(u64::from(self.settings.snap_count)),
-            bytes: stagger(self.settings.snap_log_bytes),
-        };
+        self.checkpoints.plan(Distance {
+            transactions: u64::from(self.settings.snap_count),
+            bytes: self.settings.snap_log_bytes,
+        });
     }
 
     /// After a restart: how much log was replayed, which the next checkpoint saves the restart after it.
@@ -119,11 +123,59 @@ impl Replica {
         self.checkpoints.under_way = false;
         match result {
             Ok(_) => Ok(()),
-            Err(failure) if failure.is_disk_full() || failure.is_out_of_files() => {
+            Err(failure) if failure.shortage().is_some() => {
                 out.push(Effect::Notice(format!("checkpoint not written, the log is kept: {failure}")));
                 Ok(())
             }
             Err(failure) => Err(LogError::Failed(failure)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_in_the_second_half_of_what_may_lie_between_two_and_not_at_all_servers_at_once() {
+        let plans = |seed| {
+            let mut checkpoints = Checkpoints::new(seed);
+            let mut plan = || {
+                checkpoints.plan(Distance { transactions: 100_000, bytes: 4 << 30 });
+                checkpoints.at
+            };
+            (0..100).map(|_| plan()).collect::<Vec<_>>()
+        };
+        let (one, another) = (plans(0x1234_5678_9abc), plans(0xdef0_1234_5678));
+        for Distance { transactions, bytes } in one.iter().chain(&another) {
+            assert!((50_000..100_000).contains(transactions), "{transactions}");
+            assert!((2 << 30..4 << 30).contains(bytes), "{bytes}");
+        }
+        let alike = one.iter().zip(&another).filter(|(one, another)| one.bytes == another.bytes).count();
+        assert_eq!(alike, 0);
+        let early = one.iter().filter(|at| at.transactions < 75_000).count();
+        assert!((20..80).contains(&early), "{early} of 100 in the first half of that half");
+    }
+
+    #[test]
+    fn transactions_and_bytes_of_the_log_each_make_one_due_and_zero_never_does() {
+        let due_after = |transactions, bytes, each: usize| {
+            let mut checkpoints = Checkpoints::new(7);
+            checkpoints.plan(Distance { transactions, bytes });
+            let applied = (1..=1000).find(|_| {
+                checkpoints.applied(each);
+                checkpoints.is_due()
+            });
+            checkpoints.under_way = true;
+            assert!(!checkpoints.is_due(), "one at a time");
+            applied
+        };
+        let by_bytes = due_after(0, 100_000, 1000).expect("due by its bytes alone");
+        assert!((50..=100).contains(&by_bytes), "{by_bytes}");
+        let by_count = due_after(100, 0, 1000).expect("due by its transactions alone");
+        assert!((50..100).contains(&by_count), "{by_count}");
+        assert_eq!(due_after(0, 0, 1000), None);
+        // Whichever is first.
+        assert!(due_after(100, 10_000, 1000).is_some_and(|applied| applied <= 10));
     }
 }

@@ -26,6 +26,9 @@ fn at(ms: u64) -> Now {
     Now { tick: Tick(ms), us: ms * 1000, wall_ms: ms as i64 }
 }
 
+const ENOSPC: i32 = 28;
+const EMFILE: i32 = 24;
+
 /// One replica, and what it asked for.
 struct Bench {
     replica: Replica,
@@ -35,8 +38,8 @@ struct Bench {
     changes: Vec<String>,
     /// Whether writes of the log stay under way.
     disk_hangs: bool,
-    /// Whether there is no space for anything but them.
-    disk_is_full: bool,
+    /// With what the kernel refuses to put anything but them on the disk.
+    refused_with: Option<i32>,
     notices: Vec<String>,
     writing: Vec<LogWrite>,
     /// Elections so far.
@@ -89,7 +92,7 @@ impl Bench {
             changes,
             rounds: 0,
             disk_hangs: false,
-            disk_is_full: false,
+            refused_with: None,
             notices: Vec::new(),
             writing: Vec::new(),
         };
@@ -211,8 +214,10 @@ impl Bench {
     }
 
     fn space_for<T>(&self, done: T) -> Result<T, IoFailure> {
-        let full = || IoFailure { errno: Some(28), message: "No space left on device".to_owned() };
-        if self.disk_is_full { Err(full()) } else { Ok(done) }
+        match self.refused_with {
+            errno @ Some(_) => Err(IoFailure { errno, message: "why".to_owned() }),
+            None => Ok(done),
+        }
     }
 
     /// Lets so much time pass.
@@ -583,23 +588,28 @@ fn a_tree_that_the_leader_sent_is_served_once_it_is_of_one_moment_and_on_disk() 
 }
 
 #[test]
-fn a_learner_whose_disk_is_full_promises_nothing_until_there_is_space_and_goes_on() {
+fn a_learner_that_can_put_nothing_on_disk_promises_nothing_and_goes_on_when_that_is_over() {
+    goes_on_after(ENOSPC, "the disk is full (why): ", "there is space on the disk again: ");
+    goes_on_after(EMFILE, "no more files can be opened (why): ", "files can be opened again: ");
+}
+
+fn goes_on_after(errno: i32, is: &str, over: &str) {
     let is_ack = |effect: &zab::Effect| {
         matches!(effect, zab::Effect::ToLeader(_, ToLeader::Ack(_) | ToLeader::AckEpoch { .. }))
     };
     let mut bench = Bench::new();
     bench.elected(3);
-    bench.disk_is_full = true;
+    bench.refused_with = Some(errno);
     bench.notices.clear();
     bench.input(Input::Peer(zab::Input::Connected(Attempt(1))));
     bench.leader(ToLearner::LeaderInfo { epoch: Epoch(1), extended: true });
     bench.wait_ms(1000);
     assert!(!bench.messages.iter().any(is_ack), "the epoch is not on disk");
     assert!(bench.replica.waits_for_space());
-    bench.disk_is_full = false;
+    bench.refused_with = None;
     bench.wait_ms(1000);
     assert!(bench.messages.iter().any(is_ack) && !bench.replica.waits_for_space());
-    bench.disk_is_full = true;
+    bench.refused_with = Some(errno);
     bench.messages.clear();
     bench.leader(ToLearner::Snap(Zxid(9)));
     let tree = |last| {
@@ -611,12 +621,12 @@ fn a_learner_whose_disk_is_full_promises_nothing_until_there_is_space_and_goes_o
     bench.leader(ToLearner::NewLeader { epoch: Epoch(1), members: None });
     bench.wait_ms(1000);
     assert!(!bench.messages.iter().any(is_ack), "the tree is not on disk");
-    let said: Vec<_> = bench.notices.iter().filter(|text| text.contains("the disk")).collect();
-    let [full, space, full_again] = &said[..] else { panic!("{said:?}") };
-    assert!(full.starts_with("the disk is full (No space left on device)") && full == full_again, "{full}");
-    assert!(space.starts_with("there is space on the disk again"), "{space}");
+    let said = |text: &&String| text.starts_with(is) || text.starts_with(over);
+    let said: Vec<_> = bench.notices.iter().filter(said).collect();
+    let [first, then, again] = &said[..] else { panic!("{:?}", bench.notices) };
+    assert!(first.starts_with(is) && then.starts_with(over) && first == again, "{said:?}");
     assert_eq!(bench.changes, ["install 0x9"; 2]);
-    bench.disk_is_full = false;
+    bench.refused_with = None;
     bench.wait_ms(1000);
     assert_eq!(bench.changes, ["install 0x9"; 3]);
     assert!(bench.messages.iter().any(is_ack) && !bench.replica.waits_for_space());
@@ -631,12 +641,12 @@ fn of_two_trees_that_found_no_space_the_newest_is_asked_for_again() {
         bench.elected(3);
         bench.input(Input::Peer(zab::Input::Connected(Attempt(attempt))));
         bench.leader(ToLearner::LeaderInfo { epoch: Epoch(attempt as u32), extended: true });
-        bench.disk_is_full = true;
+        bench.refused_with = Some(ENOSPC);
         bench.leader(ToLearner::Snap(last));
         let mut database = Database::new(2);
         database.last = last;
         bench.input(Input::Staged(Attempt(attempt), Box::new(StagedTree { database, newest: last })));
-        bench.disk_is_full = false;
+        bench.refused_with = None;
         if attempt == 1 {
             bench.input(Input::Peer(zab::Input::LeaderLost(Attempt(1))));
         }

@@ -48,14 +48,14 @@ impl Marking {
         self.under_way
     }
 
-    /// A full disk is tried again when the log was idle for so long again; any other failure is fatal,
-    /// as one of the log.
+    /// What failed for a shortage is tried again when the log was idle for so long again; any other failure
+    /// is fatal, as one of the log.
     pub fn on_marked(&mut self, now: Tick, result: Result<(), IoFailure>) -> Result<(), IoFailure> {
         let marked = self.under_way.take();
         self.idle_since = now;
         match result {
             Ok(()) => self.marked = marked.unwrap_or(self.marked),
-            Err(failure) if failure.is_disk_full() => {}
+            Err(failure) if failure.shortage().is_some() => {}
             Err(failure) => return Err(failure),
         }
         Ok(())
@@ -82,13 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_tried_again_and_another_failure_is_fatal() {
+    fn a_shortage_is_tried_again_and_another_failure_is_fatal() {
         let failure = |errno| IoFailure { errno: Some(errno), message: "why".into() };
-        let mut marking = Marking::new(Tick(0));
-        assert!(marking.when_idle(Tick(1000), Zxid(7)).is_some());
-        marking.on_marked(Tick(1010), Err(failure(28))).unwrap();
-        assert_eq!(marking.when_idle(Tick(2009), Zxid(7)), None);
-        assert_eq!(marking.when_idle(Tick(2010), Zxid(7)), Some(Zxid(7)));
-        assert_eq!(marking.on_marked(Tick(2020), Err(failure(5))), Err(failure(5)));
+        for full_disk_or_no_more_files in [28, 24] {
+            let mut marking = Marking::new(Tick(0));
+            assert!(marking.when_idle(Tick(1000), Zxid(7)).is_some());
+            marking.on_marked(Tick(1010), Err(failure(full_disk_or_no_more_files))).unwrap();
+            assert_eq!(marking.when_idle(Tick(2009), Zxid(7)), None);
+            assert_eq!(marking.when_idle(Tick(2010), Zxid(7)), Some(Zxid(7)));
+            assert_eq!(marking.on_marked(Tick(2020), Err(failure(5))), Err(failure(5)));
+        }
     }
 }

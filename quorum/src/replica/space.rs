@@ -1,18 +1,18 @@
-//! What has to be on the disk before this server goes on with its ensemble, and finds the disk full: the
-//! epochs, a cut of the log, the tree that the leader sent. It is asked for again until there is space.
-//! Meanwhile nothing is promised that is not on disk, and nothing ends: a server that ended would find the
+//! What has to be on the disk before this server goes on with its ensemble, and finds the disk full or no
+//! more files that can be opened: the epochs, a cut of the log, the tree that the leader sent. It is asked
+//! for again until it is there. Meanwhile nothing is promised that is not on disk, and nothing ends: a server that ended would find the
 //! same disk at its next start, and so would the others that have filled theirs at the same time.
 
 use super::Replica;
 use crate::step::Effect;
 use crate::zab::Epochs;
 use ringkeeper_engine::id::Tick;
-use ringkeeper_engine::log::{IoFailure, LogError};
+use ringkeeper_engine::log::{IoFailure, LogError, Shortage};
 
 /// Between two attempts, in milliseconds.
 const RETRY_MS: u64 = 1000;
 
-/// What found no space.
+/// What could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Epochs,
@@ -27,6 +27,8 @@ pub(super) struct Space {
     pub epochs: Epochs,
     epochs_refused: bool,
     change_refused: bool,
+    /// What was said that there is not enough of.
+    shortage: Option<Shortage>,
     retry_at: Tick,
 }
 
@@ -37,7 +39,7 @@ impl Space {
 }
 
 impl Replica {
-    /// Whether something waits until the disk is no longer full that this server cannot go on without.
+    /// Whether something waits until a shortage is over that this server cannot go on without.
     pub fn waits_for_space(&self) -> bool {
         self.space.is_awaited()
     }
@@ -49,12 +51,11 @@ impl Replica {
         failure: IoFailure,
         out: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
-        if !failure.is_disk_full() {
-            return Err(LogError::Failed(failure));
-        }
+        let Some(shortage) = failure.shortage() else { return Err(LogError::Failed(failure)) };
         if !self.space.is_awaited() {
+            self.space.shortage = Some(shortage);
             out.push(Effect::Notice(format!(
-                "the disk is full ({failure}): this server goes on with its ensemble when there is space"
+                "{shortage} ({failure}): this server goes on with its ensemble when that is over"
             )));
         }
         match what {
@@ -71,8 +72,11 @@ impl Replica {
             Refused::Epochs => self.space.epochs_refused = false,
             Refused::Change => self.space.change_refused = false,
         }
-        if was_awaited && !self.space.is_awaited() {
-            out.push(Effect::Notice("there is space on the disk again: what waited is on it".into()));
+        if was_awaited
+            && !self.space.is_awaited()
+            && let Some(shortage) = self.space.shortage.take()
+        {
+            out.push(Effect::Notice(format!("{}: what waited is on the disk", shortage.over())));
         }
     }
 

@@ -178,17 +178,31 @@ enum Item<'a> {
 type Visit<'v> = &'v mut dyn FnMut(Item<'_>) -> io::Result<()>;
 
 /// Delivers all items of a file; `progress` is told the offset. Returns how many places are damaged.
+///
+/// A server that runs writes its next checkpoint over the file of one that it needs no more, under another
+/// name: what looks like damage then is none, and ends the reading.
 fn read(found: &Found, progress: &mut Progress, visit: Visit<'_>) -> Result<u64, Trouble> {
     let mut file = FileBytes::open(&found.path).map_err(Trouble::input(&found.path))?;
-    let mut damaged = 0;
+    let name = (found.format == Format::Ringkeeper).then(|| file.held_name());
+    let (mut damaged, mut retired) = (0, false);
     let mut counting = |item: Item<'_>| {
-        damaged += u64::from(matches!(item, Item::Damage(_)));
+        if matches!(item, Item::Damage(_)) {
+            retired = name.as_ref().is_some_and(|name| !name.holds());
+            if retired {
+                return Err(io::Error::other("retired"));
+            }
+            damaged += 1;
+        }
         visit(item)
     };
-    match found.format {
-        Format::Ringkeeper => checkpoint::read(&mut file, progress, &mut counting)?,
-        Format::ZooKeeper => zookeeper::read(&mut file, progress, &mut counting)?,
+    let read = match found.format {
+        Format::Ringkeeper => checkpoint::read(&mut file, progress, &mut counting),
+        Format::ZooKeeper => zookeeper::read(&mut file, progress, &mut counting),
+    };
+    if retired {
+        return Err(Trouble::Retired(found.path.clone()));
     }
+    read?;
     progress.file_done(file.length());
     Ok(damaged)
 }
@@ -216,4 +230,71 @@ fn parent(path: &str) -> Option<&str> {
 /// How deep a path is; the root is at 0.
 fn depth(path: &str) -> usize {
     if path == "/" { 0 } else { path.bytes().filter(|byte| *byte == b'/').count() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkeeper_engine::log::DatabaseId;
+    use ringkeeper_engine::snap::{AclIndex, CheckpointWriter, NodeRecord};
+    use std::fs;
+
+    /// A checkpoint that is longer than what is read at a time.
+    fn long_checkpoint() -> Vec<u8> {
+        let mut writer = CheckpointWriter::new(DatabaseId(7), Zxid(5));
+        let (AclIndex(acl), data) = (writer.intern_acl(&[0; 4]), [3; 4000]);
+        let mut bytes = Vec::new();
+        for number in 0..1500 {
+            writer.node(&NodeRecord {
+                path: &format!("/{number:05}"),
+                parent: None,
+                data: Some(&data),
+                acl: AclIndex(acl),
+                czxid: Zxid(1),
+                mzxid: Zxid(1),
+                pzxid: Zxid(1),
+                ctime: 0,
+                mtime: 0,
+                version: 0,
+                cversion: 0,
+                aversion: 0,
+                ephemeral_owner: 0,
+            });
+            while let Some(piece) = writer.take_bytes() {
+                bytes.extend(piece);
+            }
+        }
+        writer.finish(Zxid(5)).for_each(|piece| bytes.extend(piece));
+        bytes
+    }
+
+    #[test]
+    fn a_checkpoint_that_a_running_server_writes_over_is_not_called_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("0000000000000005.rksnap");
+        let bytes = long_checkpoint();
+        let found = Found { format: Format::Ringkeeper, path: path.clone() };
+        let spare = home.path().join("spare.rksnap.tmp");
+        for (renamed, written_over) in [(false, false), (true, false), (true, true), (false, true)] {
+            fs::write(&path, &bytes).unwrap();
+            let mut nodes = 0;
+            let read = read(&found, &mut Progress::of_nodes(), &mut |item| {
+                nodes += u64::from(matches!(item, Item::Node(_)));
+                if nodes == 1 && matches!(item, Item::Node(_)) {
+                    let now = if renamed { &spare } else { &path };
+                    fs::rename(&path, now)?;
+                    if written_over {
+                        let file = fs::File::options().write(true).open(now)?;
+                        io::Write::write_all(&mut &file, &vec![9; bytes.len()])?;
+                    }
+                }
+                Ok(())
+            });
+            match (renamed, written_over) {
+                (_, false) => assert!(matches!(read, Ok(0)) && nodes == 1500, "{read:?}, {nodes} nodes"),
+                (true, true) => assert!(matches!(read, Err(Trouble::Retired(_))) && nodes > 0, "{read:?}"),
+                (false, true) => assert!(matches!(read, Ok(1..)), "damage is damage: {read:?}"),
+            }
+        }
+    }
 }

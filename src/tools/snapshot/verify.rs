@@ -33,6 +33,7 @@ pub(super) fn run(args: &SnapshotFiles) -> Result<Findings, Trouble> {
             // Retention may remove what a directory had when it was listed.
             Err(Trouble::Input(path, error))
                 if error.kind() == io::ErrorKind::NotFound && !args.files.contains(&path) => {}
+            Err(Trouble::Retired(path)) if !args.files.contains(&path) => {}
             Err(trouble) => passed_over(&trouble, &mut findings),
         }
     }

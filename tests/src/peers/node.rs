@@ -224,11 +224,15 @@ impl LearnerLog for MemoryLog {
         Ok(before.or(all.then_some(Zxid::ZERO)).filter(|_| missed <= self.max))
     }
 
-    fn read(&self, after: Zxid, visit: &mut Visit<'_>) -> Result<(), String> {
+    fn read(&self, after: Zxid, upto: Zxid, visit: &mut Visit<'_>) -> Result<(), String> {
         let log = self.entries().clone();
-        let mut rest = log.iter().filter(|entry| entry.zxid > after);
+        let mut rest = log.iter().filter(|entry| entry.zxid > after && entry.zxid <= upto);
         let _ = rest.try_for_each(|entry| visit(entry.zxid, &entry.bytes));
-        Ok(())
+        if log.last().is_some_and(|last| last.zxid >= upto) {
+            Ok(())
+        } else {
+            Err(format!("it ends before {upto}"))
+        }
     }
 }
 

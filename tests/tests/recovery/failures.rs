@@ -6,10 +6,12 @@ use std::process::Command;
 use std::thread;
 
 use ringkeeper_tests::server::ringkeeper_binary;
-use rustix::process::{Resource, Rlimit, prlimit};
+use ringkeeper_tests::wire::op;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::data::{Data, End, get, put, shown};
+use crate::disk_full::{set, until};
 use crate::run::{Started, start, start_command, until_prepared};
 
 const EIO: u32 = 5;
@@ -68,6 +70,42 @@ fn a_failed_sync_at_the_start_ends_the_server_with_its_reason() {
     assert!(said.contains("error: syncing ") && said.contains("Input/output error"), "{said}");
     let server = start(&data.path, &[]).serves();
     assert_eq!(shown(&server, &data.nodes(0)), data.nodes(0));
+}
+
+/// A server that ended for this would end again for as long as its clients come back.
+#[test]
+fn a_server_that_can_open_no_more_files_stops_writes_alone_and_goes_on() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    // What it finds is what a shell's user has; what it is to have is what it may.
+    let mut command = Command::new("sh");
+    let serve = "ulimit -Sn 200; exec setpriv --pdeathsig=KILL -- \"$@\"";
+    command.args(["-c", serve, "sh"]).arg(ringkeeper_binary().expect("the binary"));
+    command.args(["serve", "--client-port", "0", "--data-dir"]).arg(&data);
+    command.args(["--set", "log.segmentBytes=65536"]);
+    let server = start_command(command).serves();
+    let mut session = server.session().expect("a session");
+    put(&mut session, "/n", b"first", false).expect("a reply");
+    until_prepared(&data, 65_536);
+    let limit_files = |limit| prlimit(Some(server.id()), Resource::Nofile, limit).expect("one's own process");
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = limit_files(Rlimit { current: Some(3), maximum });
+    assert_eq!(before.current, maximum, "as many files may be open as the system allows");
+    // More than the segment that is there and the prepared one hold.
+    for number in 0..200 {
+        session.post(op::SET_DATA, &set("/n", &[b'a' + number % 26; 900])).expect("it is taken");
+    }
+    until(&server, "no more files can be opened (");
+    limit_files(Rlimit { current: maximum, maximum });
+    for _ in 0..200 {
+        assert_eq!(session.reply().expect("every write is answered").error, 0);
+    }
+    until(&server, "files can be opened again");
+    let (code, said) = server.stop();
+    assert_eq!(code, Some(0), "{said}");
+    let server = start(&data, &[]).serves();
+    let found = get(&mut server.session().expect("a session"), "/n").expect("the node");
+    assert_eq!(found, [b'a' + 199 % 26; 900]);
 }
 
 /// The number of fsync.
