@@ -39,9 +39,6 @@ fn a_name_that_nothing_has_is_found() {
     *table = table
         .replace("`4685_acks_in_order`", "`4685_acks_in_disorder`")
         .replace("::zxids_roll", "::zxids_do");
-    let faults = check(&repository);
-    assert!(
-        faults.len() == 2 && faults[0].contains("disorder") && faults[1].contains("zxids_do"),
-        "{faults:?}"
-    );
+    let faults = check(&repository).join("\n");
+    assert!(faults.contains("4685_acks_in_disorder") && faults.contains("::zxids_do_over"), "{faults}");
 }
