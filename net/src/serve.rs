@@ -95,6 +95,8 @@ pub struct EnsembleOptions {
     pub epoch_transactions_max: u32,
     /// `quorumListenOnAllIPs`.
     pub listen_on_all_ips: bool,
+    /// `electionPortBindRetry`: attempts to listen on this server's own addresses; 0 is without end.
+    pub listen_attempts_max: u32,
     /// `tcpKeepAlive`.
     pub keep_alive: bool,
     /// `cnxTimeout`.
@@ -286,8 +288,10 @@ fn run_replica(
     };
     let ran = ring::run_awake(options.runtime, options.spin, async {
         if let Some(config) = peers_config {
-            let started = Peers::start(config, drive.wake.clone());
-            drive.peers = Some(started.map_err(|error| ServeError::Io("the ensemble".into(), error))?);
+            let started = Peers::start_patiently(config, drive.wake.clone(), &drive.stop).await;
+            let peers = started.map_err(|error| ServeError::Io("the ensemble".into(), error))?;
+            let Some(peers) = peers else { return Ok(None) };
+            drive.peers = Some(peers);
         }
         let Some(core) = own else { return drive.run().await.map_err(ServeError::Log) };
         // A single client core shares the replica's thread: a request then costs no wake-up of another
@@ -400,6 +404,7 @@ fn peers_config(
 ) -> PeersConfig {
     PeersConfig {
         listen_on_all_ips: ensemble.listen_on_all_ips,
+        listen_attempts_max: ensemble.listen_attempts_max,
         keep_alive: ensemble.keep_alive,
         election_timeout: ensemble.election_timeout,
         leader_timeout: ensemble.leader_timeout,

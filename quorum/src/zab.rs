@@ -44,6 +44,7 @@ use leader::Leading;
 use learner::Learning;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
 use ringkeeper_engine::stats::{EnsembleReport, LeaderReport};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A connection of a learner to this server, numbered by the driver; a number is never used again.
@@ -268,9 +269,15 @@ pub enum MembersBy {
     Word,
 }
 
-/// Why a server gives up its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quit(&'static str);
+/// Why a server gives up its role: who did what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Quit(Cow<'static, str>);
+
+impl Quit {
+    fn because(why: impl Into<Cow<'static, str>>) -> Self {
+        Quit(why.into())
+    }
+}
 
 enum Phase {
     /// LOOKING.
@@ -324,7 +331,7 @@ impl Zab {
         self.core.now = now;
         let from = out.len();
         self.core.start(out);
-        self.zab_timeout(Quit("started"), out);
+        self.zab_timeout(Quit::because("started"), out);
         self.settle(out);
         self.counters.on_effects(now, &out[from..]);
     }
@@ -475,7 +482,7 @@ impl Zab {
         let core = &mut self.core;
         if matches!(self.phase, Phase::Looking) && core.hear_of_members(notification.members.as_deref(), out)
         {
-            return Err(Quit("another configuration is in force"));
+            return Err(Quit::because(format!("another configuration is in force, server {} says", from.0)));
         }
         if !core.verifier.is_voter(from) {
             if core.answers_strangers(notification) {

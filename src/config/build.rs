@@ -35,6 +35,8 @@ mod default {
     pub const CONTAINER_CHECK_INTERVAL_MS: u32 = 60_000;
     pub const CONTAINERS_PER_MINUTE_MAX: u32 = 10_000;
     pub const CNX_TIMEOUT_MS: u32 = 5_000;
+    /// ZooKeeper's 3 are over before a name server forgets that a name had no address.
+    pub const LISTEN_ATTEMPTS: u32 = 60;
     pub const NOTIFICATION_MIN_MS: u32 = 200;
     /// ZooKeeper's is 60,000: a minute of silence would be a minute of outage.
     pub const NOTIFICATION_MAX_MS: u32 = 2_000;
@@ -423,6 +425,7 @@ impl Builder<'_> {
             sync_ticks_max: values.u32("syncLimit", 0),
             connect_ticks_max: connect.map_or(init_ticks_max, NonZeroU32::get),
             listen_on_all: values.switch("quorumListenOnAllIPs", false),
+            listen_attempts_max: values.u32("electionPortBindRetry", default::LISTEN_ATTEMPTS),
             election_connect_ms_max: values.u32("cnxTimeout", default::CNX_TIMEOUT_MS),
             notification_interval_min_ms: values
                 .u32("fastleader.minNotificationInterval", default::NOTIFICATION_MIN_MS),

@@ -367,6 +367,33 @@ fn who_is_to_serve_readers_without_local_sessions_is_told_that_it_cannot() {
     assert_eq!(warnings("localSessionsEnabled=true"), 0);
 }
 
+/// ZooKeeper logs that the two differ, and goes by the list.
+#[test]
+fn the_list_of_servers_decides_what_a_server_is_and_peer_type_may_only_agree() {
+    let servers = "initLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\n";
+    let case = |id: &str, peer_type: &str| {
+        minimal(&format!("{servers}peerType={peer_type}\n")).with_file("/d/myid", id)
+    };
+    for (id, peer_type, role, differs) in [
+        ("1", "participant", Role::Participant, false),
+        ("3", "observer", Role::Observer, false),
+        ("1", "observer", Role::Participant, true),
+        ("3", "participant", Role::Observer, true),
+    ] {
+        let (config, notices) = case(id, peer_type).load().expect("it is sound");
+        assert_eq!(config.ensemble.role, role, "{id} {peer_type}");
+        let warned = notices.iter().any(|notice| {
+            notice.contains("peerType") && notice.contains("the list of servers says otherwise and decides")
+        });
+        assert_eq!(warned, differs, "{id} {peer_type}: {notices:?}");
+    }
+    let errors = case("1", "voter").errors();
+    assert!(
+        matches!(&errors[..], [error] if error.contains("peerType") && error.contains("participant or observer")),
+        "{errors:?}"
+    );
+}
+
 #[test]
 fn standalone_enabled_decides_what_one_server_is() {
     let one = "server.1=a:1:2\ninitLimit=1\nsyncLimit=1\n";

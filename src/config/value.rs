@@ -286,6 +286,8 @@ pub struct Ensemble {
     pub connect_ticks_max: u32,
     /// `quorumListenOnAllIPs`.
     pub listen_on_all: bool,
+    /// `electionPortBindRetry`: attempts to listen on this server's own addresses; 0 is without end.
+    pub listen_attempts_max: u32,
     /// `cnxTimeout`, in milliseconds.
     pub election_connect_ms_max: u32,
     /// `fastleader.minNotificationInterval`, in milliseconds.

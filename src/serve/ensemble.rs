@@ -52,6 +52,7 @@ pub fn options(config: &Config) -> Result<Option<EnsembleOptions>, String> {
         },
         epoch_transactions_max: ensemble.epoch_transactions_max,
         listen_on_all_ips: ensemble.listen_on_all,
+        listen_attempts_max: ensemble.listen_attempts_max,
         keep_alive: ensemble.tcp_keep_alive,
         election_timeout: Duration::from_millis(u64::from(ensemble.election_connect_ms_max)),
         leader_timeout: ticks(ensemble.connect_ticks_max),

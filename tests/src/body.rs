@@ -16,6 +16,20 @@ pub fn create(path: &str, data: &[u8], flags: i32) -> Vec<u8> {
     })
 }
 
+/// create of an empty persistent node with one entry in its ACL: a scheme's identity, and what it may do.
+pub fn create_for(path: &str, (scheme, id): (&str, &str), permissions: i32) -> Vec<u8> {
+    body(|b| {
+        b.string(path).buffer(Some(b"")).int(1).int(permissions).string(scheme).string(id).int(0);
+    })
+}
+
+/// setACL with one such entry.
+pub fn set_acl(path: &str, (scheme, id): (&str, &str), permissions: i32) -> Vec<u8> {
+    body(|b| {
+        b.string(path).int(1).int(permissions).string(scheme).string(id).int(-1);
+    })
+}
+
 /// setData.
 pub fn set_data(path: &str, data: &[u8]) -> Vec<u8> {
     body(|b| {

@@ -5,12 +5,15 @@
 
 #[path = "ensemble/monitor.rs"]
 mod monitor;
+#[path = "ensemble/permissions.rs"]
+mod permissions;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use permissions::a_reconfiguration_is_for_who_may_write_the_configuration;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::{self, Change, Rules};
@@ -55,6 +58,7 @@ const THREE: &[(&str, Law)] = table![
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
+    a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
 ];
 
@@ -91,6 +95,7 @@ line_up! { rrr:
     a_server_without_data_takes_the_whole_tree,
     an_epoch_that_is_used_up_ends_without_a_pause,
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
+    a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
 }
 // Ours leads Java's servers.
@@ -359,13 +364,18 @@ fn a_session_is_everywhere(line_up: &str) {
         let renewal = ConnectRequest { last_zxid_seen: 0, ..session.renewal() };
         let renewed = Session::connect(*address, &renewal).unwrap_or_else(|e| panic!("{address}: {e}"));
         assert_eq!(renewed.granted.session_id, session.granted.session_id);
-        // The connection before it is closed, or ends with its next request.
+        // Over the connection before nothing is done any more: it ends with its next request, and the error that
+        // the leader makes of that, SessionMoved, is said by the end alone, as by ZooKeeper.
         if let Ok(reply) = session.request(op::SET_DATA, &body::set_data("/ephemeral", b"2")) {
             assert_eq!(error_name(reply.error), "SessionMoved");
         }
+        assert_eq!(session.client.receive(PATIENCE), Received::Closed, "{address}");
         session = renewed;
         session.ask(op::SET_DATA, &body::set_data("/ephemeral", b"3"));
     }
+    let shown = tree::look(&mut session, "/ephemeral").expect("it answers").expect("it is there");
+    assert_eq!((shown.stat.version, &shown.data[..]), (4, &b"3"[..]), "what came over the new connections");
+    permissions::access_is_the_same_everywhere(&addresses);
     let wrong = ConnectRequest { password: vec![1; 16], ..session.renewal() };
     for address in &addresses {
         assert!(Session::connect(*address, &wrong).is_err(), "{address} takes a wrong password");

@@ -12,6 +12,8 @@ mod purity;
 mod sizes;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/traps.rs"]
+mod traps;
 #[path = "tidy/unsafety.rs"]
 mod unsafety;
 
@@ -62,6 +64,12 @@ fn every_module_says_what_it_is() {
 #[test]
 fn nothing_is_left_over() {
     each("leftovers", leftovers::check);
+}
+
+#[test]
+fn every_bug_of_zookeepers_has_its_test() {
+    let repository = Repository::read();
+    none("tests that the README names and that are not there", traps::check(&repository));
 }
 
 #[test]

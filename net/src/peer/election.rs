@@ -33,6 +33,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// there said so before it had the connection.
 const YOUNG: Duration = Duration::from_millis(500);
 
+/// Most attempts to reach one server that are under way: what the first one tries may be known for wrong.
+const DIALS_MAX: usize = 2;
+/// An attempt that takes longer has another one beside it, if there is a reason for that.
+const DIAL_SLOW: Duration = Duration::from_millis(200);
 /// Servers that the configuration does not name, and that may be about to join it.
 const UNKNOWN_MAX: usize = 16;
 
@@ -46,8 +50,12 @@ struct Connected {
 #[derive(Default)]
 struct Peer {
     connected: Option<Connected>,
-    /// A thread tries to reach it.
-    dialling: bool,
+    /// Attempts to reach it that are under way.
+    dials: usize,
+    /// When the newest of them began, and where it looks.
+    dialled: Option<(Instant, Vec<HostPort>)>,
+    /// It said that it is there since that began: perhaps at another address.
+    called: bool,
     /// It is tried again after a pause.
     pausing: bool,
     pause: Duration,
@@ -114,10 +122,14 @@ impl Election {
     /// A thread has reached a server, or not.
     pub fn dialled(&mut self, context: &mut Context, server: ServerId, dialled: Dialled) {
         let Some(peer) = self.peers.get_mut(&server) else { return };
-        peer.dialling = false;
+        peer.dials = peer.dials.saturating_sub(1);
         match dialled {
             Err(error) => {
                 debug!("server {} cannot be reached for an election: {error}", server.0);
+                // Another attempt goes on, or has come further.
+                if peer.dials > 0 || peer.connected.is_some() {
+                    return;
+                }
                 peer.knocking_since = None;
                 peer.tell(context, server, false);
                 if context.config.is_member(server) {
@@ -246,6 +258,7 @@ impl Election {
             self.owners.remove(&stale.number);
         }
         peer.pause = Duration::ZERO;
+        peer.called = true;
         peer.dial(context, server);
     }
 
@@ -253,7 +266,7 @@ impl Election {
     pub fn retry(&mut self, context: &mut Context, server: ServerId) {
         let Some(peer) = self.peers.get_mut(&server) else { return };
         peer.pausing = false;
-        if peer.connected.is_none() && peer.newest.is_some() {
+        if peer.connected.is_none() && (peer.newest.is_some() || peer.called) {
             peer.dial(context, server);
         }
     }
@@ -295,19 +308,31 @@ impl Peer {
         });
     }
 
+    /// Tries to reach it where it is known to be. If that is under way, and slow, it is tried once more
+    /// beside, if something was heard of it since.
     fn dial(&mut self, context: &mut Context, server: ServerId) {
-        if self.dialling {
-            return;
-        }
         let config = &context.config;
         let mut hosts = config.hosts(server, Port::Election);
         hosts.extend(self.hosts.iter().filter(|host| !hosts.contains(host)).cloned().collect::<Vec<_>>());
+        if let Some((begun, there)) = self.dialled.as_ref().filter(|_| self.dials > 0) {
+            let is_news = self.called || hosts != *there;
+            if self.dials >= DIALS_MAX || !is_news {
+                return;
+            }
+            if begun.elapsed() < DIAL_SLOW {
+                return self.reach_later(context, server);
+            }
+        }
+        self.called = false;
+        self.dialled = Some((Instant::now(), hosts.clone()));
         let addresses = context.own.clone();
         let mut first_words = Vec::new();
         InitialMessage { server: Some(config.me), addresses }.encode(&mut first_words);
         let (timeout, keep_alive) = (config.election_timeout, config.keep_alive);
-        let (dial, results) = (Dial { hosts, timeout, keep_alive, first_words }, context.results.clone());
-        self.dialling = true;
+        let resolve = config.resolve.clone();
+        let dial = Dial { hosts, resolve, timeout, keep_alive, first_words };
+        let results = context.results.clone();
+        self.dials += 1;
         if let Err(error) = dial.begin(move |dialled| results.put(Done::Election(server, dialled))) {
             context.results.put(Done::Election(server, Err(error)));
         }

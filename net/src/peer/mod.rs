@@ -7,6 +7,7 @@
 //! | `quorum` | learners' connections to this server, and its own to its leader; packets |
 //! | `tree` | whole trees, sent and taken, on threads |
 //! | `log` | what a learner missed, from the log on disk, on threads |
+//! | `own` | listening on this server's own addresses |
 //! | `dial` | names and connecting, on threads |
 //! | `connection` | bytes in and out of one socket, bounded |
 //! | `events` | what tasks and threads bring back |
@@ -25,6 +26,7 @@ mod dial;
 mod election;
 mod events;
 pub mod log;
+mod own;
 mod quorum;
 pub mod tree;
 mod warnings;
@@ -32,13 +34,13 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+use self::dial::Resolve;
 use self::election::Election;
 use self::events::{Done, Event, Events, Key, Port, Results};
 use self::log::{LearnerLog, Part};
 use self::quorum::Quorum;
 use self::tree::Tree;
 use self::warnings::Warnings;
-use crate::listen::{ListenOptions, listen};
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::zookeeper::restore::Staged;
@@ -47,9 +49,10 @@ use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::warn;
 
@@ -57,6 +60,8 @@ use tracing::warn;
 const STRANGERS_MAX: usize = 64;
 /// How often it is looked who connected and said nothing.
 const SWEEP: Duration = Duration::from_millis(500);
+/// Between two attempts to listen on this server's own addresses, as ZooKeeper's.
+const LISTEN_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait when the kernel gives no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -72,6 +77,11 @@ pub struct PeersConfig {
     /// `quorumListenOnAllIPs`: listen on every address of this machine, not only on those that the
     /// configuration names.
     pub listen_on_all_ips: bool,
+    /// `zookeeper.electionPortBindRetry`: how often this server tries to listen on its own addresses, a
+    /// second apart, while their names cannot be resolved or lead to another machine. 0 is without end.
+    pub listen_attempts_max: u32,
+    /// How the names of servers become addresses.
+    pub resolve: Resolve,
     /// Connections that the kernel keeps until they are accepted.
     pub backlog: i32,
     /// TCP keep-alive (`zookeeper.tcpKeepAlive`).
@@ -101,6 +111,8 @@ impl PeersConfig {
             members,
             next_members: None,
             listen_on_all_ips: false,
+            listen_attempts_max: 60,
+            resolve: dial::by_system(),
             backlog: 128,
             keep_alive: false,
             election_timeout: Duration::from_secs(5),
@@ -171,23 +183,46 @@ impl Peers {
     /// # Errors
     /// This server is not in the configuration; an address of its own cannot be resolved or listened on.
     pub fn start(config: PeersConfig, wake: Wake) -> io::Result<Peers> {
-        if !config.members.servers().contains_key(&config.me) {
-            let what = format!("server.{} is not in the configuration", config.me.0);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let sockets = own::listeners(&config)?;
+        Ok(Self::on(sockets, config, wake))
+    }
+
+    /// The same, but tries as often as the configuration says, on a thread: a name server may take its time.
+    /// `None` if the server is to stop, of which `wake` tells.
+    ///
+    /// # Errors
+    /// As [`Self::start`], once all attempts have failed.
+    pub async fn start_patiently(
+        config: PeersConfig,
+        wake: Wake,
+        stop: &AtomicBool,
+    ) -> io::Result<Option<Peers>> {
+        let mut listening = own::listen_patiently(config.clone(), LISTEN_PAUSE, wake.clone())?;
+        loop {
+            if stop.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            if let Some(sockets) = listening.take() {
+                // What else it told of is looked for by whoever waits next.
+                wake.wake();
+                return Ok(Some(Self::on(sockets?, config, wake)));
+            }
+            wake.woken().await;
         }
+    }
+
+    fn on(sockets: Vec<(Port, TcpListener)>, config: PeersConfig, wake: Wake) -> Peers {
         let (events, results) = (Rc::new(Events::new(wake.clone())), Results::new(wake));
         let stopped = Rc::new(Cell::new(false));
-        for port in [Port::Election, Port::Quorum] {
-            for socket in listeners(&config, port)? {
-                let listener = Listener::new(socket);
-                ring::spawn(accept(listener, port, Rc::clone(&events), Rc::clone(&stopped)));
-            }
+        for (port, socket) in sockets {
+            let listener = Listener::new(socket);
+            ring::spawn(accept(listener, port, Rc::clone(&events), Rc::clone(&stopped)));
         }
         let own = config.hosts(config.me, Port::Election);
         let (ready, warnings) = (VecDeque::new(), Warnings::default());
         let context = Context { config, own, events, results, ready, warnings };
         let (election, quorum) = (Election::default(), Quorum::default());
-        Ok(Peers { context, election, quorum, sweeping: false, stopped })
+        Peers { context, election, quorum, sweeping: false, stopped }
     }
 
     /// Does what the effect asks of the network; returns those that ask for something else.
@@ -327,27 +362,4 @@ async fn accept(listener: Listener, port: Port, events: Rc<Events>, stopped: Rc<
             }
         }
     }
-}
-
-fn listeners(config: &PeersConfig, port: Port) -> io::Result<Vec<TcpListener>> {
-    let options = ListenOptions { backlog: config.backlog, keep_alive: config.keep_alive };
-    let mut sockets: Vec<TcpListener> = Vec::new();
-    for HostPort { host, port: number } in config.hosts(config.me, port) {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{port:?} port {host}:{number}: {error}"))
-        };
-        if config.listen_on_all_ips {
-            let taken = |socket: &TcpListener| socket.local_addr().is_ok_and(|at| at.port() == number);
-            if !sockets.iter().any(taken) {
-                let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, number));
-                sockets.push(listen(everywhere, options, 1).map_err(named)?.remove(0));
-            }
-            continue;
-        }
-        // Java takes the first address that a name has, too.
-        let address = (host.as_str(), number).to_socket_addrs().map_err(named)?.next();
-        let address = address.ok_or_else(|| named(io::ErrorKind::AddrNotAvailable.into()))?;
-        sockets.push(listen(address, options, 1).map_err(named)?.remove(0));
-    }
-    Ok(sockets)
 }

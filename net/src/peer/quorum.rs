@@ -193,7 +193,8 @@ impl Quorum {
         let config = &context.config;
         let hosts = config.hosts(server, Port::Quorum);
         let (timeout, keep_alive) = (config.leader_timeout, config.keep_alive);
-        let dial = Dial { hosts, timeout, keep_alive, first_words: Vec::new() };
+        let resolve = config.resolve.clone();
+        let dial = Dial { hosts, resolve, timeout, keep_alive, first_words: Vec::new() };
         let results = context.results.clone();
         if let Err(error) = dial.begin(move |dialled| results.put(Done::Leader(attempt, dialled))) {
             context.results.put(Done::Leader(attempt, Err(error)));
@@ -256,11 +257,16 @@ impl Quorum {
     /// Bytes came from the leader, or its connection ended.
     pub fn leader_arrived(&mut self, context: &mut Context, attempt: Attempt) {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.attempt == attempt) else { return };
+        let Some(connection) = &leader.connection else { return };
         leader.waits = self.is_deaf && leader.staging.is_none();
         if leader.waits {
+            // What it said before counts for nothing: none of it was acked.
+            if let Some(why) = connection.ended() {
+                debug!("the connection to server {}, the leader, ended: {why}", leader.server.0);
+                self.lose_leader(context, attempt);
+            }
             return;
         }
-        let Some(connection) = &leader.connection else { return };
         let mut fault = None;
         if let Some(staging) = &leader.staging {
             give(connection, staging);

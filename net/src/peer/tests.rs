@@ -1,5 +1,7 @@
 //! Two servers' connections on one ring, and the log that learners are served from.
 
+mod names;
+
 use super::log::{LearnerLog, SegmentLog};
 use super::tree::Tree;
 use super::*;
@@ -214,6 +216,21 @@ fn a_connection_that_breaks_is_told_of_by_both_sides() {
             assert_ne!(link, again);
             pair.does(2, Effect::CloseLeader(Attempt(1)));
             assert!(matches!(pair.next(1).await, Input::LearnerLost(lost) if lost == again));
+        },
+    );
+}
+
+#[test]
+fn a_leader_that_breaks_is_told_of_though_there_is_no_room_for_what_it_said() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            let link = pair.connect().await;
+            pair.peers[1].hear_leader(false);
+            pair.does(1, Effect::ToLearner(link, proposal(8, 1000)));
+            pair.does(1, Effect::CloseLearner(link));
+            let input = pair.next(2).await;
+            assert!(matches!(input, Input::LeaderLost(Attempt(1))), "{input:?}");
         },
     );
 }

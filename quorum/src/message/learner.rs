@@ -16,6 +16,7 @@ use ringkeeper_engine::auth::AuthId;
 use ringkeeper_engine::id::{Epoch, ServerId, SessionId, Zxid};
 use ringkeeper_engine::jute::records::Id;
 use ringkeeper_engine::jute::{DecodeError, Reader, Write};
+use std::fmt;
 
 /// The learner protocol's version, since ZooKeeper 3.4.
 pub const PROTOCOL_VERSION: i32 = 0x10000;
@@ -292,6 +293,26 @@ impl ToLeader {
     }
 }
 
+/// Its name, and whom or what it is about.
+impl fmt::Display for ToLeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ToLeader::FollowerInfo { accepted, info } => {
+                write!(f, "FOLLOWERINFO of server {}, accepted epoch {}", info.server.0, accepted.0)
+            }
+            ToLeader::ObserverInfo { accepted, info } => {
+                write!(f, "OBSERVERINFO of server {}, accepted epoch {}", info.server.0, accepted.0)
+            }
+            ToLeader::AckEpoch { last, .. } => write!(f, "ACKEPOCH {last}"),
+            ToLeader::Ack(zxid) => write!(f, "ACK {zxid}"),
+            ToLeader::Ping { .. } => write!(f, "PING"),
+            ToLeader::Revalidate { session, .. } => write!(f, "REVALIDATE of session {session}"),
+            ToLeader::Request { session, .. } => write!(f, "REQUEST of session {session}"),
+            ToLeader::Requests(_) => write!(f, "REQUESTS"),
+        }
+    }
+}
+
 /// Appends one packet of PROPOSALS with all of these, which follow each other.
 pub fn encode_proposals(batches: &[Batch], out: &mut Vec<u8>) {
     let Some(newest) = batches.last() else { return };
@@ -389,6 +410,31 @@ impl ToLearner {
             PacketType::Sync => ToLearner::Sync,
             other => return Err(wrong_side(other)),
         })
+    }
+}
+
+/// Its name, and which transaction or epoch it is about.
+impl fmt::Display for ToLearner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ToLearner::LeaderInfo { epoch, .. } => write!(f, "LEADERINFO of epoch {}", epoch.0),
+            ToLearner::Diff(zxid) => write!(f, "DIFF {zxid}"),
+            ToLearner::Trunc(zxid) => write!(f, "TRUNC {zxid}"),
+            ToLearner::Snap(zxid) => write!(f, "SNAP {zxid}"),
+            ToLearner::NewLeader { epoch, .. } => write!(f, "NEWLEADER of epoch {}", epoch.0),
+            ToLearner::UpToDate => write!(f, "UPTODATE"),
+            ToLearner::Proposal(transaction) => write!(f, "PROPOSAL {}", transaction.zxid),
+            ToLearner::Proposals(batch) => write!(f, "PROPOSALS {} to {}", batch.first(), batch.last()),
+            ToLearner::Commit(zxid) => write!(f, "COMMIT {zxid}"),
+            ToLearner::CommitAndActivate { zxid, .. } => write!(f, "COMMITANDACTIVATE {zxid}"),
+            ToLearner::Inform(transaction) => write!(f, "INFORM {}", transaction.zxid),
+            ToLearner::InformAndActivate { transaction, .. } => {
+                write!(f, "INFORMANDACTIVATE {}", transaction.zxid)
+            }
+            ToLearner::Ping(_) => write!(f, "PING"),
+            ToLearner::Revalidate { session, .. } => write!(f, "REVALIDATE of session {session}"),
+            ToLearner::Sync => write!(f, "SYNC"),
+        }
     }
 }
 

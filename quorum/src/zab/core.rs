@@ -1,10 +1,10 @@
 //! What a server keeps while its role changes: its epochs, its log's end, what is committed and
 //! applied, and its part in elections.
 
-use super::{Config, Effect, Epochs, Generation, MembersBy, Quit, Recovered, Serving};
+use super::{Config, Effect, Epochs, Generation, MembersBy, Recovered, Serving};
 use crate::election::{Decision, Election, Tell, View};
 use crate::history::History;
-use crate::members::{Members, Role};
+use crate::members::{Members, MembersError, Role};
 use crate::message::{Batch, Notification, PeerState, Transaction, Vote};
 use crate::reconfig;
 use crate::verifier::Verifier;
@@ -98,14 +98,16 @@ impl Core {
         self.seen.version() > self.config.members.version()
     }
 
-    /// Whether a learner may have a connection beside those of `others`: one of the ensemble, or of what is
-    /// about to be, always; of the rest a few, each of which may be about to join.
+    /// Whether a server is of the ensemble, or of what is about to be.
+    pub(super) fn is_member(&self, server: ServerId) -> bool {
+        [&self.config.members, &self.seen].iter().any(|members| members.servers().contains_key(&server))
+    }
+
+    /// Whether a learner may have a connection beside those of `others`: a member always; of the rest a few,
+    /// each of which may be about to join.
     pub(super) fn has_room_for(&self, server: ServerId, others: impl Iterator<Item = ServerId>) -> bool {
-        let is_unknown = |server: &ServerId| {
-            ![&self.config.members, &self.seen].iter().any(|members| members.servers().contains_key(server))
-        };
-        !is_unknown(&server)
-            || others.filter(|other| is_unknown(other) && *other != server).count() < UNKNOWN_LEARNERS_MAX
+        let strangers = others.filter(|other| !self.is_member(*other) && *other != server);
+        self.is_member(server) || strangers.count() < UNKNOWN_LEARNERS_MAX
     }
 
     fn judge(&mut self) {
@@ -131,14 +133,17 @@ impl Core {
     }
 
     /// What the transaction proposes to make the configuration.
-    pub(super) fn see_transaction(&mut self, transaction: &[u8], out: &mut Vec<Effect>) -> Result<(), Quit> {
-        if !self.config.reconfig_enabled {
-            return Ok(());
-        }
-        match reconfig::of_transaction(transaction) {
-            None => {}
-            Some(Ok(members)) => self.see(members, out),
-            Some(Err(_)) => return Err(Quit("the leader's configuration cannot be read")),
+    ///
+    /// # Errors
+    /// Why that is none.
+    pub(super) fn see_transaction(
+        &mut self,
+        transaction: &[u8],
+        out: &mut Vec<Effect>,
+    ) -> Result<(), MembersError> {
+        let proposed = reconfig::of_transaction(transaction).filter(|_| self.config.reconfig_enabled);
+        if let Some(members) = proposed.transpose()? {
+            self.see(members, out);
         }
         Ok(())
     }

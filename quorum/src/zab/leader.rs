@@ -36,6 +36,15 @@ enum Stage {
     Broadcast,
 }
 
+/// Numbers of servers, for a text.
+fn list<'s>(servers: impl IntoIterator<Item = &'s ServerId>) -> String {
+    let numbers: Vec<String> = servers.into_iter().map(|server| server.0.to_string()).collect();
+    match numbers.is_empty() {
+        true => "none".to_owned(),
+        false => numbers.join(", "),
+    }
+}
+
 /// How far a learner is, as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LearnerStage {
@@ -280,8 +289,14 @@ impl Leading {
                 out.push(Effect::FromLearner(link, self.learners[&link].server, message));
                 Ok(())
             }
-            _ => {
-                out.push(Effect::Notice("a learner said what its state forbids".to_owned()));
+            (message, stage) => {
+                let who = self.learners.get(&link).map(|learner| learner.server.0);
+                out.push(Effect::Notice(match (who, stage) {
+                    (Some(server), Some(stage)) => {
+                        format!("server {server} said {message}, which its state ({stage:?}) forbids")
+                    }
+                    _ => format!("a learner began with {message}"),
+                }));
                 self.close(core, link, out)
             }
         }
@@ -293,9 +308,10 @@ impl Leading {
     }
 
     pub(super) fn on_lost(&mut self, core: &Core, link: Link) -> Result<(), Quit> {
-        self.learners.remove(&link);
+        let gone = self.learners.remove(&link);
         if self.serves() && !self.is_supported(core) {
-            return Err(Quit("a quorum is not connected any more"));
+            let gone = list(gone.iter().map(|learner| &learner.server));
+            return Err(Quit::because(format!("a quorum is not connected without server {gone}")));
         }
         Ok(())
     }
@@ -309,22 +325,25 @@ impl Leading {
         observer: bool,
         out: &mut Vec<Effect>,
     ) -> Result<(), Quit> {
-        let fault = if info.config_version > core.config.members.version() {
-            Some("a learner has a newer configuration")
+        let (server, version) = (info.server, core.config.members.version());
+        let fault = if info.config_version > version {
+            Some(format!(
+                "has a newer configuration, {:x} where {version:x} is in force",
+                info.config_version
+            ))
         } else if accepted.0 == u32::MAX {
-            Some("a learner accepted the last epoch that there is")
-        } else if !core.has_room_for(info.server, self.learners.values().map(|learner| learner.server)) {
-            Some("too many learners are not in the configuration")
+            Some("accepted the last epoch that there is".to_owned())
+        } else if !core.has_room_for(server, self.learners.values().map(|learner| learner.server)) {
+            Some("is not in the configuration, as too many others".to_owned())
         } else {
             None
         };
         if let Some(fault) = fault {
-            out.push(Effect::Notice(fault.to_owned()));
+            out.push(Effect::Notice(format!("server {} is refused: it {fault}", server.0)));
             out.push(Effect::CloseLearner(link));
             return Ok(());
         }
         // A server has one connection: the newer.
-        let server = info.server;
         let older = self.learners.extract_if(.., |_, learner| learner.server == server);
         out.extend(older.map(|(older, _)| Effect::CloseLearner(older)));
         let learner = Learner {
@@ -343,14 +362,19 @@ impl Leading {
         self.learners.insert(link, learner);
         self.disloyal.remove(&server);
         if self.stage == Stage::Discovery {
-            self.accepted = self.accepted.max(accepted);
+            // Of a stranger anything may come, and 32 bits of epochs are soon used up.
+            if core.is_member(server) {
+                self.accepted = self.accepted.max(accepted);
+            }
             if core.verifier.is_voter(server) {
                 self.connecting.insert(server);
             }
-        } else if accepted > self.epoch && core.config.members.servers().contains_key(&server) {
+        } else if accepted > self.epoch && core.is_member(server) {
             // It can never follow in this epoch, but in one that begins now.
             if self.stage != Stage::Broadcast {
-                return Err(Quit("a member accepted a later epoch"));
+                let (server, accepted, own) = (server.0, accepted.0, self.epoch.0);
+                let why = format!("server {server} accepted epoch {accepted}, this one began {own}");
+                return Err(Quit::because(why));
             }
             if self.change.is_some() || self.retires_since.is_some() {
                 // It comes again.
@@ -389,7 +413,10 @@ impl Leading {
             return Ok(());
         }
         if newer && core.verifier.is_voter(learner.server) {
-            return Err(Quit("a follower has a newer log"));
+            let server = learner.server.0;
+            let epoch = current.unwrap_or_default().0;
+            let why = format!("server {server} has a newer log, of epoch {epoch} up to {last}");
+            return Err(Quit::because(why));
         }
         self.elect(core, link, current)
     }
@@ -411,7 +438,9 @@ impl Leading {
             None => _ = self.refused.insert(server),
         }
         if !Self::can_win(core, &self.refused) {
-            return Err(Quit("too many promised this epoch to another leader"));
+            let (epoch, refused) = (self.epoch.0, list(&self.refused));
+            let why = format!("too many promised epoch {epoch} to another leader: servers {refused}");
+            return Err(Quit::because(why));
         }
         Ok(())
     }
@@ -540,7 +569,10 @@ impl Leading {
     ) -> Result<(), Quit> {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         if zxid > learner.sent {
-            out.push(Effect::Notice(format!("a learner acked {zxid}, which it was not sent")));
+            out.push(Effect::Notice(format!(
+                "server {} acked {zxid}, which it was not sent",
+                learner.server.0
+            )));
             return self.close(core, link, out);
         }
         learner.acked = learner.acked.max(zxid);
@@ -555,7 +587,7 @@ impl Leading {
         let me = core.config.me;
         if self.stage == Stage::Discovery && Self::is_quorum(core, &self.connecting) {
             let Some(epoch) = self.accepted.0.checked_add(1) else {
-                return Err(Quit("the last epoch that there is was accepted"));
+                return Err(Quit::because("the last epoch that there is was accepted"));
             };
             self.epoch = Epoch(epoch);
             core.accept(self.epoch, me, out);
@@ -590,7 +622,9 @@ impl Leading {
             }
             if Self::is_quorum(core, &self.synced) {
                 if !self.is_supported(core) {
-                    return Err(Quit("those who acked the epoch are gone"));
+                    let why =
+                        format!("of servers {}, which acked the epoch, some are gone", list(&self.synced));
+                    return Err(Quit::because(why));
                 }
                 self.establish(core, out);
             }
@@ -639,15 +673,25 @@ impl Leading {
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let now = core.now;
         if self.stage < Stage::Broadcast && now.since(self.started) > core.init_ms() {
-            return Err(Quit("no quorum followed in time"));
+            let (stage, ms) = (self.stage, core.init_ms());
+            let heard = match stage {
+                Stage::Discovery | Stage::Accepting => &self.connecting,
+                Stage::Electing => &self.electing,
+                Stage::Synchronization | Stage::Broadcast => &self.synced,
+            };
+            let why = format!("no quorum followed within {ms} ms: in {stage:?} servers {}", list(heard));
+            return Err(Quit::because(why));
         }
         if self.retires_since.is_some_and(|since| now.since(since) > core.sync_ms()) {
-            return Err(Quit("another is to lead"));
+            return Err(Quit::because("another is to lead"));
         }
         // Another could lead instead, unless nobody can.
         let owes = self.owes_since.is_some_and(|since| now.since(since) > core.sync_ms());
         if owes && !Self::is_alone(core) {
-            return Err(Quit("this server's disk does not keep up"));
+            return Err(Quit::because(format!(
+                "this server's disk did not keep up for {} ms",
+                core.sync_ms()
+            )));
         }
         let silent = |learner: &Learner| {
             let limit = match learner.stage {
@@ -657,10 +701,19 @@ impl Leading {
             let owes = learner.owes_since.filter(|_| learner.stage == LearnerStage::Active);
             now.since(learner.heard) > limit || owes.is_some_and(|since| now.since(since) > core.sync_ms())
         };
-        let gone = self.learners.extract_if(.., |_, learner| silent(learner));
-        out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
+        let mut given_up = Vec::new();
+        for (link, learner) in self.learners.extract_if(.., |_, learner| silent(learner)) {
+            given_up.push(learner.server);
+            out.push(Effect::CloseLearner(link));
+        }
+        if !given_up.is_empty() {
+            let servers = list(&given_up);
+            out.push(Effect::Notice(format!(
+                "given up as silent, or for acks that they owe: servers {servers}"
+            )));
+        }
         if self.serves() && !self.is_supported(core) {
-            return Err(Quit("a quorum is silent"));
+            return Err(Quit::because(format!("a quorum is silent: servers {}", list(&given_up))));
         }
         if now >= self.ping_at {
             self.ping_at = now.plus_ms(core.config.timing.tick_ms / 2);
@@ -701,7 +754,8 @@ impl Leading {
             self.disloyal.remove(&server);
         }
         if !Self::can_win(core, &self.disloyal) {
-            return Err(Quit("too many look for another leader"));
+            let why = format!("too many look for another leader: servers {}", list(&self.disloyal));
+            return Err(Quit::because(why));
         }
         Ok(())
     }

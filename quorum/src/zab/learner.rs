@@ -6,6 +6,7 @@ use crate::members::Members;
 use crate::message::{Batch, LearnerInfo, Notification, PeerState, ToLeader, ToLearner, Transaction};
 use crate::sync::NOTHING_IN_COMMON;
 use ringkeeper_engine::id::{Epoch, ServerId, Tick, Zxid};
+use std::fmt;
 
 /// Attempts to connect to a leader before another is looked for.
 const CONNECTS_MAX: u32 = 10;
@@ -110,6 +111,11 @@ impl Learning {
         self.attempt
     }
 
+    /// Leaves the leader for what it did.
+    fn quit(&self, what: impl fmt::Display) -> Quit {
+        Quit::because(format!("the leader, server {}, {what}", self.leader.0))
+    }
+
     fn connect(&mut self, core: &mut Core, out: &mut Vec<Effect>) {
         core.attempts += 1;
         self.attempt = Attempt(core.attempts);
@@ -149,11 +155,11 @@ impl Learning {
             return Ok(());
         }
         if self.stage > Stage::Connecting {
-            return Err(Quit("the connection to the leader broke"));
+            return Err(self.quit("is connected no longer"));
         }
         // A leader that waits a little longer than this server, to hear better votes, refuses.
         if self.tries == CONNECTS_MAX {
-            return Err(Quit("the leader cannot be reached"));
+            return Err(self.quit(format_args!("could not be reached {CONNECTS_MAX} times")));
         }
         let wait = core.config.timing.connect_retry_ms << (self.tries - 1).min(8);
         self.stage = Stage::Waiting;
@@ -164,7 +170,7 @@ impl Learning {
     /// A server's election port cannot be reached any more.
     pub(super) fn on_unreachable(&self, peer: ServerId) -> Result<(), Quit> {
         if peer == self.leader && self.stage <= Stage::Connecting {
-            return Err(Quit("the leader is gone"));
+            return Err(self.quit("cannot be reached any more"));
         }
         Ok(())
     }
@@ -185,7 +191,10 @@ impl Learning {
         if stands && notification.vote.leader == Some(self.leader) {
             return Ok(());
         }
-        Err(Quit("the leader stands for another"))
+        Err(self.quit(match notification.vote.leader {
+            Some(other) if other != self.leader => format!("stands for server {}", other.0),
+            _ => format!("says that it is {:?}, in round {}", notification.state, notification.round.0),
+        }))
     }
 
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
@@ -194,7 +203,7 @@ impl Learning {
         }
         let limit = if self.stage >= Stage::Acked { core.sync_ms() } else { core.init_ms() };
         if core.now.since(self.heard) > limit {
-            return Err(Quit("the leader is silent"));
+            return Err(self.quit(format_args!("said nothing for {limit} ms")));
         }
         Ok(())
     }
@@ -221,13 +230,15 @@ impl Learning {
                 self.begin_turn(core, epoch, out)
             }
             ToLearner::NewLeader { epoch, .. } if self.stage == Stage::Active => {
-                let turn = self.turn.as_mut().filter(|turn| turn.epoch == epoch && turn.barrier.is_none());
-                turn.ok_or(Quit("NEWLEADER is of another epoch"))?.barrier = Some(core.history.last());
+                let turn = self.turn.filter(|turn| turn.epoch == epoch && turn.barrier.is_none());
+                let Some(turn) = turn else { return Err(self.forbids(&message)) };
+                self.turn = Some(Turn { barrier: Some(core.history.last()), ..turn });
                 Ok(())
             }
             ToLearner::UpToDate if self.stage == Stage::Active => {
-                let turn = self.turn.as_mut().filter(|turn| turn.barrier.is_some());
-                turn.ok_or(Quit("UPTODATE came twice"))?.established = true;
+                let turn = self.turn.filter(|turn| turn.barrier.is_some());
+                let Some(turn) = turn else { return Err(self.forbids(&message)) };
+                self.turn = Some(Turn { established: true, ..turn });
                 Ok(())
             }
             ToLearner::Diff(zxid) if self.stage == Stage::Choosing && !self.takes_tree(core) => {
@@ -236,6 +247,13 @@ impl Learning {
             }
             ToLearner::Trunc(zxid) if self.stage == Stage::Choosing => self.truncate(core, zxid, out),
             ToLearner::Snap(zxid) if self.stage == Stage::Choosing => {
+                // A log has nothing of an epoch that its server has not accepted.
+                if zxid.epoch() > self.epoch {
+                    let epoch = self.epoch.0;
+                    return Err(
+                        self.quit(format_args!("said {message}, which is later than its epoch {epoch}"))
+                    );
+                }
                 self.snapshot = zxid;
                 self.stage = Stage::Staging;
                 Ok(())
@@ -279,8 +297,12 @@ impl Learning {
                 out.push(Effect::FromLeader(message, self.commits.max(core.committed)));
                 Ok(())
             }
-            _ => Err(Quit("the leader said what this server's state forbids")),
+            message => Err(self.forbids(&message)),
         }
+    }
+
+    fn forbids(&self, message: &ToLearner) -> Quit {
+        self.quit(format_args!("said {message}, which this server's state ({:?}) forbids", self.stage))
     }
 
     fn follower_process_leaderinfo(
@@ -291,7 +313,8 @@ impl Learning {
         out: &mut Vec<Effect>,
     ) -> Result<(), Quit> {
         if epoch < core.epochs.accepted {
-            return Err(Quit("the leader's epoch is older than one that was accepted"));
+            let accepted = core.epochs.accepted.0;
+            return Err(self.quit(format_args!("leads epoch {}, and epoch {accepted} was accepted", epoch.0)));
         }
         // A promise that its leader may not have heard of is said again; to another it is none.
         self.promise = epoch > core.epochs.accepted || core.promised == Some(self.leader);
@@ -306,7 +329,10 @@ impl Learning {
 
     fn begin_turn(&mut self, core: &mut Core, epoch: Epoch, out: &mut Vec<Effect>) -> Result<(), Quit> {
         if epoch <= core.epochs.accepted {
-            return Err(Quit("the leader moves to an epoch that was accepted before"));
+            let accepted = core.epochs.accepted.0;
+            return Err(
+                self.quit(format_args!("moves to epoch {}, and epoch {accepted} was accepted", epoch.0))
+            );
         }
         core.accept(epoch, self.leader, out);
         self.turn = Some(Turn { epoch, promised: false, barrier: None, acked: false, established: false });
@@ -357,7 +383,10 @@ impl Learning {
         let kept = core.history.newest_upto(zxid).filter(|kept| *kept >= core.delivered && zxid <= last);
         let Some(kept) = kept else {
             core.takes_tree_of = Some(self.leader);
-            return Err(Quit("the leader cuts the log where it cannot be cut"));
+            let applied = core.delivered;
+            return Err(self.quit(format_args!(
+                "cuts the log after {zxid}, which cannot be: it ends at {last}, applied up to {applied}"
+            )));
         };
         if kept < last {
             core.rewind(kept, out);
@@ -365,7 +394,7 @@ impl Learning {
         // A Java leader does not look whether the learner has what it is to keep. What comes before
         // stays, and the leader that hears so sends the rest, or a whole tree.
         if kept != zxid {
-            return Err(Quit("the leader cuts the log after a transaction that is not in it"));
+            return Err(self.quit(format_args!("cuts the log after {zxid}, which is not in it")));
         }
         // A Java leader cuts after its newest committed transaction or an older one. A Ringkeeper
         // may keep what is only proposed, and says what is committed.
@@ -409,7 +438,7 @@ impl Learning {
         }
         let (members, leader) = (core.seen.clone(), Some(self.leader));
         if core.activate(members, leader, Some(designated), MembersBy::Transaction, out) {
-            return Err(Quit("the ensemble has changed"));
+            return Err(self.quit(format_args!("committed another configuration, {zxid}")));
         }
         Ok(())
     }
@@ -422,12 +451,16 @@ impl Learning {
         out: &mut Vec<Effect>,
     ) -> Result<(), Quit> {
         if epoch != self.epoch {
-            return Err(Quit("NEWLEADER is of another epoch"));
+            let own = self.epoch.0;
+            return Err(self.quit(format_args!("said NEWLEADER of epoch {}, and leads epoch {own}", epoch.0)));
         }
         // Java takes a shorter text for none.
         if let Some(text) = members.filter(|text| text.len() > 1 && core.config.reconfig_enabled) {
-            let text = std::str::from_utf8(text).ok().and_then(|text| Members::parse(text).ok());
-            let members = text.ok_or(Quit("NEWLEADER's configuration cannot be read"))?;
+            let unread = |why: &dyn fmt::Display| {
+                self.quit(format_args!("said NEWLEADER of epoch {} with no configuration: {why}", epoch.0))
+            };
+            let text = std::str::from_utf8(text).map_err(|why| unread(&why))?;
+            let members = Members::parse(text).map_err(|why| unread(&why))?;
             let version = Zxid(core.seen.version());
             let is_logged = core.history.newest_upto(version) == Some(version);
             if members.version() > version.0 || !is_logged {
@@ -447,7 +480,7 @@ impl Learning {
         if let Some(members) = self.members.take()
             && core.activate(members, Some(self.leader), None, MembersBy::Word, out)
         {
-            return Err(Quit("the leader began with another configuration"));
+            return Err(self.quit("began with another configuration"));
         }
         core.vote.epoch = self.epoch;
         let observer = core.is_observer();
@@ -473,14 +506,19 @@ impl Learning {
         // After a SNAP that was written while transactions were applied, what it has comes again.
         let Some(batch) = batch.after(core.history.last()) else { return Ok(()) };
         if !core.history.continues_with(batch.first()) {
-            return Err(Quit("the leader left out a transaction"));
+            let (first, last) = (batch.first(), core.history.last());
+            return Err(self.quit(format_args!("proposed {first}, which does not follow {last}")));
         }
         let newest = self.turn.filter(|turn| turn.barrier.is_some()).map_or(self.epoch, |turn| turn.epoch);
         if batch.last().epoch() > newest {
-            return Err(Quit("the leader proposed in an epoch that is not its own"));
+            let (last, newest) = (batch.last(), newest.0);
+            return Err(self.quit(format_args!("proposed {last}, and leads epoch {newest}")));
         }
         if core.config.reconfig_enabled {
-            batch.iter().try_for_each(|(_, transaction)| core.see_transaction(transaction, out))?;
+            for (zxid, transaction) in batch.iter() {
+                let seen = core.see_transaction(transaction, out);
+                seen.map_err(|why| self.quit(format_args!("proposed {zxid}: {why}")))?;
+            }
         }
         core.append(batch, out);
         Ok(())
@@ -488,7 +526,8 @@ impl Learning {
 
     fn follower_process_commit(&mut self, core: &mut Core, zxid: Zxid) -> Result<(), Quit> {
         if zxid > core.history.last() {
-            return Err(Quit("the leader commits a transaction that it has not sent"));
+            let last = core.history.last();
+            return Err(self.quit(format_args!("commits {zxid}, and has sent what ends at {last}")));
         }
         self.commits = self.commits.max(zxid);
         if self.stage == Stage::Active {

@@ -211,7 +211,7 @@ const ENSEMBLE: &[Key] = &[
     key("snapshotSizeFactor", Prefixed, Kind::Fraction { min: f64::MIN, max: f64::MAX }, OWN_DIFFERENCE),
     key("cnxTimeout", Prefixed, int(0, INT_MAX), Ensemble("milliseconds to open an election connection")),
     key("quorumCnxnTimeoutMs", Prefixed, dec(-1, INT_MAX), Without("an election connection may be silent; a peer that is gone shows in its heartbeats")),
-    key("electionPortBindRetry", Prefixed, dec(0, INT_MAX), Without("a port that is taken ends the start at once, with its number")),
+    key("electionPortBindRetry", Prefixed, dec(0, INT_MAX), Ensemble("attempts to listen on its own addresses, a second apart, while their names have none of this machine's; 0 is without end, by default 60; a port that is taken ends the start at once")),
     key("fastleader.minNotificationInterval", Prefixed, dec(1, INT_MAX), Ensemble("milliseconds between two election notifications at first")),
     key("fastleader.maxNotificationInterval", Prefixed, dec(1, INT_MAX), Ensemble("milliseconds between two election notifications at last")),
     key("leader.maxTimeToWaitForEpoch", Prefixed, ANY_DEC, Without("a new leader waits initLimit ticks for a quorum, and ends the wait when its voters are known to look elsewhere")).also(&["maxTimeToWaitForEpoch"]),

@@ -61,6 +61,44 @@ fn readers_are_served_until_there_is_a_leader() {
     assert_eq!(bench.take_replies(), [format!("opened {OWN}")]);
 }
 
+/// ZOOKEEPER-3526: sessions of readers moved the zxid that the next leader was told.
+#[test]
+fn readers_change_nothing_of_what_a_server_says_of_its_log() {
+    let mut bench = Bench::with(settings(true)).follows();
+    for n in 1..=3 {
+        bench.leader(ToLearner::Proposal(transaction(zxid(n), SESSION, 1, OpCode::Error, &[0; 4])));
+    }
+    bench.leader(ToLearner::Commit(zxid(2)));
+    let attempt = bench.replica.zab.attempt().expect("it follows");
+    bench.input(Input::Peer(zab::Input::LeaderLost(attempt)));
+    assert_eq!(bench.take_replies(), ["serving Nothing"]);
+    while bench.take_replies() != ["serving ReadOnly"] {
+        assert!(bench.now_ms < 10_000);
+        bench.wait_ms(50);
+    }
+    for number in 0..5_u64 {
+        bench.open(ConnectionId { number: 10 + number, ..CONNECTION });
+        bench.ask(SessionId(OWN.0 + number.cast_signed()), 1, OpCode::CloseSession, &[]);
+    }
+    assert_eq!(bench.take_replies().len(), 10, "each is opened, and ends");
+    bench.messages.clear();
+    // Server 2 looks in its second round, and says so.
+    bench.rounds += 1;
+    bench.wait_ms(3000);
+    let mut votes = bench.messages.iter().filter_map(|effect| match effect {
+        zab::Effect::Notify(_, notification) => Some(notification.vote.zxid),
+        _ => None,
+    });
+    assert!(votes.next().is_some_and(|vote| vote == zxid(3)) && votes.all(|vote| vote == zxid(3)));
+    bench.elected(3);
+    let attempt = bench.replica.zab.attempt().expect("it follows");
+    bench.input(Input::Peer(zab::Input::Connected(attempt)));
+    bench.messages.clear();
+    bench.leader(ToLearner::LeaderInfo { epoch: Epoch(2), extended: true });
+    let told = bench.take_to_leader();
+    assert_eq!(told, [ToLeader::AckEpoch { current: Some(Epoch(1)), last: zxid(3) }]);
+}
+
 #[test]
 fn who_needs_a_quorum_is_sent_away_and_not_told_that_a_session_is_over() {
     let mut bench = alone(true);

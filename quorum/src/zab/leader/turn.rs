@@ -31,7 +31,7 @@ impl Leading {
     /// and comes back as one that has been away.
     pub(super) fn turn(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let Some(epoch) = self.epoch.max(self.accepted).0.checked_add(1) else {
-            return Err(Quit("the last epoch that there is was accepted"));
+            return Err(Quit::because("the last epoch that there is was accepted"));
         };
         let joining = self.learners.extract_if(.., |_, learner| learner.joins());
         out.extend(joining.map(|(link, _)| Effect::CloseLearner(link)));
@@ -55,7 +55,7 @@ impl Leading {
         let gone = self.learners.extract_if(.., |_, learner| java(learner));
         out.extend(gone.map(|(link, _)| Effect::CloseLearner(link)));
         if self.turning && !self.is_supported(core) {
-            return Err(Quit("a new epoch needs an election among Java servers"));
+            return Err(Quit::because("a new epoch needs an election among Java servers"));
         }
         let links: Vec<(Link, LearnerStage, bool)> =
             self.learners.iter().map(|(link, learner)| (*link, learner.stage, learner.observer)).collect();
