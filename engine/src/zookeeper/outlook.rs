@@ -15,13 +15,13 @@ use crate::tree::acl::{AclId, AclList};
 use crate::tree::digest::{self, TreeDigest, persisted};
 use crate::tree::index::pin;
 use crate::tree::{TreeWriter, path};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// The nodes that proposals touched, as the newest of them leaves them.
 pub struct Outlook {
     copies: Database,
     /// Which nodes were copied, those among them that are not there.
-    known: HashSet<Box<str>>,
+    known: BTreeSet<Box<str>>,
     /// The copies' list: no digest tells one from another.
     acl: AclId,
     digest: TreeDigest,
@@ -90,9 +90,9 @@ impl Outlook {
     }
 }
 
-fn nothing_copied() -> (Database, HashSet<Box<str>>, AclId) {
+fn nothing_copied() -> (Database, BTreeSet<Box<str>>, AclId) {
     let mut copies = Database::new(0);
     let acl = copies.tree.acls.intern_list(&AclList::open());
     copies.tree.acls.hold(acl, 1);
-    (copies, HashSet::new(), acl)
+    (copies, BTreeSet::new(), acl)
 }
