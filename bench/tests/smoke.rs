@@ -196,7 +196,9 @@ fn whole(found: &Value, steps: usize, subjects: &[&str]) {
     assert_eq!(found.len(), steps * subjects.len());
     for one in found {
         assert!(subjects.contains(&one["subject"].as_str().unwrap()), "{one}");
-        assert!(one["report"]["operations_per_s"].as_f64().unwrap() > 0.0, "{one}");
+        // The rate may be none: of an open loop that a busy machine answers after the end of so short a run.
+        let answered = one["report"]["operations"].as_array().unwrap().iter();
+        assert!(answered.map(|operation| operation["count"].as_u64().unwrap()).sum::<u64>() > 0, "{one}");
         assert_eq!(one["report"]["errors"], serde_json::json!({}), "{one}");
         assert!(one["report"]["server"]["cpu_us_per_operation"].as_f64().is_some(), "{one}");
     }
@@ -280,8 +282,16 @@ fn sessions_are_opened_idle_and_closed() {
 #[test]
 fn reads_are_measured_alone_and_beside_writes() {
     let directory = tempfile::tempdir().unwrap();
-    let arguments = ["interference", "--rate", "500", "--rounds", "1", "--subjects", "ringkeeper"];
-    let (printed, turns) = experiment(directory.path(), &arguments);
+    let own = binary().to_str().unwrap();
+    let short = ["--seconds", "0.2", "--warmup", "0.05", "--rate", "500", "--rounds", "1"];
+    let arguments = ["interference", "--binary", own, "--subjects", "ringkeeper", "--json", "out.json"];
+    let arguments = [&arguments[..], &short].concat();
+    // A busy machine may not take 500 a second in a time so short. That is said, and nothing is measured.
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("of 500 writes a second");
+    let output = (0..10).map(|_| bench(directory.path(), &arguments)).find(|output| !said(output));
+    let output = output.expect("one of ten is taken");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (printed, turns) = (String::from_utf8_lossy(&output.stdout), json(directory.path(), "out.json"));
     assert!(printed.contains("beside writes / alone"), "{printed}");
     for reads in ["alone", "beside_writes"] {
         assert!(turns[0][reads]["p50"].as_f64().unwrap() > 0.0, "{turns}");
