@@ -63,18 +63,18 @@ impl Replica {
         }
         let (tree, Digests { outlook, behind }) = (&self.database.tree, &mut self.digests);
         while behind.pop_front_if(|(zxid, _)| *zxid <= applied).is_some() {}
-        let undelivered: Vec<Batch> = self.zab.undelivered().collect();
-        let pending = || undelivered.iter().flat_map(Batch::iter).map(|(_, bytes)| bytes);
+        let undelivered = || self.zab.undelivered().collect::<Vec<Batch>>();
         let outlook = match outlook {
             Some(outlook) if outlook.copied() < COPIES_MAX => outlook,
-            Some(outlook) => match outlook.begin_again(tree, pending()) {
+            Some(outlook) => match outlook.begin_again(tree, transactions(&undelivered())) {
                 Ok(()) => outlook,
                 Err(_) => return self.digests.forget(),
             },
             None if tree.node_count() > NODES_MAX => return,
             None => {
-                let new = outlook.insert(Outlook::new(tree));
-                match pending().try_for_each(|transaction| new.propose(tree, transaction).map(drop)) {
+                let (new, undelivered) = (outlook.insert(Outlook::new(tree)), undelivered());
+                let mut pending = transactions(&undelivered);
+                match pending.try_for_each(|transaction| new.propose(tree, transaction).map(drop)) {
                     Ok(()) => new,
                     Err(_) => return self.digests.forget(),
                 }
@@ -88,4 +88,8 @@ impl Replica {
             }
         }
     }
+}
+
+fn transactions(batches: &[Batch]) -> impl Iterator<Item = &[u8]> {
+    batches.iter().flat_map(Batch::iter).map(|(_, bytes)| bytes)
 }
