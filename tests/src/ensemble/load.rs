@@ -336,7 +336,7 @@ impl Client {
                     // The session is elsewhere: what is left of an earlier try to connect.
                     SESSION_MOVED => None,
                     SESSION_EXPIRED => Some("its session has expired".to_owned()),
-                    code => Some(format!("operation {op}: {}", error_name(code))),
+                    _ => Some(self.refused(op, body, &reply, once)),
                 },
                 Err(_) => None,
             };
@@ -346,6 +346,19 @@ impl Client {
             self.session = None;
             once = false;
         }
+    }
+
+    /// What an error says to which request, and where it stands among what the client has seen.
+    fn refused(&self, op: i32, body: &[u8], reply: &Reply, once: bool) -> String {
+        format!(
+            "operation {op} \"{}\": {} in a reply of {:#x} after one of {:#x}, from {}, {}",
+            body.escape_ascii(),
+            error_name(result(op, reply)),
+            reply.zxid,
+            self.request.last_zxid_seen,
+            self.servers[(self.next - 1) % self.servers.len()],
+            if once { "sent once" } else { "sent again" },
+        )
     }
 
     fn answered(&mut self, reply: Reply, once: bool) -> Result<(Reply, bool), End> {

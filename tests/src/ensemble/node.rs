@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -309,5 +310,21 @@ impl Node {
         let given = self.options.config.iter().cloned();
         let lines: Vec<String> = own.into_iter().chain(peer_type).chain(client).chain(given).collect();
         fs::write(self.config_path(), lines.join("\n") + "\n")
+    }
+}
+
+/// With `ENSEMBLE_KEEP` set, what a failed test leaves: its directory, with its output beside the data.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !thread::panicking() || std::env::var_os("ENSEMBLE_KEEP").is_none() {
+            return;
+        }
+        self.process = None;
+        self.home.disable_cleanup(true);
+        let output = self.home.path().join("output");
+        if let Err(error) = fs::write(&output, self.output()) {
+            eprintln!("{}: {error}", output.display());
+        }
+        eprintln!("server {} is kept: {}", self.id, self.home.path().display());
     }
 }

@@ -3,6 +3,7 @@
 
 use super::oracle::Tree;
 use bytes::Bytes;
+use ringkeeper_quorum::message::ToLearner;
 use ringkeeper_quorum::zab::{Attempt, Link};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,6 +27,29 @@ pub struct Life {
     pub start: u64,
 }
 
+/// What a follower of ZooKeeper 3.8 bears while it is brought up to date.
+#[derive(Debug, Default)]
+pub struct JavaFollower {
+    between: bool,
+}
+
+impl JavaFollower {
+    /// Hears its leader.
+    ///
+    /// # Panics
+    /// It ends over this message, half synchronised.
+    pub fn hear(&mut self, message: &ToLearner) {
+        match message {
+            ToLearner::NewLeader { .. } => self.between = true,
+            ToLearner::UpToDate => self.between = false,
+            ToLearner::Commit(_) | ToLearner::CommitAndActivate { .. } => {
+                assert!(!self.between, "ZOOKEEPER-4394: {message} between NEWLEADER and UPTODATE");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A learner's connection to its leader.
 #[derive(Debug)]
 pub struct Connection {
@@ -35,6 +59,8 @@ pub struct Connection {
     pub attempt: Attempt,
     /// Who was connected to.
     pub leader: Life,
+    /// What the learner bears if it is ZooKeeper's.
+    pub java: JavaFollower,
     /// Under way to the leader, and to the learner.
     pub frames: [VecDeque<Frame>; 2],
     /// Whether a delivery is due, by direction.
@@ -74,6 +100,7 @@ impl Network {
             learner,
             attempt,
             leader,
+            java: JavaFollower::default(),
             frames: [VecDeque::new(), VecDeque::new()],
             pumping: [false; 2],
             open: [true; 2],

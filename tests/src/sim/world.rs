@@ -553,6 +553,9 @@ impl World {
                     let (packet, _) =
                         QuorumPacket::decode(&bytes, 1 << 20).expect("a packet").expect("whole");
                     let message = ToLearner::decode(&packet, &bytes).expect("our own packet");
+                    if self.settings.plain >> to.server & 1 == 1 {
+                        connection.java.hear(&message);
+                    }
                     Input::FromLeader(attempt, message)
                 }
                 (Frame::Tree(tree), _) => {

@@ -97,7 +97,11 @@ impl Leading {
                 }
                 learner.sent = change;
             } else {
-                send(ToLearner::CommitAndActivate { zxid: change, leader: designated });
+                let message = ToLearner::CommitAndActivate { zxid: change, leader: designated };
+                match learner.extended {
+                    true => send(message),
+                    false => learner.commit(message, send),
+                }
             }
         }
     }
@@ -154,8 +158,9 @@ impl Leading {
                     informs.for_each(send);
                 }
                 (false, false) => {
-                    let commits = core.history.transactions(before, committed);
-                    commits.for_each(|transaction| send(ToLearner::Commit(transaction.zxid)));
+                    for transaction in core.history.transactions(before, committed) {
+                        learner.commit(ToLearner::Commit(transaction.zxid), &mut send);
+                    }
                 }
             }
         }

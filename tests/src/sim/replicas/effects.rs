@@ -1,6 +1,7 @@
 //! What replicas ask for, done: on the simulated disks and network, and at the clients.
 
 use super::{Connection, Ensemble, Event, Frame, Life, Work};
+use crate::sim::network::JavaFollower;
 use crate::sim::world::effects::{log_messages, no_accusation, say_nothing_of_extensions};
 use bytes::Bytes;
 use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
@@ -262,6 +263,9 @@ impl Ensemble {
                 let bytes = Bytes::from(bytes);
                 let (packet, _) = QuorumPacket::decode(&bytes, 1 << 20).expect("a packet").expect("whole");
                 let message = ToLearner::decode(&packet, &bytes).expect("our own packet");
+                if self.plan.plain >> learner.server & 1 == 1 {
+                    connection.java.hear(&message);
+                }
                 if let ToLearner::Proposal(proposed) | ToLearner::Inform(proposed) = &message
                     && let Ok(Transaction { digest: Some(digest), .. }) = Transaction::decode(&proposed.bytes)
                 {
@@ -313,6 +317,7 @@ impl Ensemble {
                 learner: from,
                 attempt,
                 leader: self.life(to),
+                java: JavaFollower::default(),
                 to_leader: VecDeque::new(),
                 to_learner: VecDeque::new(),
                 busy_until: [0; 2],

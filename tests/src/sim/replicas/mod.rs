@@ -14,6 +14,7 @@
 
 use self::clients::{Client, TIMEOUT_MS};
 use self::disk::Disk;
+use super::network::JavaFollower;
 use fastrand::Rng;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
 use ringkeeper_engine::limits::Settings;
@@ -175,6 +176,8 @@ struct Connection {
     learner: Life,
     attempt: Attempt,
     leader: Life,
+    /// What the learner bears if it is ZooKeeper's.
+    java: JavaFollower,
     to_leader: VecDeque<Frame>,
     to_learner: VecDeque<Frame>,
     /// When the last frame of each direction arrives.
