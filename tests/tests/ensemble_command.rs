@@ -1,13 +1,19 @@
 //! `ringkeeper ensemble`: what it shows, and that nothing is left of it however it ends.
 
+#[path = "ensemble_command/terminal.rs"]
+mod terminal;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringkeeper_tests::body;
+use ringkeeper_tests::ensemble::tree;
 use ringkeeper_tests::process::{Output, Process, free_port};
 use ringkeeper_tests::server::ringkeeper_binary;
+use ringkeeper_tests::wire::{Session, op};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -19,11 +25,17 @@ struct Run {
     base_port: u16,
 }
 
-fn start(home: &TempDir, servers: u16) -> Run {
-    let base_port = free_port().expect("a port is free");
+/// The command; `more` are options of it.
+fn command(home: &TempDir, servers: u16, base_port: u16, more: &[&str]) -> Command {
     let mut command = Command::new(ringkeeper_binary().expect("it builds"));
     command.args(["ensemble", "--servers", &servers.to_string(), "--base-port", &base_port.to_string()]);
-    command.arg("--dir").arg(home.path());
+    command.args(more).arg("--dir").arg(home.path());
+    command
+}
+
+fn start(home: &TempDir, servers: u16, more: &[&str]) -> Run {
+    let base_port = free_port().expect("a port is free");
+    let command = command(home, servers, base_port, more);
     let output = Arc::default();
     let process = Process::spawn(&command, &output).expect("it runs");
     Run { process, output, base_port }
@@ -34,14 +46,16 @@ impl Run {
         self.output.wait_for(text, PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     }
 
+    fn address(&self, server: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.base_port + server - 1))
+    }
+
     fn connects(&self, server: u16) -> bool {
-        TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.base_port + server - 1))).is_ok()
+        TcpStream::connect(self.address(server)).is_ok()
     }
 
     fn servers(&self) -> Vec<u32> {
-        let id = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
-        children.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
+        children(self.process.id())
     }
 
     fn await_end(&mut self) -> i32 {
@@ -54,6 +68,11 @@ impl Run {
             std::thread::yield_now();
         }
     }
+}
+
+fn children(id: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
+    children.split_whitespace().map(|id| id.parse().expect("a process id")).collect()
 }
 
 fn runs(id: u32) -> bool {
@@ -73,7 +92,7 @@ fn await_gone(servers: &[u32]) {
 fn ctrl_c_stops_all_and_the_next_start_goes_on() {
     let home = TempDir::new().expect("a directory");
     for _ in 0..2 {
-        let mut run = start(&home, 1);
+        let mut run = start(&home, 1, &[]);
         run.await_line("all servers serve: 127.0.0.1:");
         run.await_line("standalone  zxid 0x");
         assert!(run.connects(1));
@@ -91,7 +110,7 @@ fn ctrl_c_stops_all_and_the_next_start_goes_on() {
 #[test]
 fn a_server_outlives_no_kill_of_its_ensemble() {
     let home = TempDir::new().expect("a directory");
-    let mut run = start(&home, 1);
+    let mut run = start(&home, 1, &[]);
     run.await_line("all servers serve");
     let servers = run.servers();
     // A server's group is its own: this reaches the parent alone.
@@ -111,7 +130,7 @@ fn a_server_that_cannot_start_says_why_and_no_ensemble_is_left() {
     let data = home.path().join("server-1/data");
     fs::create_dir_all(&data).expect("a directory");
     fs::write(data.join("database"), b"no record").expect("it can be written");
-    let mut run = start(&home, 1);
+    let mut run = start(&home, 1, &[]);
     assert_eq!(run.await_end(), 1);
     run.await_line("ended, exit status: 1: error: ");
     let said = run.output.text();
@@ -121,7 +140,7 @@ fn a_server_that_cannot_start_says_why_and_no_ensemble_is_left() {
 #[test]
 fn three_servers_have_one_leader_and_end_together() {
     let home = TempDir::new().expect("a directory");
-    let mut run = start(&home, 3);
+    let mut run = start(&home, 3, &[]);
     run.await_line("all servers serve");
     let said = run.output.text();
     assert_eq!(said.matches("  leader ").count(), 1, "{said}");
@@ -131,4 +150,32 @@ fn three_servers_have_one_leader_and_end_together() {
     run.process.signal(Signal::TERM);
     assert_eq!(run.await_end(), 0, "{}", run.output.tail());
     assert!(!servers.iter().any(|id| runs(*id)), "{servers:?} are left behind");
+}
+
+/// What is written through an observer is at every server, and Ctrl-C ends the observer, too.
+#[test]
+fn an_observer_is_shown_serves_and_ends_with_the_others() {
+    let home = TempDir::new().expect("a directory");
+    let mut run = start(&home, 3, &["--observers", "1"]);
+    run.await_line("all servers serve");
+    let said = run.output.text();
+    let observer = format!("server 4  {}  observer ", run.address(4));
+    assert_eq!(said.matches("  observer ").count(), 1, "{said}");
+    assert!(said.contains(&observer), "{said}");
+    assert_eq!(said.matches("  leader ").count(), 1, "{said}");
+    assert_eq!(said.matches("  follower ").count(), 2, "{said}");
+    let written = Session::begin(run.address(4), 30_000).ask(op::CREATE, &body::create("/node", b"text", 0));
+    assert_eq!(written.error, 0);
+    for server in 1..=4 {
+        let mut reader = Session::begin(run.address(server), 30_000);
+        reader.ask(op::SYNC, &body::path("/node"));
+        let shown = tree::look(&mut reader, "/node").expect("it answers").expect("it is there");
+        assert_eq!((&shown.data[..], shown.stat.czxid), (&b"text"[..], written.zxid), "server {server}");
+    }
+    let servers = run.servers();
+    assert_eq!(servers.len(), 4);
+    run.process.signal(Signal::INT);
+    assert_eq!(run.await_end(), 0, "{}", run.output.tail());
+    assert!(!servers.iter().any(|id| runs(*id)), "{servers:?} are left behind");
+    assert!(!(1..=4).any(|server| run.connects(server)));
 }
