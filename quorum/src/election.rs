@@ -2,9 +2,9 @@
 //! names the same one. `FastLeaderElection.tla` and `FastLeaderElection.java` name the actions.
 //!
 //! ZooKeeper, when a quorum agrees, listens for another 200 ms, in case a better candidate speaks
-//! up. Here a server that has heard every voter in this round, but for those that cannot be reached,
-//! decides at once: all that the wait could bring has come. Where a voter is silent, it waits as
-//! ZooKeeper does. Either way is safe, also beside servers that wait: an election only proposes a
+//! up. Here a server that has heard every voter in this round, but for those that cannot be reached
+//! and those without weight, decides at once: all that the wait could bring has come. Where a voter is
+//! silent, it waits as ZooKeeper does. Either way is safe, also beside servers that wait: an election only proposes a
 //! leader. A quorum must accept its epoch before it leads, and it gives up if one of them knows
 //! more. A server that still waits while others have decided hears them say so, and joins them.
 //!
@@ -263,9 +263,12 @@ impl Election {
             self.finalize_at = None;
             return None;
         }
-        let heard = |voter: &ServerId| self.received.contains_key(voter) || view.down.contains(voter);
+        let is_silent = |voter: &ServerId| {
+            let heard = self.received.contains_key(voter) || view.down.contains(voter);
+            !heard && view.verifier.weight(*voter) > 0
+        };
         let due = *self.finalize_at.get_or_insert(now.plus_ms(self.timing.finalize_ms));
-        if due <= now || view.verifier.voters().all(|voter| heard(&voter)) {
+        if due <= now || !view.verifier.voters().any(|voter| is_silent(&voter)) {
             return Some(Decision { vote: self.proposal, leader });
         }
         None

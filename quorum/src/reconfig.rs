@@ -298,11 +298,12 @@ fn is_shared(host: &str) -> bool {
 }
 
 /// Who leads once a leader has committed `next`: itself, if it votes there and learners reach it where they
-/// did; else, of the voters that acknowledged the change, the one that acknowledged the most (`acked`), so that
-/// the fewest proposals are dropped, and of equal ones the lowest number. None if nobody else acknowledged it,
-/// which a change that was committed excludes.
+/// did; else, of the voters with weight that acknowledged the change, the one that acknowledged the most
+/// (`acked`), so that the fewest proposals are dropped, and of equal ones the lowest number. None if nobody else
+/// acknowledged it, which a change that was committed excludes.
 ///
-/// `Leader.getDesignatedLeader`; ZooKeeper looks at the acknowledgements of each proposal behind the change.
+/// `Leader.getDesignatedLeader`; ZooKeeper looks at the acknowledgements of each proposal behind the change, and
+/// not at weights: there somebody may come to lead whom nobody would elect.
 pub fn designated_leader(
     leader: ServerId,
     now: &Members,
@@ -312,7 +313,8 @@ pub fn designated_leader(
     if next.is_voter(leader) && learners_reach(now, leader) == learners_reach(next, leader) {
         return Some(leader);
     }
-    let others = next.verifier().voters().filter(|voter| *voter != leader);
+    let electable = |voter: &ServerId| *voter != leader && next.verifier().weight(*voter) > 0;
+    let others = next.verifier().voters().filter(electable);
     let with_it = others.filter(|voter| acked(*voter).0 >= next.version());
     with_it.max_by_key(|voter| (acked(*voter), std::cmp::Reverse(*voter)))
 }
@@ -552,6 +554,9 @@ mod tests {
             assert_eq!(designated(&next, [0, 1, 3]), Some(ServerId(2)));
             assert_eq!(designated(&next, [0, 0, 3]), None);
         }
+        let weightless = "server.1=a:1:2,server.2=a:1:2,group.1=1:2,weight.2=0";
+        let next = after(&Change { whole: Some(weightless), ..ANY });
+        assert_eq!(designated(&next, [1, 2, 3]), Some(ServerId(1)), "nobody would elect server 2");
     }
 
     #[test]

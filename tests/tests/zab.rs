@@ -42,7 +42,7 @@ fn calm() -> Settings {
     Settings {
         voters: 3,
         observers: 1,
-        hierarchical: false,
+        places: Vec::new(),
         plain: 0,
         window_bytes: 400,
         whole_trees: false,

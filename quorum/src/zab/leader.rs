@@ -428,7 +428,8 @@ impl Leading {
             self.sync_follower(core, link, out);
             return Ok(());
         }
-        if newer && core.verifier.is_voter(learner.server) {
+        // Whoever weighs nothing cannot be elected for what it knows, and no quorum has what it alone has.
+        if newer && core.verifier.weight(learner.server) > 0 {
             let server = learner.server.0;
             let epoch = current.unwrap_or_default().0;
             let why = format!("server {server} has a newer log, of epoch {epoch} up to {last}");

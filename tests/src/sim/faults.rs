@@ -60,17 +60,19 @@ fn fault(world: &mut World) {
 pub fn decree(world: &mut World) {
     let leads = |server: &&Server| server.zab.as_ref().is_some_and(|zab| zab.state() == PeerState::Leading);
     let voters = usize::from(world.settings.voters);
+    let ids = world.servers[..voters].iter().map(|server| server.id);
+    let electable: Vec<ServerId> = ids.filter(|id| world.has_weight(*id)).collect();
     for index in 0..world.servers.len() {
         if !world.is_looking(index) || world.rng.u8(0..4) == 0 {
             continue;
         }
         let mut candidates: Vec<ServerId> =
             world.servers[..voters].iter().filter(leads).map(|server| server.id).collect();
-        if index < voters && candidates.len() < 2 {
+        if electable.contains(&world.servers[index].id) && candidates.len() < 2 {
             candidates.push(world.servers[index].id);
         }
         if candidates.is_empty() || world.rng.u8(0..8) == 0 {
-            candidates = world.servers[..voters].iter().map(|server| server.id).collect();
+            candidates.clone_from(&electable);
         }
         let leader = *world.rng.choice(&candidates).expect("a voter");
         world.elect(index, leader);

@@ -8,6 +8,7 @@
 //! | `oracle` | what must hold between servers, checked at every step |
 //! | `world` | servers, time, clients, and what happens next |
 //! | `faults` | what goes wrong, and when |
+//! | `groups` | voters in groups of different weights |
 //! | `replicas` | the same with real replicas, log and tree, and clients with sessions |
 //! | `story` | scripts in which one server hears what the script says |
 //!
@@ -16,6 +17,7 @@
 
 pub mod disk;
 pub mod faults;
+pub mod groups;
 pub mod network;
 pub mod oracle;
 pub mod replicas;

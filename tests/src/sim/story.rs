@@ -4,7 +4,7 @@
 //!
 //! | a line of a script | what it does |
 //! |---|---|
-//! | `server 1 of 3 [observers 1] [java] [window BYTES] [transactions N]` | who it is; whether the others are Java's; what it keeps for learners; most transactions in an epoch |
+//! | `server 1 of 3 [observers 1] [weightless 3] [java] [window BYTES] [transactions N]` | who it is; whose vote weighs nothing; whether the others are Java's; what it keeps for learners; most transactions in an epoch |
 //! | `disk accepted 1 current 1 applied 1:2 log 1:1 1:2 1:3` | what it finds at its first start |
 //! | `start`, `crash [keeping log\|epochs]` | a life begins, or ends: with what was under way to disk, or without |
 //! | `elected 3` | all others vote for server 3 |
@@ -57,6 +57,7 @@ struct Story {
     me: u8,
     voters: u8,
     observers: u8,
+    weightless: Option<u8>,
     java: bool,
     window_bytes: usize,
     epoch_transactions_max: u32,
@@ -187,6 +188,7 @@ impl Story {
         (self.me, self.voters) = (me, voters);
         self.java = options.contains(&"java");
         self.observers = after_word(options, "observers").map_or(0, number);
+        self.weightless = after_word(options, "weightless").map(number);
         self.window_bytes = after_word(options, "window").map_or(1 << 20, number);
         self.epoch_transactions_max = after_word(options, "transactions").map_or(u32::MAX, number);
     }
@@ -211,6 +213,10 @@ impl Story {
             let role = if id > self.voters { ":observer" } else { "" };
             let (quorum, election) = (2000 + u16::from(id), 3000 + u16::from(id));
             writeln!(members, "server.{id}=localhost:{quorum}:{election}{role}").expect("a string");
+        }
+        if let Some(weightless) = self.weightless {
+            let voters: Vec<String> = (1..=self.voters).map(|id| id.to_string()).collect();
+            writeln!(members, "group.1={}\nweight.{weightless}=0", voters.join(":")).expect("a string");
         }
         let (recovered, tree) = self.disk.recover();
         let Epochs { accepted, current } = recovered.epochs;

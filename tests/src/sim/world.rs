@@ -1,6 +1,7 @@
 //! Servers, time, clients, and what happens next.
 
 use super::disk::Disk;
+use super::groups::{self, Places};
 use super::network::{Frame, Life, Network, TO_LEADER, TO_LEARNER};
 use super::oracle::{Oracle, Tree};
 use bytes::Bytes;
@@ -30,8 +31,8 @@ pub struct Settings {
     pub voters: u8,
     /// Servers without.
     pub observers: u8,
-    /// Whether voters are in groups of different weights.
-    pub hierarchical: bool,
+    /// Groups and weights of the voters; none where more than half of them are a quorum.
+    pub places: Places,
     /// Whether servers take each other for Java's, which know no batches, cumulative acks and commits.
     pub plain: u8,
     /// Bytes of applied transactions that a server keeps for learners.
@@ -61,12 +62,18 @@ impl Settings {
     /// Chosen by the seed.
     pub fn of_seed(seed: u64) -> Settings {
         let mut rng = Rng::with_seed(seed ^ 0x5e77_1465);
-        let voters = *rng.choice(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).expect("choices");
+        let mut voters = *rng.choice(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).expect("choices");
         let wild_ms = *rng.choice(&[0, 0, 3, 10, 40, 150]).expect("choices");
+        let observers = *rng.choice(&[0, 0, 1, 2]).expect("choices");
+        let mut places = Places::new();
+        if voters >= 3 && rng.u8(0..8) < 3 {
+            voters = rng.u8(2..=6);
+            places = groups::draw(&mut rng, voters);
+        }
         Settings {
             voters,
-            observers: *rng.choice(&[0, 0, 1, 2]).expect("choices"),
-            hierarchical: voters >= 3 && rng.u8(0..8) == 0,
+            observers,
+            places,
             plain: *rng.choice(&[0, 0, 0, u8::MAX, 0b0101_0101, 0b1010]).expect("choices"),
             window_bytes: *rng.choice(&[0, 100, 400, 1 << 20]).expect("choices"),
             whole_trees: rng.bool(),
@@ -90,9 +97,8 @@ impl Settings {
             writeln!(text, "server.{id}=localhost:{}:{}{role}", 2000 + u16::from(id), 3000 + u16::from(id))
                 .expect("a string");
         }
-        if self.hierarchical {
-            let ids: Vec<String> = (1..=self.voters).map(|id| id.to_string()).collect();
-            writeln!(text, "group.1={}\nweight.1=2", ids.join(":")).expect("a string");
+        for line in groups::lines(&self.places) {
+            writeln!(text, "{line}").expect("a string");
         }
         Members::parse(&text).expect("a configuration")
     }
@@ -376,16 +382,7 @@ impl World {
     /// A quorum, no larger than need be, works from now on; the others are down, for good or until
     /// everything heals.
     pub fn heal_core(&mut self) {
-        let mut order: Vec<usize> = (0..self.servers.len()).collect();
-        self.rng.shuffle(&mut order);
-        let verifier = self.members.verifier();
-        let mut core: BTreeSet<ServerId> = BTreeSet::new();
-        for index in order {
-            let id = self.servers[index].id;
-            if !verifier.is_quorum(|voter| core.contains(&voter)) && verifier.weight(id) > 0 {
-                core.insert(id);
-            }
-        }
+        let core = groups::least_quorum(self.members.verifier(), &mut self.rng);
         self.log(|| format!("{core:?} heal"));
         self.settings.ambush = 0;
         self.settings.wild_ms = 0;
@@ -721,6 +718,11 @@ impl World {
                 self.input(self.life(index), Input::Notification { from, notification });
             }
         }
+    }
+
+    /// Whether a server may be elected.
+    pub fn has_weight(&self, server: ServerId) -> bool {
+        self.members.verifier().weight(server) > 0
     }
 
     /// Whether a server looks for a leader.

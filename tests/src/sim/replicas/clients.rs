@@ -2,6 +2,7 @@
 //! It checks what it is told: answers come in the order of its requests, and no zxid goes back.
 
 use super::line;
+use crate::sim::groups;
 use fastrand::Rng;
 use ringkeeper_engine::auth::AuthInfo;
 use ringkeeper_engine::error::ErrorCode;
@@ -62,6 +63,8 @@ pub struct Client {
     pub refused_writes: u64,
     /// Changes the ensemble now and then, of servers up to this number.
     pub changes_servers: Option<u8>,
+    /// Whether it changes groups and weights, too, which only a whole configuration can.
+    pub changes_groups: bool,
     /// Makes all of them voters; until that is done.
     pub readmits: bool,
     /// Changes of the ensemble that were answered with success.
@@ -89,6 +92,7 @@ impl Client {
             answered: 0,
             refused_writes: 0,
             changes_servers: None,
+            changes_groups: false,
             readmits: false,
             changes: 0,
         }
@@ -197,15 +201,24 @@ impl Client {
     fn change(&self, servers: u8, rng: &mut Rng) -> Vec<u8> {
         let any = |rng: &mut Rng| if rng.u8(0..3) == 0 { "observer" } else { "participant" };
         let id = rng.u8(1..=servers);
+        let all = |rng: &mut Rng| (1..=servers).map(|id| line(id, any(rng))).collect::<Vec<String>>();
         let (joining, leaving, whole) = match rng.u8(0..3) {
+            // Until it is one of which the present voters are a quorum.
+            _ if self.changes_groups && self.readmits => {
+                let lines = (1..=servers).map(|id| line(id, "participant"));
+                let places = groups::lines(&groups::draw(rng, servers));
+                (None, None, Some(lines.chain(places).collect::<Vec<_>>().join(",")))
+            }
+            0..=1 if self.changes_groups => {
+                let mut lines = all(rng);
+                lines.extend(groups::lines(&groups::draw(rng, servers)));
+                (None, None, Some(lines.join(",")))
+            }
             // One after the other: a quorum of what comes must vote already.
             _ if self.readmits => (Some(line(id, "participant")), None, None),
             0 => (None, Some(id.to_string()), None),
             1 => (Some(line(id, any(rng))), None, None),
-            _ => {
-                let lines: Vec<String> = (1..=servers).map(|id| line(id, any(rng))).collect();
-                (None, None, Some(lines.join(",")))
-            }
+            _ => (None, None, Some(all(rng).join(","))),
         };
         let mut body = Vec::new();
         [joining, leaving, whole].iter().for_each(|text| text.write(&mut body));

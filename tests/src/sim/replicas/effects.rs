@@ -196,6 +196,10 @@ impl Ensemble {
                 }
             }
             zab::Effect::ToLearner(link, message) => {
+                if matches!(message, ToLearner::NewLeader { .. }) && !self.plan.reconfigures {
+                    let weight = self.members.verifier().weight(ServerId(index as u8 + 1));
+                    assert!(weight > 0, "server {} leads without weight", index + 1);
+                }
                 let mut bytes = Vec::new();
                 message.encode(&mut bytes);
                 self.send(link, false, Frame::Packet(bytes));

@@ -14,6 +14,7 @@
 
 use self::clients::{Client, TIMEOUT_MS};
 use self::disk::Disk;
+use super::groups::{self, Places};
 use super::network::JavaFollower;
 use fastrand::Rng;
 use ringkeeper_engine::id::{Now, ServerId, SessionId, Tick, Zxid};
@@ -52,6 +53,8 @@ const CONFIG_NODE: &str = "/zookeeper/config";
 pub struct Plan {
     /// Servers with a vote.
     pub voters: u8,
+    /// Groups and weights of the voters; none where more than half of them are a quorum.
+    pub places: Places,
     /// Servers without.
     pub observers: u8,
     /// Clients.
@@ -83,8 +86,11 @@ impl Plan {
     pub fn of_seed(seed: u64) -> Plan {
         let mut rng = Rng::with_seed(seed ^ 0x7265_706c);
         let voters = *rng.choice(&[1, 3, 3, 3, 5]).expect("choices");
+        let mut places_rng = Rng::with_seed(seed ^ 0x6772_6f75);
+        let grouped = voters > 1 && places_rng.u8(0..3) == 0;
         Plan {
             voters,
+            places: if grouped { groups::draw(&mut places_rng, voters) } else { Places::new() },
             observers: *rng.choice(&[0, 0, 1]).expect("choices"),
             clients: *rng.choice(&[2, 5, 9]).expect("choices"),
             window_bytes: *rng.choice(&[0, 2000, 1 << 20]).expect("choices"),
@@ -105,7 +111,8 @@ impl Plan {
 
     fn members(&self) -> Members {
         let role = |id| if id > self.voters { "observer" } else { "participant" };
-        let lines: Vec<String> = (1..=self.servers()).map(|id| line(id, role(id))).collect();
+        let mut lines: Vec<String> = (1..=self.servers()).map(|id| line(id, role(id))).collect();
+        lines.extend(groups::lines(&self.places));
         Members::parse(&lines.join("\n")).expect("a configuration")
     }
 }
@@ -270,6 +277,7 @@ impl Ensemble {
         };
         let mut clients: Vec<Client> = (0..plan.clients).map(client).collect();
         clients[0].changes_servers = plan.reconfigures.then_some(plan.servers());
+        clients[0].changes_groups = !plan.places.is_empty();
         let mut ensemble = Ensemble {
             rng: Rng::with_seed(seed),
             seed,

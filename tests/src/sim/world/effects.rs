@@ -225,7 +225,11 @@ impl World {
                 server.pending.clear();
                 self.interruptions += 1;
             }
-            Serving::Leader(epoch) => self.oracle.on_established(server.id, epoch, committed),
+            Serving::Leader(epoch) => {
+                let weight = self.members.verifier().weight(server.id);
+                assert!(weight > 0, "server {} leads without weight", server.id.0);
+                self.oracle.on_established(server.id, epoch, committed);
+            }
             Serving::Learner { leader, epoch, .. } => {
                 self.oracle.on_serving(server.id, leader, epoch, committed);
             }
