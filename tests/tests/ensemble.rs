@@ -7,6 +7,8 @@
 mod monitor;
 #[path = "ensemble/permissions.rs"]
 mod permissions;
+#[path = "ensemble/weights.rs"]
+mod weights;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use ringkeeper_tests::ensemble::node::{Data, Mode, Role};
 use ringkeeper_tests::ensemble::{Ensemble, Plan, kind, tree};
 use ringkeeper_tests::server::Options;
 use ringkeeper_tests::wire::{ConnectRequest, Decoder, Received, Session, error_name, op};
+use weights::{a_server_without_weight_counts_for_nothing, groups_decide_and_not_heads};
 
 /// Waits that a failure ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +63,7 @@ const THREE: &[(&str, Law)] = table![
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
     a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
+    a_server_without_weight_counts_for_nothing,
 ];
 
 /// For five.
@@ -70,6 +74,9 @@ const FIVE: &[(&str, Law)] = table![
     a_rolling_restart_costs_no_session_and_no_write,
     two_of_five_may_be_killed_at_once,
 ];
+
+/// For nine.
+const NINE: &[(&str, Law)] = table![groups_decide_and_not_heads];
 
 /// A test a law, for a line-up that always runs.
 macro_rules! line_up {
@@ -97,6 +104,7 @@ line_up! { rrr:
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
     a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
+    a_server_without_weight_counts_for_nothing,
 }
 // Ours leads Java's servers.
 line_up! { jjr:
@@ -111,6 +119,7 @@ line_up! { rjj:
     a_server_without_data_takes_the_whole_tree,
 }
 line_up! { rrrrr: two_of_five_may_be_killed_at_once }
+line_up! { rrrrrrrrr: groups_decide_and_not_heads }
 
 /// The laws whose names contain `LAW` (all without it) for the line-up that `LINE_UP` names, such as `jjj`.
 #[test]
@@ -118,7 +127,11 @@ line_up! { rrrrr: two_of_five_may_be_killed_at_once }
 fn laws_of_a_line_up() {
     let line_up = std::env::var("LINE_UP").unwrap_or_else(|_| "jjj".to_owned());
     let part = std::env::var("LAW").unwrap_or_default();
-    let laws = if line_up.len() == 5 { FIVE } else { THREE };
+    let laws = match line_up.len() {
+        9 => NINE,
+        5 => FIVE,
+        _ => THREE,
+    };
     for (name, law) in laws.iter().filter(|(name, _)| name.contains(&part)) {
         println!("{line_up}: {name}");
         law(&line_up);
