@@ -113,7 +113,7 @@ pub fn digests(ensemble: &Ensemble) {
         session.ask(op::CLOSE_SESSION, &[]);
     }
     for id in &java {
-        Session::begin(ensemble.node(*id).address(), 30_000).ask(op::SYNC, &body::path("/"));
+        tree::await_sync(ensemble.node(*id).address()).unwrap_or_else(|e| panic!("server {id}: {e}"));
     }
     let after: Vec<String> = java.iter().map(|id| count(*id)).collect();
     assert_eq!(before, after, "servers {java:?} go on to find mismatches");

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::body;
-use crate::wire::{DecodeError, Decoder, Reply, Session, error_name, op};
+use crate::wire::{ConnectRequest, DecodeError, Decoder, Reply, Session, error_name, op};
 
 /// Requests under way while a tree is read.
 const DEPTH: usize = 256;
@@ -14,6 +15,9 @@ const DEPTH: usize = 256;
 const CONFIG: &str = "/zookeeper/config";
 
 const NO_NODE: i32 = -101;
+
+/// Patience with a silent server before it is asked once more, and then.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(30)];
 
 /// A node's Stat.
 #[allow(missing_docs)]
@@ -66,13 +70,39 @@ pub struct Shown {
 /// All nodes by their paths.
 pub type Tree = BTreeMap<String, Shown>;
 
+/// Asks a server that has nothing else to do, and once more if it is silent: ZooKeeper 3.8 may sleep over what it
+/// could answer until somebody else asks for something (ZOOKEEPER-4537).
+fn twice<T>(ask: impl Fn(Duration) -> io::Result<T>) -> io::Result<T> {
+    match ask(PATIENCE[0]) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => ask(PATIENCE[1]),
+        answer => answer,
+    }
+}
+
+fn synced_within(server: SocketAddr, patience: Duration) -> io::Result<Session> {
+    let mut session = Session::connect_within(server, &ConnectRequest::new_session(30_000), patience)?;
+    expect(session.request(op::SYNC, &body::path("/"))?, "/")?;
+    Ok(session)
+}
+
+/// Waits until a server has what was acknowledged before.
+///
+/// # Errors
+/// The server cannot be reached or breaks off.
+pub fn await_sync(server: SocketAddr) -> io::Result<()> {
+    twice(|patience| synced_within(server, patience).map(drop))
+}
+
 /// Reads the tree of a server over a session of its own, after a sync. Nobody may write meanwhile.
 ///
 /// # Errors
 /// The server cannot be reached or breaks off, or a node vanished.
 pub fn read(server: SocketAddr) -> io::Result<Tree> {
-    let mut session = Session::connect(server, &crate::wire::ConnectRequest::new_session(30_000))?;
-    expect(session.request(op::SYNC, &body::path("/"))?, "/")?;
+    twice(|patience| read_within(server, patience))
+}
+
+fn read_within(server: SocketAddr, patience: Duration) -> io::Result<Tree> {
+    let mut session = synced_within(server, patience)?;
     let mut tree = Tree::new();
     let mut level = vec!["/".to_owned()];
     while !level.is_empty() {
