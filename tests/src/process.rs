@@ -1,6 +1,7 @@
 //! A server's process: a group of its own that is killed when the value is dropped, that the kernel kills if
 //! the test itself dies, and whose output is kept.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -167,14 +168,23 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free now. It lies below those that the kernel gives to outgoing connections, so
-/// that none of those takes it while the server is down for a restart.
+/// A port that is free now, and that this process was not given before: a server that is to have that one may
+/// not have started yet. It lies below those that the kernel gives to outgoing connections, so that none of
+/// those takes it while the server is down for a restart.
 ///
 /// # Errors
 /// None of a thousand is free.
 pub fn free_port() -> io::Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no holder panics");
     (0..1000)
         .map(|_| fastrand::u16(PORTS))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && given.insert(*port))
         .ok_or_else(|| io::Error::other("no free port"))
+}
+
+#[test]
+fn no_port_is_given_twice() {
+    let ports: Vec<u16> = (0..1000).map(|_| free_port().expect("a port is free")).collect();
+    assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
 }

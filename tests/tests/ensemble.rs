@@ -118,7 +118,13 @@ line_up! { rjj:
     an_observer_serves_and_does_not_vote,
     a_server_without_data_takes_the_whole_tree,
 }
-line_up! { rrrrr: two_of_five_may_be_killed_at_once }
+line_up! { rrrrr:
+    a_killed_leader_costs_no_session_and_no_write,
+    a_killed_follower_costs_no_session_and_no_write,
+    a_paused_leader_is_replaced_and_comes_back_as_a_follower,
+    a_rolling_restart_costs_no_session_and_no_write,
+    two_of_five_may_be_killed_at_once,
+}
 line_up! { rrrrrrrrr: groups_decide_and_not_heads }
 
 /// The laws whose names contain `LAW` (all without it) for the line-up that `LINE_UP` names, such as `jjj`.
@@ -691,6 +697,9 @@ fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
                 members = next;
                 let data = Decoder::new(&reply.body).buffer("data").expect("a buffer").map(<[u8]>::to_vec);
                 assert_eq!(text(&data.unwrap_or_default()), members.to_string(), "{change:?}");
+                if members.is_hierarchical() {
+                    await_files(&mut ensemble, &members);
+                }
             }
         }
     }
@@ -740,7 +749,8 @@ fn reconfigure(ensemble: &mut Ensemble, id: u8, body: &[u8]) {
     ensemble.await_that("the reconfiguration is granted", PATIENCE, granted);
 }
 
-/// Each server keeps the configuration in its dynamic file, and `zoo.cfg` names that.
+/// Each server, Java's or ours, keeps the configuration in its dynamic file, all to the byte the same one, and
+/// `zoo.cfg` names that.
 fn await_files(ensemble: &mut Ensemble, members: &Members) {
     let name = reconfig::dynamic_file_name("zoo.cfg", members);
     let written = |ensemble: &Ensemble, id: u8| {
