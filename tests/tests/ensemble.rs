@@ -113,11 +113,14 @@ line_up! { jjr:
     a_session_is_everywhere,
     a_server_without_data_takes_the_whole_tree,
 }
-// Ours follows one, and observes.
+// Ours follows one, and observes. A killed leader is not among the laws: where a ZooKeeper of 3.8 comes back to
+// another under load, it may fail by itself (ZOOKEEPER-4394).
 line_up! { rjj:
     an_observer_serves_and_does_not_vote,
     a_server_without_data_takes_the_whole_tree,
 }
+// Both kinds of servers keep the same files.
+line_up! { rrj: a_reconfiguration_is_granted_or_refused_as_the_rules_say }
 line_up! { rrrrr:
     a_killed_leader_costs_no_session_and_no_write,
     a_killed_follower_costs_no_session_and_no_write,
