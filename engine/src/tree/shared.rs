@@ -32,18 +32,21 @@ pub(super) fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
-/// Whether two parts of paths, equally long, are the same. They are short: this is done before a call of the
-/// comparison for any length has begun.
+/// Whether two parts of paths are the same. They are short: of up to sixteen bytes the first and the last
+/// eight, or four, are all, and this is done before a call of the comparison for any length has begun.
 #[inline]
 fn are_same(a: &[u8], b: &[u8]) -> bool {
-    let eight =
-        |part: &[u8], at: usize| u64::from_ne_bytes(part[at..at + 8].try_into().expect("eight bytes"));
-    match a.len().checked_sub(8) {
-        Some(last) if b.len() == a.len() => {
-            (0..last).step_by(8).chain([last]).all(|at| eight(a, at) == eight(b, at))
-        }
-        _ => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b),
+    #[inline]
+    fn ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+        a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
     }
+    a.len() == b.len()
+        && match a.len() {
+            0..4 => a.iter().zip(b).all(|(a, b)| a == b),
+            4..8 => ends::<4>(a, b),
+            8..17 => ends::<8>(a, b),
+            _ => a == b,
+        }
 }
 
 impl Shared {
