@@ -125,7 +125,7 @@ impl Overlay {
         }
         let (found, node) = tree.find(path, spot.hash, guard)?;
         let data = node.data();
-        let children = tree.children(node, guard);
+        let children = tree.children_of(&data, guard);
         Some(Record {
             version: data.version,
             cversion: children.map_or(0, |children| children.cversion),

@@ -85,14 +85,9 @@ impl<'t> Batch<'t> {
         tree.garbage += replaced + removed * 2;
     }
 
-    /// Stat as clients see it, the batch's changes included.
-    fn stat_of(&self, id: NodeId, node: Node<'_>) -> Stat {
-        let data = node.data();
-        node.stat(&data, self.children_now(id, node))
-    }
-
-    fn children_now<'g>(&'g self, id: NodeId, node: Node<'g>) -> Option<&'g ChildrenVersion> {
-        let published = || self.shared.children(node, &self.guard)?.version(&self.guard);
+    /// The node's children, the batch's changes included.
+    fn children_now(&self, id: NodeId, data: &DataVersion<'_>) -> Option<&ChildrenVersion> {
+        let published = || self.shared.children_of(data, &self.guard)?.version(&self.guard);
         self.tree.dirty.get(&id).or_else(published)
     }
 
@@ -256,7 +251,7 @@ impl<'t> Batch<'t> {
 
     fn open_children(&self, id: NodeId, path_length: usize, open: &mut Vec<(NodeId, usize, bool)>) {
         let node = self.shared.node(id, &self.guard);
-        if let Some(children) = node.and_then(|node| self.children_now(id, node)) {
+        if let Some(children) = node.and_then(|node| self.children_now(id, &node.data())) {
             children.set.for_each(|child| open.push((child, path_length, false)));
         }
     }
@@ -278,13 +273,13 @@ impl<'t> Batch<'t> {
         let (id, node) = self.tree.get_at(path, found, shared, guard)?;
         let old = node.data();
         if old.mzxid > mzxid {
-            return Ok(self.stat_of(id, node));
+            return Ok(node.stat(&old, self.children_now(id, &old)));
         }
         let new = DataVersion { stamp: mzxid, mzxid, mtime, version, data, ..old };
         let difference = new.data_length() as i64 - old.data_length() as i64;
         changes.push(ChangeKind::Data, mzxid, path, shared.acl(new.acl, guard), None);
         self.tree.replace_data(id, node, set, guard);
-        let stat = node.stat(&new, self.children_now(id, node));
+        let stat = node.stat(&new, self.children_now(id, &new));
         self.tree.data_bytes += difference;
         self.charge_quota(path, mzxid, difference, 0);
         Ok(stat)
@@ -326,7 +321,7 @@ impl<'t> Batch<'t> {
         self.tree.acls.hold(acl, 1);
         self.tree.acls.release(old.acl);
         self.tree.replace(id, node, new, guard);
-        Ok(node.stat(&new, self.children_now(id, node)))
+        Ok(node.stat(&new, self.children_now(id, &new)))
     }
 
     /// The counts of the innermost quota that `path` belongs to go up by `bytes` and `nodes`.
@@ -348,8 +343,9 @@ impl<'t> Batch<'t> {
         while let Some(id) = open.pop() {
             let Some(node) = shared.node(id, guard) else { continue };
             nodes += 1;
-            bytes += node.data().data_length() as i64;
-            if let Some(children) = self.children_now(id, node) {
+            let data = node.data();
+            bytes += data.data_length() as i64;
+            if let Some(children) = self.children_now(id, &data) {
                 children.set.for_each(|child| open.push(child));
             }
         }

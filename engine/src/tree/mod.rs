@@ -210,7 +210,17 @@ impl TreeWriter {
 
     /// A node's children; `None` if it never had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
-        self.shared.children(node, guard)?.version(guard)
+        self.children_of(&node.data(), guard)
+    }
+
+    /// The same, of a node whose data was read.
+    #[inline]
+    pub fn children_of<'g>(
+        &'g self,
+        data: &DataVersion<'_>,
+        guard: &'g Guard,
+    ) -> Option<&'g ChildrenVersion> {
+        self.shared.children_of(data, guard)?.version(guard)
     }
 
     /// The list that a node has.

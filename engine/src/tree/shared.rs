@@ -5,7 +5,7 @@
 
 use super::acl::{AclArena, AclId, AclRef};
 use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
-use super::node::{Children, Node};
+use super::node::{Children, DataVersion, Node};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -124,8 +124,13 @@ impl Shared {
 
     /// A node's children, if it ever had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g Children> {
-        let id = node.data().children?;
-        self.children.cell(NodeId(id.0))?.load(guard)
+        self.children_of(&node.data(), guard)
+    }
+
+    /// The same, of a node whose data was read.
+    #[inline]
+    pub fn children_of<'g>(&'g self, data: &DataVersion<'_>, guard: &'g Guard) -> Option<&'g Children> {
+        self.children.cell(NodeId(data.children?.0))?.load(guard)
     }
 
     /// The list of that number, which a node under the guard has.
