@@ -12,8 +12,8 @@ use crate::op::OpCode;
 use crate::prep::path_bytes;
 use crate::read::write_end_of_results;
 use crate::tree::acl::RawAcl;
-use crate::tree::node::NodeKind;
-use crate::tree::{Batch, Changes, NewNode, WARMED_AT_ONCE};
+use crate::tree::node::{DataSet, NodeKind};
+use crate::tree::{Batch, Changes, Found, NewNode, WARMED_AT_ONCE};
 use crate::zookeeper::Fault;
 use crate::zookeeper::transaction::{DIGEST_BYTES, Transaction};
 use std::borrow::Cow;
@@ -67,12 +67,18 @@ pub struct Applied<'a> {
     pub outcome: Outcome<'a>,
 }
 
-/// Applies the transaction in `bytes`: a header and its record.
+/// Applies the transaction in `bytes`: a header and its record. `found` says where preparation found what it
+/// touches first, in this tree.
 ///
 /// # Errors
 /// When the bytes are not a transaction. What a transaction fails at is an outcome, not an error:
 /// every server must do the same with it.
-pub fn apply<'a>(batch: &mut Batch<'_>, bytes: &'a [u8], changes: &mut Changes) -> jute::Result<Applied<'a>> {
+pub fn apply<'a>(
+    batch: &mut Batch<'_>,
+    bytes: &'a [u8],
+    found: Option<Found>,
+    changes: &mut Changes,
+) -> jute::Result<Applied<'a>> {
     let mut reader = Reader::new(bytes);
     let header: TxnHeader = reader.read()?;
     let unknown = jute::DecodeError::Unknown { at: reader.position(), value: header.op };
@@ -80,7 +86,7 @@ pub fn apply<'a>(batch: &mut Batch<'_>, bytes: &'a [u8], changes: &mut Changes) 
     let mut work = Work { batch, changes, zxid: Zxid::from_jute(header.zxid), header };
     let outcome = match op {
         OpCode::Multi => work.multi(&mut reader)?,
-        _ => work.single(op, &mut reader)?,
+        _ => work.single(op, &mut reader, found)?,
     };
     let (session, cxid) = (SessionId(header.client_id), header.cxid);
     Ok(Applied { zxid: Zxid::from_jute(header.zxid), session, cxid, op, outcome })
@@ -133,7 +139,12 @@ struct Work<'w, 't> {
 }
 
 impl Work<'_, '_> {
-    fn single<'a>(&mut self, op: OpCode, reader: &mut Reader<'a>) -> jute::Result<Outcome<'a>> {
+    fn single<'a>(
+        &mut self,
+        op: OpCode,
+        reader: &mut Reader<'a>,
+        found: Option<Found>,
+    ) -> jute::Result<Outcome<'a>> {
         Ok(match op {
             OpCode::Create | OpCode::Create2 => {
                 let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
@@ -141,17 +152,17 @@ impl Work<'_, '_> {
                 let parent_cversion = reader.read()?;
                 let session = SessionId(self.header.client_id);
                 let kind = if ephemeral { NodeKind::Ephemeral(session) } else { NodeKind::Persistent };
-                self.create(path, data, acl, kind, parent_cversion)?
+                self.create(path, data, acl, kind, (found, parent_cversion))?
             }
             OpCode::CreateContainer => {
                 let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
                 let parent_cversion = reader.read()?;
-                self.create(path, data, acl, NodeKind::Container, parent_cversion)?
+                self.create(path, data, acl, NodeKind::Container, (found, parent_cversion))?
             }
             OpCode::CreateTtl => {
                 let (path, data, acl) = (reader.read()?, reader.read()?, reader.read()?);
                 let (parent_cversion, ttl_ms) = (reader.read()?, reader.read()?);
-                self.create(path, data, acl, NodeKind::Ttl { ttl_ms }, parent_cversion)?
+                self.create(path, data, acl, NodeKind::Ttl { ttl_ms }, (found, parent_cversion))?
             }
             OpCode::Delete | OpCode::DeleteContainer => {
                 let PathRecord { path } = reader.read()?;
@@ -159,8 +170,8 @@ impl Work<'_, '_> {
             }
             OpCode::SetData | OpCode::Reconfig => {
                 let SetDataTxn { path, data, version } = reader.read()?;
-                let time = self.header.time;
-                let stat = self.batch.set_data(&path, data, version, self.zxid, time, self.changes);
+                let set = DataSet { mzxid: self.zxid, mtime: self.header.time, version, data };
+                let stat = self.batch.set_data(&path, found, &set, self.changes);
                 outcome(stat.map(|stat| match op {
                     OpCode::Reconfig => Outcome::Reconfigured { text: data, stat },
                     _ => Outcome::Changed(stat),
@@ -215,11 +226,11 @@ impl Work<'_, '_> {
         data: Option<&[u8]>,
         acl: RawAcl<'_>,
         kind: NodeKind,
-        parent_cversion: i32,
+        (parent, parent_cversion): (Option<Found>, i32),
     ) -> jute::Result<Outcome<'a>> {
         let acl = self.batch.tree_mut().acls.intern(acl)?;
         let new = NewNode { path: &path, data, acl, kind, parent_cversion };
-        let created = self.batch.create(&new, self.zxid, self.header.time, self.changes);
+        let created = self.batch.create(&new, parent, self.zxid, self.header.time, self.changes);
         Ok(outcome(created.map(|stat| Outcome::Created { path, stat })))
     }
 
@@ -263,7 +274,7 @@ impl Work<'_, '_> {
                     true => error::OK,
                     false => ErrorCode::RuntimeInconsistency.code(),
                 }),
-                _ => self.single(op, &mut Reader::new(txn.data.unwrap_or_default()))?,
+                _ => self.single(op, &mut Reader::new(txn.data.unwrap_or_default()), None)?,
             };
             outcomes.push((op, outcome));
         }

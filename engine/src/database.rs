@@ -3,7 +3,7 @@
 use crate::apply::{Applied, Outcome, apply};
 use crate::id::{SessionId, Zxid};
 use crate::jute;
-use crate::tree::{Batch, Changes, TreeWriter};
+use crate::tree::{Batch, Changes, Found, TreeWriter};
 use std::collections::BTreeMap;
 
 /// Everything that transactions decide.
@@ -114,7 +114,20 @@ impl DatabaseBatch<'_> {
     /// # Errors
     /// When the bytes are not a transaction.
     pub fn apply<'a>(&mut self, transaction: &'a [u8], changes: &mut Changes) -> jute::Result<Applied<'a>> {
-        let applied = apply(&mut self.tree, transaction, changes)?;
+        self.apply_found(transaction, None, changes)
+    }
+
+    /// The same with one that was prepared on this tree: `found` says where.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_found<'a>(
+        &mut self,
+        transaction: &'a [u8],
+        found: Option<Found>,
+        changes: &mut Changes,
+    ) -> jute::Result<Applied<'a>> {
+        let applied = apply(&mut self.tree, transaction, found, changes)?;
         match applied.outcome {
             Outcome::SessionCreated { timeout_ms } => {
                 self.sessions.insert(applied.session, timeout_ms);

@@ -1,10 +1,10 @@
 //! Proposed, not yet committed changes: what preparation must see and readers must not.
 
 use crate::id::{SessionId, Zxid};
-use crate::tree::TreeWriter;
 use crate::tree::acl::AclRef;
 use crate::tree::index::Guard;
 use crate::tree::node::NodeKind;
+use crate::tree::{Found, TreeWriter};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -27,6 +27,8 @@ pub struct Record {
     pub acl: AclRef,
     /// Bytes of data, for quotas.
     pub data_length: usize,
+    /// Where the tree has the node; a node that is proposed is nowhere yet.
+    pub found: Option<Found>,
 }
 
 /// The last proposal that touched a path, and what it leaves there; `None` is a deletion.
@@ -112,7 +114,7 @@ impl Overlay {
     pub fn is_there(&self, path: &str, spot: Spot, tree: &TreeWriter, guard: &Guard) -> bool {
         match spot.touched {
             Some(touched) => self.all[touched as usize].change.record.is_some(),
-            None => tree.get_hashed(path, spot.hash, guard).is_some(),
+            None => tree.find(path, spot.hash, guard).is_some(),
         }
     }
 
@@ -121,9 +123,9 @@ impl Overlay {
         if let Some(touched) = spot.touched {
             return self.all[touched as usize].change.record.clone();
         }
-        let node = tree.get_hashed(path, spot.hash, guard)?;
+        let (found, node) = tree.find(path, spot.hash, guard)?;
         let data = node.data();
-        let children = tree.children(node, guard);
+        let children = tree.children_of(&data, guard);
         Some(Record {
             version: data.version,
             cversion: children.map_or(0, |children| children.cversion),
@@ -132,6 +134,7 @@ impl Overlay {
             kind: data.kind,
             acl: Arc::clone(tree.acl(data.acl, guard)),
             data_length: data.data_length(),
+            found: Some(found),
         })
     }
 
@@ -243,6 +246,11 @@ impl Overlay {
         }
     }
 
+    /// Where the nodes that transactions touch were found, for those that are applied now, in their order.
+    pub fn finds(&self) -> Finds<'_> {
+        Finds { overlay: self, next: 0 }
+    }
+
     /// Forgets the changes of transactions that the tree has now.
     pub fn applied(&mut self, zxid: Zxid) {
         while let Some(entry) = self.order.pop_front_if(|entry| entry.zxid <= zxid) {
@@ -288,6 +296,26 @@ impl Overlay {
     }
 }
 
+/// Where the nodes that transactions touch were found, transaction after transaction.
+pub struct Finds<'o> {
+    overlay: &'o Overlay,
+    /// In the order of the proposals.
+    next: usize,
+}
+
+impl Finds<'_> {
+    /// Where what a transaction touches first was found: the node of a setData, the parent of a create.
+    #[inline]
+    pub fn of(&mut self, zxid: Zxid) -> Option<Found> {
+        let Overlay { order, all, .. } = self.overlay;
+        while order.get(self.next).is_some_and(|entry| entry.zxid < zxid) {
+            self.next += 1;
+        }
+        let entry = order.get(self.next).filter(|entry| entry.zxid == zxid)?;
+        all[entry.touched as usize].change.record.as_ref()?.found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +331,7 @@ mod tests {
             kind: NodeKind::Persistent,
             acl: Arc::new(AclList::open()),
             data_length: 0,
+            found: None,
         })
     }
 

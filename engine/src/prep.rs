@@ -15,7 +15,7 @@ use crate::jute::{self, Read, Reader, Write};
 use crate::limits::Settings;
 use crate::log::ENTRY_BYTES_MAX;
 use crate::op::{OpCode, perms};
-use crate::overlay::{Overlay, Record, Spot};
+use crate::overlay::{Finds, Overlay, Record, Spot};
 use crate::stats::QuotaRefusals;
 use crate::tree::acl::{AclRef, RawAcl};
 use crate::tree::index::{Guard, pin};
@@ -151,6 +151,11 @@ impl Prep {
     /// The tree has every transaction up to `zxid` now.
     pub fn applied(&mut self, zxid: Zxid) {
         self.overlay.applied(zxid);
+    }
+
+    /// Where the nodes that proposals touch were found, for applying them to the same tree.
+    pub fn finds(&self) -> Finds<'_> {
+        self.overlay.finds()
     }
 
     /// Proposals that are not applied were discarded.
@@ -339,6 +344,14 @@ impl Work<'_> {
         Ok((spot, record.ok_or(ErrorCode::NoNode)?))
     }
 
+    /// The same, where ZooKeeper validates the path first. No node was created at a path that is not valid,
+    /// so only one that leads to none has to be looked at; the empty one leads to the root.
+    fn valid_record(&self, path: &str) -> Result<(Spot, Record), ErrorCode> {
+        let found = self.record(path);
+        let is_bad = path.is_empty() || found.is_err() && !path::is_valid(path);
+        if is_bad { Err(ErrorCode::BadArguments) } else { found }
+    }
+
     fn allow(&self, acl: &AclRef, perm: i32) -> Prepared {
         auth::check(acl, perm, self.auth, self.settings)
     }
@@ -438,8 +451,16 @@ impl Work<'_> {
         };
         self.check_length(out)?;
         self.put(parent_path, parent_spot, Some(parent));
-        let record =
-            Record { version: 0, cversion: 0, aversion: 0, children: 0, kind, acl, data_length: length };
+        let record = Record {
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            children: 0,
+            kind,
+            acl,
+            data_length: length,
+            found: None,
+        };
         self.put(node_path, spot, Some(record));
         Ok(())
     }
@@ -485,10 +506,7 @@ impl Work<'_> {
     }
 
     fn set_data(&mut self, request: &SetDataRequest<'_>, out: &mut Vec<u8>) -> Prepared {
-        if !path::is_valid(&request.path) {
-            return Err(ErrorCode::BadArguments);
-        }
-        let (spot, mut node) = self.record(&request.path)?;
+        let (spot, mut node) = self.valid_record(&request.path)?;
         self.allow(&node.acl, perms::WRITE)?;
         let length = request.data.map_or(0, <[u8]>::len);
         self.check_quota(&request.path, length as i64 - node.data_length as i64, 0)?;
@@ -518,10 +536,7 @@ impl Work<'_> {
     }
 
     fn check(&mut self, request: &PathVersion<'_>, out: &mut Vec<u8>) -> Prepared {
-        if !path::is_valid(&request.path) {
-            return Err(ErrorCode::BadArguments);
-        }
-        let (_, node) = self.record(&request.path)?;
+        let (_, node) = self.valid_record(&request.path)?;
         self.allow(&node.acl, perms::READ)?;
         let version = next_version(node.version, request.version)?;
         PathVersion { version, path: request.path.clone() }.write(out);

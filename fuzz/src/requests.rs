@@ -183,12 +183,14 @@ impl Run {
     /// Applies some of what is proposed in one batch, and compares the answers.
     fn apply(&mut self, count: usize) {
         let mut batch = self.database.begin();
+        let mut finds = self.prep.finds();
         let mut changes = Changes::default();
         for _ in 0..count.min(self.in_flight.len()) {
             let Some(proposal) = self.in_flight.pop_front() else { break };
             let before = changes.len();
-            let applied =
-                batch.apply(&proposal.transaction, &mut changes).expect("a transaction that we made");
+            let found = finds.of(proposal.zxid);
+            let applied = batch.apply_found(&proposal.transaction, found, &mut changes);
+            let applied = applied.expect("a transaction that we made");
             let Proposal { session, op, ref body, zxid, .. } = proposal;
             assert_eq!((applied.session, applied.zxid, applied.op), (SessionId(session), zxid, op));
             assert_eq!(

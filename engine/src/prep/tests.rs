@@ -147,3 +147,18 @@ fn what_a_hard_quota_refuses_is_counted_by_its_first_name() {
     prep.reset_quota_refusals();
     assert_eq!(prep.quota_refusals().iter().collect::<Vec<_>>(), [("tenant", 0)]);
 }
+
+#[test]
+fn a_path_that_leads_to_no_node_is_judged_before_it_is_missed() {
+    let mut prep = Prep::new(Arc::new(Settings::default()), 1);
+    let mut database = Database::new(1);
+    let mut set = |path: &str| {
+        let request = SetDataRequest { path: path.into(), data: None, version: -1 };
+        run(&mut prep, &mut database, OpCode::SetData, &jute::to_bytes(&request)).map(drop)
+    };
+    assert_eq!(set("/"), Ok(()));
+    assert_eq!(set("/none"), Err(ErrorCode::NoNode));
+    for bad in ["", "none", "//zookeeper", "/zookeeper/", "/zookeeper//quota", "/zookeeper/./quota"] {
+        assert_eq!(set(bad), Err(ErrorCode::BadArguments), "{bad:?}");
+    }
+}

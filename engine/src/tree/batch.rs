@@ -3,10 +3,10 @@
 use super::acl::AclId;
 use super::changes::{ChangeKind, Changes};
 use super::index::{Guard, NodeId};
-use super::node::{Children, ChildrenVersion, DataVersion, NewNodeVersion, Node, NodeKind};
+use super::node::{Children, ChildrenVersion, DataSet, DataVersion, NewNodeVersion, Node, NodeKind};
 use super::quota::{self, StatsTrack};
 use super::shared::{Shared, tag_of};
-use super::{TreeWriter, path};
+use super::{Found, TreeWriter, path};
 use crate::error::ErrorCode;
 use crate::id::Zxid;
 use crate::jute::records::Stat;
@@ -85,14 +85,9 @@ impl<'t> Batch<'t> {
         tree.garbage += replaced + removed * 2;
     }
 
-    /// Stat as clients see it, the batch's changes included.
-    fn stat_of(&self, id: NodeId, node: Node<'_>) -> Stat {
-        let data = node.data();
-        node.stat(&data, self.children_now(id, node))
-    }
-
-    fn children_now<'g>(&'g self, id: NodeId, node: Node<'g>) -> Option<&'g ChildrenVersion> {
-        let published = || self.shared.children(node, &self.guard)?.version(&self.guard);
+    /// The node's children, the batch's changes included.
+    fn children_now(&self, id: NodeId, data: &DataVersion<'_>) -> Option<&ChildrenVersion> {
+        let published = || self.shared.children_of(data, &self.guard)?.version(&self.guard);
         self.tree.dirty.get(&id).or_else(published)
     }
 
@@ -118,7 +113,7 @@ impl<'t> Batch<'t> {
         self.tree.dirty.entry(id).or_insert_with(start)
     }
 
-    /// Creates a node.
+    /// Creates a node; `parent` says where its parent was found.
     ///
     /// # Errors
     /// `NoNode` without the parent, also where a replay over a fuzzy checkpoint meets a younger node
@@ -127,12 +122,13 @@ impl<'t> Batch<'t> {
     pub fn create(
         &mut self,
         new: &NewNode<'_>,
+        parent: Option<Found>,
         zxid: Zxid,
         time: i64,
         changes: &mut Changes,
     ) -> Result<Stat, ErrorCode> {
         let (parent_path, name) = path::place(new.path).ok_or(ErrorCode::BadArguments)?;
-        let (parent_id, parent) = self.shared.get(parent_path, &self.guard).ok_or(ErrorCode::NoNode)?;
+        let (parent_id, parent) = self.tree.get_at(parent_path, parent, &self.shared, &self.guard)?;
         if parent.czxid() > zxid {
             return Err(ErrorCode::NoNode);
         }
@@ -218,6 +214,7 @@ impl<'t> Batch<'t> {
         let bytes = data.data_length() as i64;
         let tree = &mut *self.tree;
         tree.dirty.remove(&id);
+        tree.removals += 1;
         tree.index.remove(shared.tag(path), id, guard);
         tree.removed.push((id, data.children));
         tree.acls.release(data.acl);
@@ -254,38 +251,37 @@ impl<'t> Batch<'t> {
 
     fn open_children(&self, id: NodeId, path_length: usize, open: &mut Vec<(NodeId, usize, bool)>) {
         let node = self.shared.node(id, &self.guard);
-        if let Some(children) = node.and_then(|node| self.children_now(id, node)) {
+        if let Some(children) = node.and_then(|node| self.children_now(id, &node.data())) {
             children.set.for_each(|child| open.push((child, path_length, false)));
         }
     }
 
-    /// Replaces a node's data. A version that is younger than the transaction stays: it came from
-    /// a fuzzy checkpoint that the transaction is replayed over.
+    /// Replaces a node's data; `found` says where it was. A version that is younger than the transaction
+    /// stays: it came from a fuzzy checkpoint that the transaction is replayed over.
     ///
     /// # Errors
     /// `NoNode`.
     pub fn set_data(
         &mut self,
         path: &str,
-        data: Option<&[u8]>,
-        version: i32,
-        zxid: Zxid,
-        time: i64,
+        found: Option<Found>,
+        set: &DataSet<'_>,
         changes: &mut Changes,
     ) -> Result<Stat, ErrorCode> {
+        let DataSet { mzxid, mtime, version, data } = *set;
         let (shared, guard) = (&*self.shared, &self.guard);
-        let (id, node) = shared.get(path, guard).ok_or(ErrorCode::NoNode)?;
+        let (id, node) = self.tree.get_at(path, found, shared, guard)?;
         let old = node.data();
-        if old.mzxid > zxid {
-            return Ok(self.stat_of(id, node));
+        if old.mzxid > mzxid {
+            return Ok(node.stat(&old, self.children_now(id, &old)));
         }
-        let new = DataVersion { stamp: zxid, mzxid: zxid, mtime: time, version, data, ..old };
+        let new = DataVersion { stamp: mzxid, mzxid, mtime, version, data, ..old };
         let difference = new.data_length() as i64 - old.data_length() as i64;
-        changes.push(ChangeKind::Data, zxid, path, shared.acl(new.acl, guard), None);
-        self.tree.replace(id, node, new, guard);
-        let stat = node.stat(&new, self.children_now(id, node));
+        changes.push(ChangeKind::Data, mzxid, path, shared.acl(new.acl, guard), None);
+        self.tree.replace_data(id, node, set, guard);
+        let stat = node.stat(&new, self.children_now(id, &new));
         self.tree.data_bytes += difference;
-        self.charge_quota(path, zxid, difference, 0);
+        self.charge_quota(path, mzxid, difference, 0);
         Ok(stat)
     }
 
@@ -325,7 +321,7 @@ impl<'t> Batch<'t> {
         self.tree.acls.hold(acl, 1);
         self.tree.acls.release(old.acl);
         self.tree.replace(id, node, new, guard);
-        Ok(node.stat(&new, self.children_now(id, node)))
+        Ok(node.stat(&new, self.children_now(id, &new)))
     }
 
     /// The counts of the innermost quota that `path` belongs to go up by `bytes` and `nodes`.
@@ -347,13 +343,35 @@ impl<'t> Batch<'t> {
         while let Some(id) = open.pop() {
             let Some(node) = shared.node(id, guard) else { continue };
             nodes += 1;
-            bytes += node.data().data_length() as i64;
-            if let Some(children) = self.children_now(id, node) {
+            let data = node.data();
+            bytes += data.data_length() as i64;
+            if let Some(children) = self.children_now(id, &data) {
                 children.set.for_each(|child| open.push(child));
             }
         }
         let Some(found) = shared.get(&quota::stat_path(subject), guard) else { return };
         replace_counts(self.tree, found, &StatsTrack::counts(nodes, bytes), zxid, guard);
+    }
+}
+
+impl TreeWriter {
+    /// The node of a path, by where it was found if that still holds.
+    #[inline]
+    fn get_at<'g>(
+        &self,
+        path: &str,
+        found: Option<Found>,
+        shared: &'g Shared,
+        guard: &'g Guard,
+    ) -> Result<(NodeId, Node<'g>), ErrorCode> {
+        if let Some(Found { id, removals }) = found
+            && removals == self.removals
+            && let Some(node) = shared.node(id, guard)
+        {
+            debug_assert_eq!(shared.get(path, guard).map(|(id, _)| id), Some(id), "it is found where it was");
+            return Ok((id, node));
+        }
+        shared.get(path, guard).ok_or(ErrorCode::NoNode)
     }
 }
 

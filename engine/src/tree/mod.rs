@@ -45,7 +45,7 @@ use acl::{AclId, AclList, AclRef, AclTable};
 use ephemeral::Ephemerals;
 use foldhash::fast::FixedState;
 use index::{Arena, COLLECTED_AT_ONCE, Guard, IndexWriter, NodeId, Numbers, pin};
-use node::{Children, ChildrenId, ChildrenVersion, DataVersion, NewNodeVersion, Node, NodeKind};
+use node::{Children, ChildrenId, ChildrenVersion, DataSet, DataVersion, NewNodeVersion, Node, NodeKind};
 use quota::Quotas;
 use shared::{ROOT, Shared};
 use std::collections::{BTreeSet, HashMap};
@@ -73,6 +73,16 @@ pub struct TreeWriter {
     garbage: usize,
     /// Calls of [`Self::reclaim`] after which nothing that was replaced before is left.
     unsettled: u8,
+    /// Nodes that were ever removed.
+    removals: u64,
+}
+
+/// Where a path's node was found. It is there for as long as none is removed: until then no path gets another
+/// node, and no number another path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    id: NodeId,
+    removals: u64,
 }
 
 /// A value is freed two epochs after it was replaced, and a call moves on by one at most.
@@ -116,6 +126,7 @@ impl TreeWriter {
             data_bytes: 0,
             garbage: 0,
             unsettled: 0,
+            removals: 0,
         }
     }
 
@@ -184,9 +195,11 @@ impl TreeWriter {
         self.shared.hash(path)
     }
 
-    /// As [`Self::get`], with the path's hash.
-    pub fn get_hashed<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<Node<'g>> {
-        Some(self.shared.get_hashed(path, hash, guard)?.1)
+    /// As [`Self::get`], with the path's hash, and where it was found.
+    #[inline]
+    pub fn find<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<(Found, Node<'g>)> {
+        let (id, node) = self.shared.get_hashed(path, hash, guard)?;
+        Some((Found { id, removals: self.removals }, node))
     }
 
     /// Before many paths are looked up: brings what leads to them to the core's cache, so that one does
@@ -197,7 +210,17 @@ impl TreeWriter {
 
     /// A node's children; `None` if it never had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g ChildrenVersion> {
-        self.shared.children(node, guard)?.version(guard)
+        self.children_of(&node.data(), guard)
+    }
+
+    /// The same, of a node whose data was read.
+    #[inline]
+    pub fn children_of<'g>(
+        &'g self,
+        data: &DataVersion<'_>,
+        guard: &'g Guard,
+    ) -> Option<&'g ChildrenVersion> {
+        self.shared.children_of(data, guard)?.version(guard)
     }
 
     /// The list that a node has.
@@ -356,6 +379,12 @@ impl TreeWriter {
         self.garbage += 1;
     }
 
+    /// As [`Self::replace`], where nothing but what setData changes differs.
+    fn replace_data(&mut self, id: NodeId, node: Node<'_>, set: &DataSet<'_>, guard: &Guard) {
+        node.put_with(set, self.shared.nodes.cell_or_grow(id), guard);
+        self.garbage += 1;
+    }
+
     /// Before a node's first child.
     fn give_children(&mut self, id: NodeId, node: Node<'_>, children: Children, guard: &Guard) {
         let number = self.children.take();
@@ -404,7 +433,7 @@ mod tests {
         let new = NewNode { path, data: Some(b""), acl, kind, parent_cversion };
         let mut batch = tree.begin();
         // Failing is what a replay over a fuzzy checkpoint may do.
-        let _ = batch.create(&new, Zxid(zxid), 0, &mut Changes::default());
+        let _ = batch.create(&new, None, Zxid(zxid), 0, &mut Changes::default());
         batch.publish();
     }
 
@@ -581,6 +610,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_before_a_removal_is_looked_for_again() {
+        let mut tree = TreeWriter::new(1);
+        create(&mut tree, "/a", 1, 1);
+        let find = |tree: &TreeWriter| tree.find("/a", tree.hash("/a"), &pin()).unwrap().0;
+        let before = find(&tree);
+        create(&mut tree, "/b", 2, 2);
+        assert_eq!(find(&tree), before, "creations move nothing");
+        delete(&mut tree, "/a", 3);
+        // Whatever number it gets, its own or that of the first.
+        create(&mut tree, "/a", 4, 4);
+        let data = |tree: &TreeWriter| tree.get("/a", &pin()).unwrap().data().data.map(<[u8]>::to_vec);
+        for (found, zxid, text) in [(before, 5, b"old"), (find(&tree), 6, b"new")] {
+            let set = DataSet { mzxid: Zxid(zxid), mtime: 0, version: 1, data: Some(text) };
+            let mut batch = tree.begin();
+            batch.set_data("/a", Some(found), &set, &mut Changes::default()).unwrap();
+            batch.publish();
+            assert_eq!(data(&tree).as_deref(), Some(&text[..]));
+        }
+    }
+
+    #[test]
     fn counts_that_a_client_wrote_cannot_overflow() {
         let mut tree = TreeWriter::new(1);
         create(&mut tree, "/a", 1, 1);
@@ -590,7 +640,8 @@ mod tests {
         let counts = StatsTrack::counts(i64::MAX, i64::MAX).to_text();
         let mut batch = tree.begin();
         let path = "/zookeeper/quota/a/zookeeper_stats";
-        batch.set_data(path, Some(counts.as_bytes()), 1, Zxid(5), 0, &mut Changes::default()).unwrap();
+        let set = DataSet { mzxid: Zxid(5), mtime: 0, version: 1, data: Some(counts.as_bytes()) };
+        batch.set_data(path, None, &set, &mut Changes::default()).unwrap();
         batch.publish();
         create(&mut tree, "/a/b", 6, 1);
     }

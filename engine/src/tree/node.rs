@@ -172,7 +172,9 @@ struct Options {
     len: usize,
 }
 
-const OPTIONS_BYTES_MAX: usize = 4 + 20 + 4 + 8 + 9 + 4;
+/// mzxid, mtime and version.
+const CHANGED_BYTES: usize = 8 + 8 + 4;
+const OPTIONS_BYTES_MAX: usize = 4 + CHANGED_BYTES + 4 + 8 + 9 + 4;
 
 impl Options {
     fn put(&mut self, bytes: &[u8]) {
@@ -277,6 +279,19 @@ pub struct DataVersion<'g> {
     pub data: Option<&'g [u8]>,
 }
 
+/// What setData makes of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct DataSet<'a> {
+    /// Its transaction.
+    pub mzxid: Zxid,
+    /// Its time.
+    pub mtime: i64,
+    /// The new version.
+    pub version: i32,
+    /// The new data.
+    pub data: Option<&'a [u8]>,
+}
+
 impl DataVersion<'_> {
     /// Bytes of the data.
     pub fn data_length(&self) -> usize {
@@ -340,7 +355,7 @@ impl<'g> Node<'g> {
         };
         let (mut mzxid, mut mtime, mut version) = (self.czxid(), self.ctime(), 0);
         if flags & CHANGED != 0 {
-            let changed = take(20);
+            let changed = take(CHANGED_BYTES);
             mzxid = Zxid(u64_at(changed, 0));
             mtime = u64_at(changed, 8) as i64;
             version = u32_at(changed, 16) as i32;
@@ -352,6 +367,34 @@ impl<'g> Node<'g> {
         let data = (flags & HAS_DATA != 0).then_some(rest);
         let acl = AclId(acl);
         DataVersion { stamp, mzxid, mtime, version, aversion, acl, kind, children, data }
+    }
+
+    /// Puts the version that setData makes of this one into a cell: the rest goes over in its bytes.
+    pub(super) fn put_with(self, set: &DataSet<'_>, cell: &Bytes, guard: &Guard) {
+        let mut flags = self.0[0];
+        let acl_bytes = if flags & LARGE_ACL == 0 { 0 } else { 4 };
+        let (head, rest) = self.0.split_at(self.name_range().end + acl_bytes);
+        let mut options = Options { bytes: [0; OPTIONS_BYTES_MAX], len: 0 };
+        options.put(&set.mzxid.0.to_le_bytes());
+        options.put(&set.mtime.to_le_bytes());
+        options.put(&set.version.to_le_bytes());
+        let mut at = if flags & CHANGED == 0 { 0 } else { CHANGED_BYTES };
+        for (flag, bytes, is_kept) in
+            [(ACL_CHANGED, 4, true), (STAMPED, 8, false), (OWNED, 9, true), (HAS_CHILDREN, 4, true)]
+        {
+            if flags & flag != 0 {
+                if is_kept {
+                    options.put(&rest[at..at + bytes]);
+                }
+                at += bytes;
+            }
+        }
+        flags = flags & !(STAMPED | HAS_DATA) | CHANGED;
+        if set.data.is_some() {
+            flags |= HAS_DATA;
+        }
+        let data = set.data.unwrap_or_default();
+        cell.put([&[flags], &head[1..], &options.bytes[..options.len], data], guard);
     }
 
     /// Stat as clients see it, from one data version and one children version.
@@ -433,6 +476,15 @@ mod tests {
             prop_assert_eq!((node.parent(), node.name()), (parent, name.as_bytes()));
             prop_assert_eq!((node.czxid(), node.ctime()), (new.czxid, ctime));
             prop_assert_eq!(node.data(), data);
+            let set = DataSet { mzxid: new.czxid, mtime: ctime, version: 7, data: data.data.map(|d| &d[d.len() / 2..]) };
+            let next = Bytes::empty();
+            node.put_with(&set, &next, &guard);
+            let (stamp, DataSet { mzxid, mtime, version, data: bytes }) = (set.mzxid, set);
+            let expected = DataVersion { stamp, mzxid, mtime, version, data: bytes, ..data };
+            let after = Node::load(&next, &guard).unwrap();
+            prop_assert_eq!((after.parent(), after.name()), (parent, name.as_bytes()));
+            prop_assert_eq!((after.czxid(), after.ctime()), (new.czxid, ctime));
+            prop_assert_eq!(after.data(), expected);
         }
     }
 

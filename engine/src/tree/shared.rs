@@ -5,7 +5,7 @@
 
 use super::acl::{AclArena, AclId, AclRef};
 use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
-use super::node::{Children, Node};
+use super::node::{Children, DataVersion, Node};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -32,18 +32,21 @@ pub(super) fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
-/// Whether two parts of paths, equally long, are the same. They are short: this is done before a call of the
-/// comparison for any length has begun.
+/// Whether two parts of paths are the same. They are short: of up to sixteen bytes the first and the last
+/// eight, or four, are all, and this is done before a call of the comparison for any length has begun.
 #[inline]
 fn are_same(a: &[u8], b: &[u8]) -> bool {
-    let eight =
-        |part: &[u8], at: usize| u64::from_ne_bytes(part[at..at + 8].try_into().expect("eight bytes"));
-    match a.len().checked_sub(8) {
-        Some(last) if b.len() == a.len() => {
-            (0..last).step_by(8).chain([last]).all(|at| eight(a, at) == eight(b, at))
-        }
-        _ => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b),
+    #[inline]
+    fn ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+        a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
     }
+    a.len() == b.len()
+        && match a.len() {
+            0..4 => a.iter().zip(b).all(|(a, b)| a == b),
+            4..8 => ends::<4>(a, b),
+            8..17 => ends::<8>(a, b),
+            _ => a == b,
+        }
 }
 
 impl Shared {
@@ -121,8 +124,13 @@ impl Shared {
 
     /// A node's children, if it ever had one.
     pub fn children<'g>(&'g self, node: Node<'g>, guard: &'g Guard) -> Option<&'g Children> {
-        let id = node.data().children?;
-        self.children.cell(NodeId(id.0))?.load(guard)
+        self.children_of(&node.data(), guard)
+    }
+
+    /// The same, of a node whose data was read.
+    #[inline]
+    pub fn children_of<'g>(&'g self, data: &DataVersion<'_>, guard: &'g Guard) -> Option<&'g Children> {
+        self.children.cell(NodeId(data.children?.0))?.load(guard)
     }
 
     /// The list of that number, which a node under the guard has.

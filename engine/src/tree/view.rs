@@ -179,7 +179,7 @@ mod tests {
         for (number, path) in ["/a", "/a/b", "/a/b/c", "/x"].into_iter().enumerate() {
             let kind = NodeKind::Persistent;
             let new = NewNode { path, data: None, acl, kind, parent_cversion: -1 };
-            batch.create(&new, Zxid(number as u64 + 1), 0, &mut Changes::default()).unwrap();
+            batch.create(&new, None, Zxid(number as u64 + 1), 0, &mut Changes::default()).unwrap();
         }
         batch.publish();
         let reader = tree.reader();

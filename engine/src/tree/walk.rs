@@ -155,7 +155,7 @@ mod tests {
             let path = if n < 10 { format!("/{n}") } else { format!("/{}/{n}", n % 10) };
             let kind = NodeKind::Persistent;
             let new = NewNode { path: &path, data: None, acl, kind, parent_cversion: -1 };
-            batch.create(&new, Zxid(n + 1), 0, &mut Changes::default()).unwrap();
+            batch.create(&new, None, Zxid(n + 1), 0, &mut Changes::default()).unwrap();
             expected.insert(path);
         }
         batch.publish();

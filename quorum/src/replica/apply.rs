@@ -19,6 +19,7 @@ impl Replica {
     pub(super) fn apply(&mut self, now: Now, batches: &[Batch]) {
         let mut applied_before = self.database.last;
         let mut batch = self.database.begin();
+        let mut finds = self.prep.finds();
         let learns = matches!(self.serving, Serving::Learner { .. });
         // Nobody has a watch where nobody is served.
         let (is_watched, mut unwatched) = (self.service != Service::Nothing, Changes::default());
@@ -37,7 +38,8 @@ impl Replica {
             applied_before = zxid;
             let before = self.changes.len() as u32;
             let changes = if is_watched { &mut self.changes } else { &mut unwatched };
-            let applied = batch.apply(bytes, changes).expect("its maker's server applied it");
+            let applied = batch.apply_found(bytes, finds.of(zxid), changes);
+            let applied = applied.expect("its maker's server applied it");
             let changes = before..self.changes.len() as u32;
             if !changes.is_empty() {
                 self.outboxes.iter_mut().for_each(|outbox| outbox.changed(changes.clone()));
