@@ -42,12 +42,26 @@ pub struct Load {
 pub struct Span {
     /// When it was handed to the ring.
     pub begin_us: u64,
-    /// When it came back durable.
+    /// When the ring had it durable; the driver may see that later.
     pub end_us: u64,
     /// Its bytes, padding included.
     pub bytes: usize,
     /// Transactions in it.
     pub transactions: u64,
+}
+
+impl Span {
+    /// Of a write that was handed over at `since_us` and `took` so long, as far as it lies in a measurement
+    /// that began at `origin_us`.
+    fn of(since_us: u64, took: Duration, origin_us: u64, bytes: usize, transactions: u64) -> Span {
+        let end_us = (since_us + took.as_micros() as u64).saturating_sub(origin_us);
+        Span { begin_us: since_us.saturating_sub(origin_us), end_us, bytes, transactions }
+    }
+
+    /// How long it was in flight.
+    pub fn in_flight_us(&self) -> u64 {
+        self.end_us - self.begin_us
+    }
 }
 
 /// What was found.
@@ -135,7 +149,7 @@ async fn drive(
     loop {
         let now_us = clock.now().us;
         let measuring = begun_us.is_some_and(|begun: u64| now_us >= begun + warm_up_us);
-        while let Some((write, result, _)) = lane.take_written() {
+        while let Some((write, result, took)) = lane.take_written() {
             let bytes = write.bytes().len();
             let Some(durable) = log.on_written(write, result)? else { continue };
             // The first write shows that the first segment is there.
@@ -149,11 +163,11 @@ async fn drive(
             if measuring {
                 measured.writes += 1;
                 measured.bytes += bytes as u64;
-                measured.in_flight_us += now_us - in_flight_since.max(origin);
+                let transactions = (before - waiting.len()) as u64;
+                let span = Span::of(in_flight_since, took, origin, bytes, transactions);
+                measured.in_flight_us += span.in_flight_us();
                 if load.traced {
-                    let begin_us = in_flight_since.saturating_sub(origin);
-                    let transactions = (before - waiting.len()) as u64;
-                    measured.spans.push(Span { begin_us, end_us: now_us - origin, bytes, transactions });
+                    measured.spans.push(span);
                 }
             }
         }
@@ -182,5 +196,39 @@ async fn drive(
         }
         lane.plan(now_us, &log, &wake);
         wake.woken().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_in_flight_until_the_ring_has_it_and_within_the_measurement() {
+        let took = Duration::from_micros(120);
+        for (since_us, origin_us, begin_us, end_us) in
+            [(1000, 400, 600, 720), (350, 400, 0, 70), (400, 400, 0, 120), (100, 400, 0, 0)]
+        {
+            let span = Span::of(since_us, took, origin_us, 512, 3);
+            assert_eq!((span.begin_us, span.end_us), (begin_us, end_us));
+            assert_eq!(span.in_flight_us(), end_us - begin_us);
+        }
+    }
+
+    #[test]
+    fn what_the_driver_does_between_two_writes_is_no_flight() {
+        let directory = tempfile::tempdir().expect("a directory");
+        // So many answers behind each write that the driver is busy with them.
+        let load =
+            Load { writers: 4000, transaction_bytes: 100, duration: Duration::from_millis(60), traced: true };
+        let settings = Settings { sync: SyncMode::None, segment_bytes: 1 << 20, ..Settings::default() };
+        let measured = measure(directory.path(), settings, load).unwrap_or_else(|e| panic!("{e}"));
+        let spans = &measured.spans;
+        assert!(spans.len() > 2 && spans.len() as u64 == measured.writes, "{}", measured.writes);
+        assert!(spans.is_sorted_by(|one, next| one.end_us <= next.begin_us), "one write at a time");
+        let between: u64 = spans.windows(2).map(|two| two[1].begin_us - two[0].end_us).sum();
+        assert!(between > 0, "the driver takes time for {} transactions", measured.transactions());
+        let of_all = measured.in_flight_us + between;
+        assert!(of_all as f64 <= measured.seconds * 1e6 + 1.0, "{of_all} us of {} s", measured.seconds);
     }
 }
