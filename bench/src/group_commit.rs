@@ -206,8 +206,7 @@ impl Options {
         let (mut raw, mut shares) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds.max(1) {
             let round = measure(&self.dir, settings, load)?;
-            let bytes = (round.bytes / round.writes.max(1)) as usize;
-            let appends = disk.append(of.sync.mode(), bytes, RAW_COUNT_MAX, load.duration)?;
+            let appends = disk.append(of.sync.mode(), round.write_bytes(), RAW_COUNT_MAX, load.duration)?;
             let seconds: f64 = appends.iter().map(Duration::as_secs_f64).sum();
             let disk_writes_per_s = appends.len() as f64 / seconds;
             shares.push(round.writes as f64 / round.seconds / disk_writes_per_s);

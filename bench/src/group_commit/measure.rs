@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use hdrhistogram::Histogram;
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
+use ringkeeper_engine::log::{Alignment, LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
 use ringkeeper_net::background::{Results, start_upkeep};
 use ringkeeper_net::clock::Clock;
 use ringkeeper_net::disk::{DataDirectory, SegmentFiles};
@@ -75,6 +75,8 @@ pub struct Measured {
     pub writes: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What each was padded to.
+    pub alignment: Alignment,
     /// Time in which a write was in flight.
     pub in_flight_us: u64,
     /// The writes, if they were to be kept.
@@ -82,9 +84,15 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn new() -> Measured {
+    fn new(alignment: Alignment) -> Measured {
         let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("valid bounds");
-        Measured { latency_us, seconds: 0.0, writes: 0, bytes: 0, in_flight_us: 0, spans: Vec::new() }
+        let spans = Vec::new();
+        Measured { latency_us, seconds: 0.0, writes: 0, bytes: 0, alignment, in_flight_us: 0, spans }
+    }
+
+    /// The mean length of a write, padded as writes are: the disk takes no other by `direct`.
+    pub fn write_bytes(&self) -> usize {
+        self.alignment.round_up(self.bytes.div_ceil(self.writes.max(1)).max(1)) as usize
     }
 
     /// Transactions that became durable.
@@ -126,7 +134,8 @@ pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measu
     let writer = LogWriter::new(settings, data.database(), tail);
     let ready = ReadySegment::default();
     let lane = LogLane::new(files(), ready.clone(), settings.sync, SLOW_MS);
-    let ran = ring::run(Runtime::default(), drive(files(), ready, lane, writer, load));
+    let measured = Measured::new(settings.alignment);
+    let ran = ring::run(Runtime::default(), drive(files(), ready, lane, writer, load, measured));
     ran.map_err(|error| Failure::system("starting a ring", error))?
         .map_err(|error| Failure::system("the log", error))
 }
@@ -137,12 +146,12 @@ async fn drive(
     mut lane: LogLane,
     mut log: LogWriter,
     load: Load,
+    mut measured: Measured,
 ) -> Result<Measured, LogError> {
     let (clock, wake) = (Clock::start(), Wake::new());
     let results = Results::new(wake.clone());
     let upkeep = start_upkeep(files, ready, results.clone()).expect("a thread");
     let transaction = vec![0x5a; load.transaction_bytes];
-    let mut measured = Measured::new();
     let mut waiting: VecDeque<(Zxid, u64)> = VecDeque::new();
     let (mut last, mut begun_us, mut in_flight_since) = (Zxid::ZERO, None, 0);
     let warm_up_us = load.duration.as_micros() as u64 / 10;
@@ -212,6 +221,19 @@ mod tests {
             let span = Span::of(since_us, took, origin_us, 512, 3);
             assert_eq!((span.begin_us, span.end_us), (begin_us, end_us));
             assert_eq!(span.in_flight_us(), end_us - begin_us);
+        }
+    }
+
+    #[test]
+    fn a_write_of_mean_length_is_one_that_the_disk_takes() {
+        for (alignment, unit) in [(Alignment::SECTOR, 512), (Alignment::PAGE, 4096)] {
+            let mut measured = Measured::new(alignment);
+            // A full one and the rest.
+            (measured.writes, measured.bytes) = (3, 2 * 65_536 + 4096);
+            assert_eq!(measured.write_bytes() % unit, 0);
+            assert_eq!(measured.write_bytes() / unit, 45_056_usize.div_ceil(unit));
+            (measured.writes, measured.bytes) = (0, 0);
+            assert_eq!(measured.write_bytes(), unit);
         }
     }
 
