@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::raw::{RawDisk, median, median_us};
 use crate::report::write_json;
 use clap::{Args, ValueEnum};
-use measure::{Load, Measured, Span, measure};
+use measure::{Ground, Load, Measured, Span, measure};
 use ringkeeper_engine::log::{Settings, SyncMode};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -135,6 +135,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::Option("--writers 0: expected 1 or more".into()));
     }
     let mut disk = RawDisk::create(&options.dir)?;
+    let mut ground = Ground::create(&options.dir, Settings::default().segment_bytes)?;
     let mut points = Vec::new();
     let mut spans = Vec::new();
     println!(
@@ -153,7 +154,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         "of the disk's own limit"
     );
     for combination in options.combinations() {
-        let (point, traced) = options.measure(combination, &mut disk)?;
+        let (point, traced) = options.measure(combination, &mut ground, &mut disk)?;
         println!("{point}");
         points.push(point);
         spans = traced;
@@ -189,7 +190,12 @@ impl Options {
         all
     }
 
-    fn measure(&self, of: Combination, disk: &mut RawDisk) -> Result<(Point, Vec<Span>), Failure> {
+    fn measure(
+        &self,
+        of: Combination,
+        ground: &mut Ground,
+        disk: &mut RawDisk,
+    ) -> Result<(Point, Vec<Span>), Failure> {
         let settings = Settings {
             sync: of.sync.mode(),
             max_delay_us: of.delay_us,
@@ -205,7 +211,7 @@ impl Options {
         let mut sum: Option<Measured> = None;
         let (mut raw, mut shares) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds.max(1) {
-            let round = measure(&self.dir, settings, load)?;
+            let round = measure(ground, settings, load)?;
             let appends = disk.append(of.sync.mode(), round.write_bytes(), RAW_COUNT_MAX, load.duration)?;
             let seconds: f64 = appends.iter().map(Duration::as_secs_f64).sum();
             let disk_writes_per_s = appends.len() as f64 / seconds;

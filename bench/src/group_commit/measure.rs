@@ -4,12 +4,15 @@
 //! them are on the ring's thread, as the replica is.
 
 use crate::failure::Failure;
+use crate::raw;
 use hdrhistogram::Histogram;
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::log::{Alignment, LogError, LogWriter, Sequence, Settings, SyncMode, Tail};
+use ringkeeper_engine::log::{
+    Alignment, LogError, LogWriter, SegmentFile, Sequence, Settings, SyncMode, Tail,
+};
 use ringkeeper_net::background::{Results, start_upkeep};
 use ringkeeper_net::clock::Clock;
-use ringkeeper_net::disk::{DataDirectory, SegmentFiles};
+use ringkeeper_net::disk::{DataDirectory, DiskError, SegmentFiles};
 use ringkeeper_net::log_lane::{LogLane, ReadySegment};
 use ringkeeper_net::ring::{self, Runtime, Wake};
 use ringkeeper_quorum::step::Input;
@@ -17,6 +20,7 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Latencies are kept with so many digits, up to a minute.
 const DIGITS: u8 = 3;
@@ -111,16 +115,57 @@ impl Measured {
     }
 }
 
-/// Measures on an empty directory of its own below `directory`.
+/// Files of segments that there are before the first measurement.
+const SPARES: u64 = 4;
+
+/// Where a log is written again and again. What one measurement wrote, the next one uses again, as a server
+/// does behind its checkpoints: zeros that are written beside the log would share the disk with it, and the
+/// disk alone has none beside it.
+pub struct Ground {
+    data: DataDirectory,
+    next: Sequence,
+    /// Kept for its end: it removes the directory.
+    _home: TempDir,
+}
+
+impl Ground {
+    /// Makes a directory of its own below `directory`, and the first files, of `segment_bytes` each.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn create(directory: &Path, segment_bytes: u64) -> Result<Ground, Failure> {
+        let home = tempfile::Builder::new().prefix("group-commit-").tempdir_in(directory);
+        let home = home.map_err(|error| Failure::system("making a directory", error))?;
+        let data = DataDirectory::open(home.path(), home.path());
+        let data = data.map_err(|error| Failure::system("making a data directory", error))?;
+        let files = SegmentFiles::new(&data, SyncMode::None);
+        for number in 1..=SPARES {
+            raw::fill(&files.path(Sequence(number)), segment_bytes)?;
+        }
+        Ok(Ground { data, next: Sequence(SPARES + 1), _home: home })
+    }
+
+    fn files(&self, sync: SyncMode) -> SegmentFiles {
+        SegmentFiles::new(&self.data, sync)
+    }
+
+    /// Takes everything out of the log, and returns the files that it left.
+    fn clear(&mut self) -> Result<Vec<SegmentFile>, DiskError> {
+        let mut files = self.files(SyncMode::None);
+        let written: Vec<Sequence> = files.list()?.into_iter().map(|file| file.sequence).collect();
+        self.next = self.next.max(written.last().map_or(self.next, |last| last.next()));
+        files.retire(&written)?;
+        files.spares(self.next, self.data.database())
+    }
+}
+
+/// Measures a log that begins.
 ///
 /// # Errors
 /// As the disk and the ring say.
-pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measured, Failure> {
-    let made = tempfile::Builder::new().prefix("group-commit-").tempdir_in(directory);
-    let made = made.map_err(|error| Failure::system("making a directory", error))?;
-    let data = DataDirectory::open(made.path(), made.path());
-    let data = data.map_err(|error| Failure::system("making a data directory", error))?;
-    let files = || SegmentFiles::new(&data, settings.sync);
+pub fn measure(ground: &mut Ground, settings: Settings, load: Load) -> Result<Measured, Failure> {
+    let spares = ground.clear().map_err(|error| Failure::system("clearing a data directory", error))?;
+    let files = || ground.files(settings.sync);
     let settings = match settings.sync {
         SyncMode::Direct => {
             let alignment = files().probe_direct();
@@ -130,8 +175,9 @@ pub fn measure(directory: &Path, settings: Settings, load: Load) -> Result<Measu
         }
         _ => settings,
     };
-    let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);
-    let writer = LogWriter::new(settings, data.database(), tail);
+    let tail = Tail::origin(Zxid::ZERO, ground.next);
+    let mut writer = LogWriter::new(settings, ground.data.database(), tail);
+    spares.into_iter().for_each(|spare| writer.add_spare(spare));
     let ready = ReadySegment::default();
     let lane = LogLane::new(files(), ready.clone(), settings.sync, SLOW_MS);
     let measured = Measured::new(settings.alignment);
@@ -154,6 +200,7 @@ async fn drive(
     let transaction = vec![0x5a; load.transaction_bytes];
     let mut waiting: VecDeque<(Zxid, u64)> = VecDeque::new();
     let (mut last, mut begun_us, mut in_flight_since) = (Zxid::ZERO, None, 0);
+    let mut upkeep_under_way = false;
     let warm_up_us = load.duration.as_micros() as u64 / 10;
     loop {
         let now_us = clock.now().us;
@@ -182,11 +229,13 @@ async fn drive(
         }
         while let Some(input) = results.take() {
             if let Input::Upkeep(step, result) = input {
+                upkeep_under_way = false;
                 log.on_upkeep(step, result, now_us)?;
             }
         }
         let end_us = begun_us.map_or(u64::MAX, |begun| begun + warm_up_us + load.duration.as_micros() as u64);
-        if now_us >= end_us && !log.is_writing() {
+        // The files are somebody else's then.
+        if now_us >= end_us && !log.is_writing() && !upkeep_under_way {
             measured.seconds = (now_us - begun_us.unwrap_or(now_us) - warm_up_us) as f64 / 1e6;
             return Ok(measured);
         }
@@ -195,9 +244,12 @@ async fn drive(
             log.append(last, &transaction, now_us)?;
             waiting.push_back((last, now_us));
         }
-        if let Some(step) = log.take_upkeep(now_us)? {
+        if now_us < end_us
+            && let Some(step) = log.take_upkeep(now_us)?
+        {
             lane.before(step);
             upkeep.send(step).expect("the thread lives as long as this end");
+            upkeep_under_way = true;
         }
         if let Some(write) = log.take_write(now_us)? {
             in_flight_since = clock.now().us;
@@ -244,7 +296,9 @@ mod tests {
         let load =
             Load { writers: 4000, transaction_bytes: 100, duration: Duration::from_millis(60), traced: true };
         let settings = Settings { sync: SyncMode::None, segment_bytes: 1 << 20, ..Settings::default() };
-        let measured = measure(directory.path(), settings, load).unwrap_or_else(|e| panic!("{e}"));
+        let ground = Ground::create(directory.path(), settings.segment_bytes);
+        let mut ground = ground.unwrap_or_else(|e| panic!("{e}"));
+        let measured = measure(&mut ground, settings, load).unwrap_or_else(|e| panic!("{e}"));
         let spans = &measured.spans;
         assert!(spans.len() > 2 && spans.len() as u64 == measured.writes, "{}", measured.writes);
         assert!(spans.is_sorted_by(|one, next| one.end_us <= next.begin_us), "one write at a time");
@@ -252,5 +306,23 @@ mod tests {
         assert!(between > 0, "the driver takes time for {} transactions", measured.transactions());
         let of_all = measured.in_flight_us + between;
         assert!(of_all as f64 <= measured.seconds * 1e6 + 1.0, "{of_all} us of {} s", measured.seconds);
+    }
+    #[test]
+    fn what_one_measurement_wrote_the_next_uses_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let load =
+            Load { writers: 8, transaction_bytes: 3000, duration: Duration::from_millis(20), traced: false };
+        let settings = Settings { sync: SyncMode::None, segment_bytes: 1 << 18, ..Settings::default() };
+        let ground = Ground::create(directory.path(), settings.segment_bytes);
+        let mut ground = ground.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ground.clear().expect("the first files").len() as u64, SPARES);
+        let first = ground.next;
+        for _ in 0..3 {
+            let measured = measure(&mut ground, settings, load).unwrap_or_else(|e| panic!("{e}"));
+            assert!(measured.writes > 0);
+            let left = ground.clear().expect("the files that it left");
+            assert!(left.len() as u64 >= SPARES && ground.next > first, "{left:?}");
+            assert!(left.iter().all(|file| file.bytes == settings.segment_bytes), "{left:?}");
+        }
     }
 }
