@@ -321,8 +321,10 @@ mod tests {
             let measured = measure(&mut ground, settings, load).unwrap_or_else(|e| panic!("{e}"));
             assert!(measured.writes > 0);
             let left = ground.clear().expect("the files that it left");
-            assert!(left.len() as u64 >= SPARES && ground.next > first, "{left:?}");
-            assert!(left.iter().all(|file| file.bytes == settings.segment_bytes), "{left:?}");
+            assert!(ground.next > first);
+            // One that was not prepared to its end is none: the log has it removed.
+            let whole = left.iter().filter(|file| file.bytes == settings.segment_bytes).count() as u64;
+            assert!(whole >= SPARES && left.len() as u64 - whole <= 1, "{left:?}");
         }
     }
 }
