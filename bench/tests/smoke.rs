@@ -331,11 +331,14 @@ fn a_group_commit_and_one_write_are_measured_beside_the_disk() {
     let directory = tempfile::tempdir().unwrap();
     let one = ["group-commit", "--sync", "fdatasync", "--delay-us", "0", "--batch-bytes", "16384"];
     let few = ["--writers", "1,8", "--rounds", "1", "--seconds", "0.1"];
-    succeeds(directory.path(), &[&one[..], &few[..]].concat());
+    let table = succeeds(directory.path(), &[&one[..], &few[..]].concat());
+    assert!(table.contains("of the disk's own limit"), "{table}");
     let points = json(directory.path(), "group-commit.json");
     assert_eq!(points.as_array().unwrap().len(), 2);
+    assert!(points[0]["of_disk_limit"].as_f64().unwrap() > 0.0, "{points}");
     assert!(points[0]["raw_us"].as_f64().unwrap() > 0.0 && points[0]["per_s"].as_f64().unwrap() > 0.0);
-    plot(directory.path(), "group-commit.svg", &["the disk alone"]);
+    let shows = ["the disk alone", "own limit, %", "maxBatchBytes", "maxDelayUs"];
+    plot(directory.path(), "group-commit.svg", &shows);
     let own = binary().to_str().unwrap();
     let write = ["one-write", "--binary", own, "--rounds", "4", "--slice", "5", "--json", "one.json"];
     let printed = succeeds(directory.path(), &write);
