@@ -7,6 +7,7 @@
 
 use crate::failure::Failure;
 use crate::local::connections_to;
+use crate::measure::{Effort, explain_limit, percent_of_generator};
 use crate::raw::median;
 use crate::report;
 use crate::servers::read_once;
@@ -80,6 +81,8 @@ struct Turn {
     caught_up_ms: f64,
     /// Since its connection to the leader stood.
     after_connecting_ms: f64,
+    /// Share of the first that this process worked, or waited for a core, to look whether it is so.
+    generator_share: f64,
 }
 
 /// Runs it.
@@ -105,24 +108,26 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
     let mut turns = Vec::new();
     println!(
-        "{:<12}{:<8}{:>10}{:>14}{:>22}",
-        "server", "was", "missed", "caught up ms", "after connecting ms"
+        "{:<12}{:<8}{:>10}{:>14}{:>22}{:>14}",
+        "server", "was", "missed", "caught up ms", "after connecting ms", "generator %"
     );
     for _ in 0..options.common.rounds(3) {
         for subject in &subjects {
             for turn in turns_of(options, subject)? {
                 println!(
-                    "{:<12}{:<8}{:>10}{:>14.0}{:>22.0}",
+                    "{:<12}{:<8}{:>10}{:>14.0}{:>22.0}{:>14}",
                     turn.subject,
                     turn.way.name(),
                     turn.missed,
                     turn.caught_up_ms,
-                    turn.after_connecting_ms
+                    turn.after_connecting_ms,
+                    percent_of_generator(turn.generator_share)
                 );
                 turns.push(turn);
             }
         }
     }
+    explain_limit(turns.iter().map(|turn| turn.generator_share));
     for (subject, way) in
         subjects.iter().flat_map(|subject| options.ways.iter().map(move |way| (subject, way)))
     {
@@ -165,7 +170,7 @@ fn turns_of(options: &Options, subject: &Subject) -> Result<Vec<Turn>, Failure> 
         }
         let last = writer.write(options.transactions, options).map_err(broken)?;
         await_that("the leader to give its follower up", || !joined())?;
-        let begun = Instant::now();
+        let (effort, begun) = (Effort::begin()?, Instant::now());
         match way {
             Way::Killed => cluster.spawn(follower)?,
             Way::Halted => cluster.resume(follower)?,
@@ -180,6 +185,7 @@ fn turns_of(options: &Options, subject: &Subject) -> Result<Vec<Turn>, Failure> 
             missed: options.transactions,
             caught_up_ms: caught_up.as_secs_f64() * 1e3,
             after_connecting_ms: (caught_up - connected).as_secs_f64() * 1e3,
+            generator_share: effort.share()?,
         });
     }
     Ok(turns)

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::raw::{RawDisk, median, median_us};
 use crate::report::write_json;
 use clap::{Args, ValueEnum};
-use measure::{Load, Measured, Span, measure};
+use measure::{Ground, Load, Measured, Span, measure};
 use ringkeeper_engine::log::{Settings, SyncMode};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ pub struct Options {
     #[arg(long, value_name = "US", value_delimiter = ',', default_value = "0,200,1000")]
     delay_us: Vec<u32>,
     /// `log.groupCommit.maxBatchBytes`.
-    #[arg(long, value_name = "B", value_delimiter = ',', default_value = "16384,1048576")]
+    #[arg(long, value_name = "B", value_delimiter = ',', default_value = "4096,16384,65536,1048576")]
     batch_bytes: Vec<u32>,
     /// Writers, each with one transaction at a time.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8,64,512")]
@@ -84,7 +84,7 @@ pub struct Options {
     /// Writes all figures as JSON.
     #[arg(long, value_name = "FILE", default_value = "group-commit.json")]
     json: PathBuf,
-    /// Draws latency against throughput.
+    /// Draws latency against throughput, the share of the disk's own limit, and what delay and batch size do.
     #[arg(long, value_name = "FILE", default_value = "group-commit.svg")]
     svg: PathBuf,
     /// Writes when each write of the last combination's last round was in flight, for chrome://tracing or
@@ -118,8 +118,8 @@ struct Point {
     raw_us: f64,
     /// The disk's rate of such appends times the transactions of one.
     limit_per_s: f64,
-    /// Throughput as a share of that: the median of the rounds.
-    of_limit: f64,
+    /// Throughput as a share of that, which was measured beside it: the median of the rounds.
+    of_disk_limit: f64,
 }
 
 /// Runs it.
@@ -135,10 +135,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::Option("--writers 0: expected 1 or more".into()));
     }
     let mut disk = RawDisk::create(&options.dir)?;
+    let mut ground = Ground::create(&options.dir, Settings::default().segment_bytes)?;
     let mut points = Vec::new();
     let mut spans = Vec::new();
     println!(
-        "{:9} {:>8} {:>9} {:>7} {:>10} {:>8} {:>8} {:>9} {:>8} {:>9} {:>9} {:>9}",
+        "{:9} {:>8} {:>9} {:>7} {:>10} {:>8} {:>8} {:>9} {:>8} {:>9} {:>9} {:>23}",
         "sync",
         "delay µs",
         "batch B",
@@ -150,10 +151,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         "in write",
         "in flight",
         "raw µs",
-        "of limit"
+        "of the disk's own limit"
     );
     for combination in options.combinations() {
-        let (point, traced) = options.measure(combination, &mut disk)?;
+        let (point, traced) = options.measure(combination, &mut ground, &mut disk)?;
         println!("{point}");
         points.push(point);
         spans = traced;
@@ -189,7 +190,12 @@ impl Options {
         all
     }
 
-    fn measure(&self, of: Combination, disk: &mut RawDisk) -> Result<(Point, Vec<Span>), Failure> {
+    fn measure(
+        &self,
+        of: Combination,
+        ground: &mut Ground,
+        disk: &mut RawDisk,
+    ) -> Result<(Point, Vec<Span>), Failure> {
         let settings = Settings {
             sync: of.sync.mode(),
             max_delay_us: of.delay_us,
@@ -205,9 +211,8 @@ impl Options {
         let mut sum: Option<Measured> = None;
         let (mut raw, mut shares) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds.max(1) {
-            let round = measure(&self.dir, settings, load)?;
-            let bytes = (round.bytes / round.writes.max(1)) as usize;
-            let appends = disk.append(of.sync.mode(), bytes, RAW_COUNT_MAX, load.duration)?;
+            let round = measure(ground, settings, load)?;
+            let appends = disk.append(of.sync.mode(), round.write_bytes(), RAW_COUNT_MAX, load.duration)?;
             let seconds: f64 = appends.iter().map(Duration::as_secs_f64).sum();
             let disk_writes_per_s = appends.len() as f64 / seconds;
             shares.push(round.writes as f64 / round.seconds / disk_writes_per_s);
@@ -218,7 +223,7 @@ impl Options {
             }
         }
         let all = sum.expect("one round at least");
-        let (of_limit, per_s) = (median(&mut shares), all.transactions() as f64 / all.seconds);
+        let (of_disk_limit, per_s) = (median(&mut shares), all.transactions() as f64 / all.seconds);
         let percentile = |share| all.latency_us.value_at_quantile(share);
         let writes = all.writes.max(1) as f64;
         let point = Point {
@@ -236,8 +241,8 @@ impl Options {
             bytes_per_write: all.bytes as f64 / writes,
             in_flight: all.in_flight_us as f64 / 1e6 / all.seconds,
             raw_us: median(&mut raw),
-            limit_per_s: per_s / of_limit,
-            of_limit,
+            limit_per_s: per_s / of_disk_limit,
+            of_disk_limit,
         };
         Ok((point, all.spans))
     }
@@ -247,7 +252,7 @@ impl std::fmt::Display for Point {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:9} {:>8} {:>9} {:>7} {:>10.0} {:>8} {:>8} {:>9.0} {:>8.1} {:>8.1}% {:>9.1} {:>8.1}%",
+            "{:9} {:>8} {:>9} {:>7} {:>10.0} {:>8} {:>8} {:>9.0} {:>8.1} {:>8.1}% {:>9.1} {:>22.1}%",
             self.sync.name(),
             self.delay_us,
             self.batch_bytes,
@@ -259,7 +264,7 @@ impl std::fmt::Display for Point {
             self.transactions_per_write,
             100.0 * self.in_flight,
             self.raw_us,
-            100.0 * self.of_limit
+            100.0 * self.of_disk_limit
         )
     }
 }

@@ -100,7 +100,7 @@ enum Command {
     /// The log's settings against each other: latency and throughput of its own writer on a directory,
     /// beside what the disk takes.
     GroupCommit(group_commit::Options),
-    /// One client, one write at a time, beside a durable append and an echo.
+    /// One client, one write at a time, beside a durable append, an echo, and the hollow server.
     OneWrite(one_write::Options),
     /// The ceiling: a server on the same ring that answers and writes, and keeps nothing.
     Hollow(hollow::Options),

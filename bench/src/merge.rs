@@ -89,7 +89,7 @@ pub fn merge(reports: &[Report], in_turn: bool) -> Option<Report> {
         server: server(reports, in_turn, seconds, answered),
         generator: generator(reports),
         // Percentiles of several cannot be added.
-        stages: Vec::new(),
+        stages_by_server: if reports.len() == 1 { first.stages_by_server.clone() } else { Vec::new() },
     })
 }
 
@@ -166,7 +166,7 @@ pub mod tests {
             errors: BTreeMap::new(),
             server: Some(server),
             generator,
-            stages: Vec::new(),
+            stages_by_server: Vec::new(),
         }
     }
 

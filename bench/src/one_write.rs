@@ -1,11 +1,14 @@
 //! `one-write`: what one client that writes one value at a time waits for, beside what the machine itself
-//! takes for it: the fastest durable append of the same bytes to the same file system, and an echo.
+//! takes for it: the fastest durable append of the same bytes to the same file system, and an echo. Beside
+//! them the hollow server, which does both in the place of a server and nothing else.
 //!
-//! The three alternate in slices of some milliseconds, since another load on the machine slows all of
+//! The four alternate in slices of some milliseconds, since another load on the machine slows all of
 //! them: each round gives one ratio.
 
 use crate::failure::Failure;
+use crate::measure::{Effort, explain_limit, percent_of_generator};
 use crate::raw::{Echo, RawDisk, median, median_us};
+use crate::servers::{self, Kind};
 use crate::wire::{self, Path as NodePath, Scanner};
 use crate::workload;
 use clap::Args;
@@ -60,6 +63,10 @@ struct Round {
     append: f64,
     echo: f64,
     write: f64,
+    /// One write of the hollow server.
+    hollow: f64,
+    /// Share of the time of the writes that the client worked or waited for a core.
+    generator_share: f64,
 }
 
 impl Round {
@@ -90,6 +97,9 @@ struct Summary {
     echo_us: f64,
     write_us: f64,
     ratio: f64,
+    hollow_us: f64,
+    over_hollow: f64,
+    generator_share: f64,
 }
 
 impl Summary {
@@ -101,6 +111,9 @@ impl Summary {
             echo_us: median(|round| round.echo),
             write_us: median(|round| round.write),
             ratio: median(Round::ratio),
+            hollow_us: median(|round| round.hollow),
+            over_hollow: median(|round| round.write / round.hollow),
+            generator_share: median(|round| round.generator_share),
         }
     }
 }
@@ -109,14 +122,29 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:14} {:>6} {:>12} {:>9} {:>10} {:>7}",
-            "medians, µs", "rounds", "raw append", "echo", "one write", "ratio"
+            "{:14} {:>6} {:>12} {:>9} {:>10} {:>7} {:>10} {:>7} {:>12}",
+            "medians, µs",
+            "rounds",
+            "raw append",
+            "echo",
+            "one write",
+            "ratio",
+            "hollow",
+            "ratio",
+            "generator %"
         )?;
         for (name, of) in [("all rounds", self.all), ("quiet quarter", self.quiet)] {
             writeln!(
                 f,
-                "{name:14} {:>6} {:>12.1} {:>9.1} {:>10.1} {:>7.2}",
-                of.rounds, of.append_us, of.echo_us, of.write_us, of.ratio
+                "{name:14} {:>6} {:>12.1} {:>9.1} {:>10.1} {:>7.2} {:>10.1} {:>7.2} {:>12}",
+                of.rounds,
+                of.append_us,
+                of.echo_us,
+                of.write_us,
+                of.ratio,
+                of.hollow_us,
+                of.over_hollow,
+                percent_of_generator(of.generator_share)
             )?;
         }
         writeln!(f, "raw append: {}, {BATCH_BYTES} bytes", self.append)
@@ -133,21 +161,29 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut disk = RawDisk::create(directory.path())?;
     let mut echo = Echo::start()?;
     let server = Server::start(options, directory.path().join("data"))?;
-    let mut writer = Writer::open(&server, options)?;
+    let mut hollow = servers::Server::prepare(Kind::Hollow, directory.path(), &[])?;
+    hollow.start("/")?;
+    let mut writer = Writer::open(&server.address, options)?;
+    let mut beside = Writer::open(&hollow.address().to_string(), options)?;
     writer.write(options.slice)?;
+    beside.write(options.slice)?;
     let (fastest, name) = fastest_append(&mut disk, options)?;
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
+        let effort = Effort::begin()?;
         let write = median_us(&writer.write(options.slice)?);
+        let generator_share = effort.share()?;
+        let hollow = median_us(&beside.write(options.slice)?);
         let echo = median_us(&echo.exchange(writer.request_bytes(), options.slice)?);
         let append = median_us(&disk.append(fastest, BATCH_BYTES, options.slice, PATIENCE)?);
-        rounds.push(Round { append, echo, write });
+        rounds.push(Round { append, echo, write, hollow, generator_share });
     }
     let mut quiet = rounds.clone();
     quiet.sort_unstable_by(|a, b| a.limit().total_cmp(&b.limit()));
     quiet.truncate(rounds.len().div_ceil(4));
     let report = Report { append: name, all: Summary::of(&rounds), quiet: Summary::of(&quiet), rounds };
     print!("{report}");
+    explain_limit([report.all.generator_share].into_iter());
     match &options.json {
         Some(path) => crate::report::write_json(&report, path),
         None => Ok(()),
@@ -215,9 +251,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(server: &Server, options: &Options) -> Result<Writer, Failure> {
+    fn open(server: &str, options: &Options) -> Result<Writer, Failure> {
         let open = || -> std::io::Result<TcpStream> {
-            let mut stream = TcpStream::connect(&server.address)?;
+            let mut stream = TcpStream::connect(server)?;
             stream.set_nodelay(true)?;
             stream.write_all(&wire::handshake(TIMEOUT_MS))?;
             Ok(stream)

@@ -84,12 +84,17 @@ impl Chart {
         let mut text = String::new();
         {
             let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            self.draw(&root).map_err(|error| Failure::system("drawing a plot", error))?;
+            let drawn = self.draw(&root).and_then(|()| Ok(root.present()?));
+            drawn.map_err(|error| Failure::system("drawing a plot", error))?;
         }
         Ok(text)
     }
 
-    fn draw(&self, root: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Box<dyn Error>> {
+    /// Draws it, among others perhaps; to present all of them is the caller's.
+    ///
+    /// # Errors
+    /// It cannot be drawn.
+    pub fn draw(&self, root: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Box<dyn Error>> {
         let (xs, ys) = (self.range(|point| point.0, &self.x), self.range(|point| point.1, &self.y));
         match (self.x.scale, self.y.scale) {
             (Scale::Linear, Scale::Linear) => self.draw_on(root, xs, ys),
@@ -143,7 +148,6 @@ impl Chart {
             .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .draw()?;
-        root.present()?;
         Ok(())
     }
 

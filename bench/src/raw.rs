@@ -12,11 +12,23 @@ use std::time::{Duration, Instant};
 
 /// The file that raw appends go to: filled with zeros first, as a log's segment is.
 const FILE_BYTES: u64 = 64 << 20;
-const FILL_BYTES: usize = 1 << 20;
 /// Addresses and offsets that O_DIRECT takes on any disk that we know.
 const PAGE_BYTES: usize = 4096;
 /// The longest append.
 const APPEND_BYTES_MAX: usize = 8 << 20;
+
+/// Makes a file of so many bytes, filled with zeros and synced.
+///
+/// # Errors
+/// As the disk says.
+pub fn fill(path: &Path, bytes: u64) -> Result<(), Failure> {
+    let fill = || -> io::Result<()> {
+        let mut file = File::create(path)?;
+        io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+        file.sync_all()
+    };
+    fill().map_err(|error| Failure::system(format!("filling {}", path.display()), error))
+}
 
 /// A file that is appended to with blocking calls, from one thread, one append at a time.
 pub struct RawDisk {
@@ -32,15 +44,7 @@ impl RawDisk {
     /// As the disk says.
     pub fn create(directory: &Path) -> Result<RawDisk, Failure> {
         let path = directory.join("raw-append");
-        let fill = || -> io::Result<()> {
-            let mut file = File::create(&path)?;
-            let zeros = vec![0; FILL_BYTES];
-            for _ in 0..FILE_BYTES / FILL_BYTES as u64 {
-                file.write_all(&zeros)?;
-            }
-            file.sync_all()
-        };
-        fill().map_err(|error| Failure::system(format!("filling {}", path.display()), error))?;
+        fill(&path, FILE_BYTES)?;
         Ok(RawDisk { path, bytes: vec![0xa5; APPEND_BYTES_MAX + PAGE_BYTES], at: 0 })
     }
 

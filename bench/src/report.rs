@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::measure::{Latencies, Recorder, is_the_limit};
-use crate::stages::StageReport;
+use crate::stages::ServerStages;
 use crate::workload::{Operation, Settings};
 use base64::Engine;
 use hdrhistogram::Histogram;
@@ -37,9 +37,9 @@ pub struct Report {
     pub server: Option<ServerReport>,
     /// The generator.
     pub generator: GeneratorReport,
-    /// Inside the server, where it says so.
+    /// Inside each server, where it says so.
     #[serde(default)]
-    pub stages: Vec<StageReport>,
+    pub stages_by_server: Vec<ServerStages>,
 }
 
 /// One operation of a run.
@@ -165,7 +165,7 @@ impl Report {
             errors,
             server,
             generator,
-            stages: Vec::new(),
+            stages_by_server: Vec::new(),
         })
     }
 
@@ -341,12 +341,7 @@ impl fmt::Display for Report {
             write!(f, "; late by {:.0} µs (p50), {:.0} µs (p99)", late.p50, late.p99)?;
         }
         writeln!(f)?;
-        if !self.stages.is_empty() {
-            writeln!(f, "in the server    batches    mean µs     p50 µs     p99 µs")?;
-        }
-        for stage in &self.stages {
-            writeln!(f, "{stage}")?;
-        }
+        self.stages_by_server.iter().try_for_each(|stages| write!(f, "{stages}"))?;
         self.remarks().iter().try_for_each(|remark| writeln!(f, "NOTE: {remark}"))
     }
 }

@@ -6,7 +6,7 @@ use crate::load::{Batch, Measured, Sweep};
 use crate::local;
 use crate::measure::Recorder;
 use crate::report::Report;
-use crate::stages::{Counted, StageReport};
+use crate::stages::{Counted, ServerStages};
 use crate::wire::{DIRECTORY_NODES, Path, Template};
 use crate::workload::{self, Operation, Own, OwnTemplates, PERSISTENT, Settings};
 
@@ -27,11 +27,11 @@ pub fn run(settings: &Settings) -> Result<Report, Failure> {
     if settings.pids.is_empty() {
         settings.pids = local::processes(&settings.servers);
     }
-    let (recorder, stages) = measure(&settings)?;
-    Ok(Report { stages, ..Report::new(&settings, recorder)? })
+    let (recorder, stages_by_server) = measure(&settings)?;
+    Ok(Report { stages_by_server, ..Report::new(&settings, recorder)? })
 }
 
-fn measure(settings: &Settings) -> Result<(Recorder, Vec<StageReport>), Failure> {
+fn measure(settings: &Settings) -> Result<(Recorder, Vec<ServerStages>), Failure> {
     let mut generator = Generator::open(&settings.servers, settings.clients, settings.depth)?;
     let sessions: Vec<i64> = generator.sessions().collect();
     let made = prepare(&mut generator, settings, &sessions)?;

@@ -5,6 +5,7 @@
 use crate::failure::Failure;
 use crate::fill::{Fill, Shape, Step};
 use crate::generator::Generator;
+use crate::measure::{Effort, explain_limit, percent_of_generator};
 use crate::report;
 use crate::servers::{self, Kind, Resident, Server};
 use clap::Args;
@@ -101,6 +102,8 @@ pub struct Turn {
     pub server: &'static str,
     /// Nodes created a second.
     pub filled_per_s: f64,
+    /// Share of that time that the generator worked or waited for a core.
+    pub generator_share: f64,
     /// Resident bytes of the empty server that it allocated.
     pub empty_bytes: u64,
     /// The same with the tree.
@@ -124,16 +127,19 @@ fn turns(experiment: &Experiment) -> Result<Vec<Turn>, Failure> {
         for kind in &experiment.kinds {
             let turn = turn(experiment, kind)?;
             println!(
-                "round {}: {:<11} {:>9.0} nodes/s, {:>7.1} bytes a node beyond path and value, restart {:.3} s",
+                "round {}: {:<11} {:>9.0} nodes/s (generator {} %), {:>7.1} bytes a node beyond path and value, \
+                 restart {:.3} s",
                 round + 1,
                 turn.server,
                 turn.filled_per_s,
+                percent_of_generator(turn.generator_share),
                 turn.bytes_beyond,
                 turn.restart_s
             );
             turns.push(turn);
         }
     }
+    explain_limit(turns.iter().map(|turn| turn.generator_share));
     Ok(turns)
 }
 
@@ -145,9 +151,9 @@ fn turn(experiment: &Experiment, kind: &Kind) -> Result<Turn, Failure> {
     let empty = server.resident()?;
     let mut generator = Generator::open(&[server.address()], experiment.clients, experiment.depth)?;
     generator.drive(&mut Fill::new(experiment.shape, Step::Directories))?;
-    let begun = Instant::now();
+    let (effort, begun) = (Effort::begin()?, Instant::now());
     generator.drive(&mut Fill::new(experiment.shape, Step::Nodes))?;
-    let filled_s = begun.elapsed().as_secs_f64();
+    let (filled_s, generator_share) = (begun.elapsed().as_secs_f64(), effort.share()?);
     generator.close()?;
     sleep(SETTLE);
     let full = server.resident()?;
@@ -162,6 +168,7 @@ fn turn(experiment: &Experiment, kind: &Kind) -> Result<Turn, Failure> {
     Ok(Turn {
         server: kind.name(),
         filled_per_s: nodes / filled_s,
+        generator_share,
         empty_bytes: empty.anonymous,
         full_bytes: full.anonymous,
         bytes_beyond: (grown - experiment.shape.payload_bytes() as f64) / nodes,

@@ -698,7 +698,13 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 /// to be made of it, and asking again does not help. It is not `NodeExists`, which clients take for a
 /// sign that they should try the next number, or that an earlier try of theirs succeeded.
 fn sequential_path(prefix: &str, counter: u32) -> Result<String, ErrorCode> {
-    if counter == u32::MAX { Err(ErrorCode::BadArguments) } else { Ok(format!("{prefix}{counter:010}")) }
+    if counter == u32::MAX {
+        return Err(ErrorCode::BadArguments);
+    }
+    let mut path = String::with_capacity(prefix.len() + 10);
+    path.push_str(prefix);
+    path.extend((0..10).rev().map(|place| char::from(b'0' + (counter / 10u32.pow(place) % 10) as u8)));
+    Ok(path)
 }
 
 fn split_for_change(path: &str) -> Result<(&str, &str), ErrorCode> {

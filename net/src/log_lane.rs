@@ -6,6 +6,7 @@ use ringkeeper_engine::log::{IoFailure, LogWrite, LogWriter, Sequence, SyncMode,
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +39,8 @@ pub struct LogLane {
     ready: ReadySegment,
     sync: SyncMode,
     slow_ms: u64,
-    files: HashMap<Sequence, File>,
+    /// Open files with their paths, which nothing but a failure asks for.
+    files: HashMap<Sequence, (File, Rc<Path>)>,
     written: Rc<RefCell<VecDeque<Written>>>,
     /// When a timer for a batch that waits for company rings.
     timer_at_us: u64,
@@ -60,31 +62,30 @@ impl LogLane {
             SyncMode::None => write.begins_segment(),
             SyncMode::Dsync | SyncMode::Direct => false,
         };
-        let file = self.file(write.segment);
-        let path = self.names.path(write.segment);
+        let opened = self.file(write.segment);
         let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
         ring::spawn_urgent(async move {
-            let buffer = std::mem::take(&mut write.buffer);
-            let result = match file {
-                Ok(file) => {
+            let failed = |path: &Path, error: io::Error| IoFailure {
+                errno: error.raw_os_error(),
+                message: format!("writing {}: {error}", path.display()),
+            };
+            let result = match opened {
+                Ok((file, path)) => {
+                    let buffer = std::mem::take(&mut write.buffer);
                     let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
                     write.buffer = home;
                     if result.is_ok() && synced_after {
                         result = file.sync_data().await;
                     }
-                    result
+                    result.map_err(|error| failed(&path, error))
                 }
-                Err(error) => Err(error),
+                Err((error, path)) => Err(failed(&path, error)),
             };
             let took = begun.elapsed();
             let took_ms = took.as_millis();
             if took_ms > slow_ms {
                 warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
             }
-            let result = result.map_err(|error| IoFailure {
-                errno: error.raw_os_error(),
-                message: format!("writing {}: {error}", path.display()),
-            });
             written.borrow_mut().push_back((write, result, took));
             wake.wake();
         });
@@ -102,17 +103,18 @@ impl LogLane {
         }
     }
 
-    fn file(&mut self, segment: Sequence) -> io::Result<File> {
-        if let Some(file) = self.files.get(&segment) {
-            return Ok(file.clone());
+    fn file(&mut self, segment: Sequence) -> Result<(File, Rc<Path>), (io::Error, Rc<Path>)> {
+        if let Some(opened) = self.files.get(&segment) {
+            return Ok(opened.clone());
         }
+        let path: Rc<Path> = self.names.path(segment).into();
         let file = match self.ready.take(segment) {
             Some(file) => file,
-            None => self.names.open_for_writes(segment)?,
+            None => self.names.open_for_writes(segment).map_err(|error| (error, Rc::clone(&path)))?,
         };
-        let file = File::new(file);
-        self.files.insert(segment, file.clone());
-        Ok(file)
+        let opened = (File::new(file), path);
+        self.files.insert(segment, opened.clone());
+        Ok(opened)
     }
 
     /// A batch that waits for company is written when its time has come, also if nothing happens.

@@ -149,11 +149,17 @@ impl Verifier {
     }
 
     fn newest_at_quorum(&self, acked: &dyn Fn(ServerId) -> Zxid) -> Zxid {
-        let mut zxids: Vec<Zxid> = self.voters().map(acked).collect();
-        zxids.sort_unstable_by(|a, b| b.cmp(a));
         match self {
-            Verifier::Majority(majority) => zxids[majority.voters.len() / 2],
+            // Asked for each write of the log: they are few, and a list of them would be allocated.
+            Verifier::Majority(majority) => {
+                let voters = || majority.voters.iter().map(|voter| acked(*voter));
+                let have = |zxid: &Zxid| voters().filter(|acked| acked >= zxid).count();
+                let at_quorum = |zxid: &Zxid| have(zxid) > majority.voters.len() / 2;
+                voters().filter(at_quorum).max().unwrap_or(Zxid::ZERO)
+            }
             Verifier::Hierarchical(hierarchy) => {
+                let mut zxids: Vec<Zxid> = self.voters().map(acked).collect();
+                zxids.sort_unstable_by(|a, b| b.cmp(a));
                 let reached = |zxid: &Zxid| hierarchy.is_quorum(|voter| acked(voter) >= *zxid);
                 zxids.into_iter().find(reached).unwrap_or(Zxid::ZERO)
             }

@@ -3,6 +3,8 @@
 
 #[path = "tools/fixture.rs"]
 mod fixture;
+#[path = "tools/progress.rs"]
+mod progress;
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,11 +1,12 @@
 //! ZooKeeper's own files: those of a real ZooKeeper read, taken over, and written again byte for byte;
 //! and a real ZooKeeper on those that we wrote.
 //!
-//! The ZooKeeper is Debian's 3.8.0, or the one that `REFERENCE_CLASS_PATH` names. Snappy needs a class
-//! path with snappy-java in it, which Debian's has not.
+//! The ZooKeeper is Debian's 3.8.0, or the one that `REFERENCE_CLASS_PATH` names. Snappy needs snappy-java
+//! on its class path: Debian's names it; where another has none, a test says that it was skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,9 +98,23 @@ fn text(path: &Path) -> &str {
 /// How the ZooKeeper can pack a snapshot.
 fn packed() -> &'static [&'static str] {
     match reference() {
-        Kind::ZooKeeper { class_path } if class_path.contains("snappy-java") => &["gzip", "snappy"],
+        Kind::ZooKeeper { class_path } if has_snappy(&class_path) => &["gzip", "snappy"],
         _ => &["gzip"],
     }
+}
+
+/// Whether a class path has snappy-java: by its jar's name, in a directory of jars, or where the manifest of
+/// Debian's ZooKeeper says.
+fn has_snappy(class_path: &str) -> bool {
+    const DEBIAN: [&str; 2] = ["/usr/share/java/zookeeper.jar", "/usr/share/java/snappy-java.jar"];
+    let is_snappy = |path: &Path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("snappy-java"))
+    };
+    class_path.split(':').any(|place| match place.strip_suffix("/*") {
+        Some(directory) => fs::read_dir(directory)
+            .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_snappy(&entry.path())))),
+        None => is_snappy(Path::new(place)) || place == DEBIAN[0] && Path::new(DEBIAN[1]).exists(),
+    })
 }
 
 /// ZooKeeper's files, by name.
@@ -254,34 +269,45 @@ fn so_does_a_snapshot_that_was_written_while_transactions_were_applied() {
     assert!(snapshots > 3 && fuzzy > 0, "{fuzzy} of {snapshots}");
 }
 
-#[test]
-fn packed_snapshots_have_the_bytes_of_plain_ones() {
-    for name in packed() {
-        let (method, compression) = match *name {
-            "gzip" => ("gz", Compression::Gzip),
-            _ => ("snappy", Compression::Snappy),
+/// Snapshots of a ZooKeeper that packs them by this method.
+fn packed_are_as_plain_ones(method: &str, compression: Compression) {
+    let property = format!("zookeeper.snapshot.compression.method={method}");
+    let server = lived_through(HISTORY, &[&property]);
+    let files = files(&server.data_dir);
+    let mut snapshots = 0;
+    for (_, path) in files.iter().filter(|(name, _)| matches!(name, FileName::Snapshot(_))) {
+        let file = fs::read(path).unwrap();
+        assert_eq!(Snapshot::open(&file).unwrap().compression(), compression, "{}", path.display());
+        // Its seals are of the bytes that were unpacked; those of the plain one are of what was written.
+        let (plain, _) = snapshot_again(&file);
+        let seals = |file: &[u8]| {
+            let mut snapshot = Snapshot::open(file).unwrap();
+            while snapshot.next().unwrap().is_some() {}
+            (snapshot.offset(), snapshot.checksum())
         };
-        let property = format!("zookeeper.snapshot.compression.method={method}");
-        let server = lived_through(HISTORY, &[&property]);
-        let files = files(&server.data_dir);
-        let mut snapshots = 0;
-        for (_, path) in files.iter().filter(|(name, _)| matches!(name, FileName::Snapshot(_))) {
-            let file = fs::read(path).unwrap();
-            assert_eq!(Snapshot::open(&file).unwrap().compression(), compression, "{}", path.display());
-            // Its seals are of the bytes that were unpacked; those of the plain one are of what was written.
-            let (plain, _) = snapshot_again(&file);
-            let seals = |file: &[u8]| {
-                let mut snapshot = Snapshot::open(file).unwrap();
-                while snapshot.next().unwrap().is_some() {}
-                (snapshot.offset(), snapshot.checksum())
-            };
-            assert_eq!(seals(&plain), seals(&file), "{}", path.display());
-            snapshots += 1;
-        }
-        assert!(snapshots > 2, "{snapshots}");
-        let restored = restored(&files.into_iter().collect::<Vec<_>>()).unwrap();
-        assert_eq!(restored.digests.different, 0, "{:?}", restored.digests);
+        assert_eq!(seals(&plain), seals(&file), "{}", path.display());
+        snapshots += 1;
     }
+    assert!(snapshots > 2, "{snapshots}");
+    let restored = restored(&files.into_iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(restored.digests.different, 0, "{:?}", restored.digests);
+}
+
+#[test]
+fn snapshots_packed_by_gzip_have_the_bytes_of_plain_ones() {
+    packed_are_as_plain_ones("gz", Compression::Gzip);
+}
+
+#[test]
+fn snapshots_packed_by_snappy_have_the_bytes_of_plain_ones() {
+    if !packed().contains(&"snappy") {
+        // Past the capture of a passing test's output: `tests/run` counts these lines.
+        const SKIPPED: &[u8] = b"SKIPPED snapshots_packed_by_snappy_have_the_bytes_of_plain_ones: \
+            REFERENCE_CLASS_PATH has no snappy-java, so that ZooKeeper neither writes such snapshots here nor \
+            starts on those of export --compression snappy\n";
+        return io::stderr().write_all(SKIPPED).expect("standard error");
+    }
+    packed_are_as_plain_ones("snappy", Compression::Snappy);
 }
 
 #[test]

@@ -1,86 +1,172 @@
-//! Latency against throughput as SVG: a curve for each way to sync and each delay, from few writers to
-//! many, and for each way the disk's own limit.
+//! What was measured, as SVG: latency against throughput, a curve for each way to sync and each setting, from
+//! few writers to many, and for each way the disk's own limit; which share of that limit is reached; and
+//! what size and delay of a group do to throughput and to latency, each with the other at its default.
 
 use super::{Point, Sync};
 use crate::failure::Failure;
+use crate::plot::{Axis, Chart, Curve};
 use plotters::prelude::*;
 use std::error::Error;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (1100, 750);
-/// Room around the outermost points, as a factor.
-const MARGIN: f64 = 1.4;
-const COLOURS: [(Sync, RGBColor); 4] = [
-    (Sync::Fdatasync, RGBColor(31, 119, 180)),
-    (Sync::Dsync, RGBColor(44, 160, 44)),
-    (Sync::Direct, RGBColor(214, 39, 40)),
-    (Sync::None, RGBColor(127, 127, 127)),
-];
+const WIDTH: u32 = 1200;
+/// Of the plot of latency against throughput, which has the most curves.
+const UPPER_HEIGHT: u32 = 750;
+/// Of each row of two plots below it.
+const ROW_HEIGHT: u32 = 440;
+const ROWS: usize = 3;
 
 /// Draws the combinations into a file.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn draw(points: &[Point], path: &Path) -> Result<(), Failure> {
-    chart(points, path).map_err(|error| Failure::system(format!("drawing {}", path.display()), error))
+    picture(points, path).map_err(|error| Failure::system(format!("drawing {}", path.display()), error))
 }
 
-fn chart(points: &[Point], path: &Path) -> Result<(), Box<dyn Error>> {
-    let rates = points.iter().flat_map(|point| [point.per_s, point.limit_per_s]);
-    let latencies = points.iter().flat_map(|point| [point.p50_us as f64, point.raw_us]);
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+fn picture(points: &[Point], path: &Path) -> Result<(), Box<dyn Error>> {
+    let root = SVGBackend::new(path, (WIDTH, UPPER_HEIGHT + ROWS as u32 * ROW_HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption("Group commit: latency against throughput", ("sans-serif", 22))
-        .margin(16)
-        .x_label_area_size(48)
-        .y_label_area_size(72)
-        .build_cartesian_2d(around(rates).log_scale(), around(latencies).log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc("durable transactions a second")
-        .y_desc("from append to durable, median, µs")
-        .x_label_formatter(&|rate| format!("{rate:.0}"))
-        .y_label_formatter(&|latency| format!("{latency:.0}"))
-        .draw()?;
-    for (sync, colour) in COLOURS {
-        let of_mode: Vec<&Point> = points.iter().filter(|point| point.sync == sync).collect();
-        let mut settings: Vec<_> = of_mode.iter().map(|point| (point.delay_us, point.batch_bytes)).collect();
-        settings.dedup();
-        for (number, (delay_us, batch_bytes)) in settings.into_iter().enumerate() {
-            let curve = of_mode.iter().filter(|p| (p.delay_us, p.batch_bytes) == (delay_us, batch_bytes));
-            let curve: Vec<_> = curve.map(|point| (point.per_s, point.p50_us as f64)).collect();
-            // Later settings of the same way are fainter.
-            let shade = colour.mix(1.0 / (1.0 + 0.6 * number as f64));
-            chart
-                .draw_series(LineSeries::new(curve.clone(), shade.stroke_width(2)))?
-                .label(format!("{}, delay {delay_us} µs, batch {batch_bytes} B", sync.name()))
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], shade.stroke_width(2)));
-            chart.draw_series(curve.into_iter().map(|at| Circle::new(at, 3, shade.filled())))?;
-        }
-        let mut limit: Vec<_> = of_mode.iter().filter(|point| point.delay_us == 0).collect();
-        limit.sort_unstable_by(|a, b| a.limit_per_s.total_cmp(&b.limit_per_s));
-        if sync != Sync::None && !limit.is_empty() {
-            let line = limit.into_iter().map(|point| (point.limit_per_s, point.raw_us));
-            chart
-                .draw_series(DashedLineSeries::new(line, 6, 4, colour.stroke_width(1)))?
-                .label(format!("{}, the disk alone", sync.name()))
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 8, y)], colour.stroke_width(1)));
-        }
+    let (upper, lower) = root.split_vertically(UPPER_HEIGHT);
+    let shown = Shown::of(points);
+    shown.trade_off().draw(&upper)?;
+    let cells = lower.split_evenly((ROWS, 2));
+    for (chart, cell) in shown.settings().iter().zip(&cells) {
+        chart.draw(cell)?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
     root.present()?;
     Ok(())
 }
 
-/// A range that holds all values, which are above 0.
-fn around(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
-    let (least, most) = values
-        .filter(|value| value.is_finite() && *value > 0.0)
-        .fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), value| (least.min(value), most.max(value)));
-    if least > most { 1.0..10.0 } else { least / MARGIN..most * MARGIN }
+/// The combinations, and which of them the settings are varied from.
+struct Shown<'p> {
+    points: &'p [Point],
+    /// The least delay, and the largest size: what is closest to the defaults.
+    delay_us: u32,
+    batch_bytes: u32,
+    /// The way to sync that is looked at by itself: the default if it was measured.
+    sync: Sync,
+}
+
+impl<'p> Shown<'p> {
+    fn of(points: &'p [Point]) -> Shown<'p> {
+        let has_default = points.iter().any(|point| point.sync == Sync::Direct);
+        let first = points.first().map_or(Sync::Direct, |point| point.sync);
+        Shown {
+            points,
+            delay_us: points.iter().map(|point| point.delay_us).min().unwrap_or(0),
+            batch_bytes: points.iter().map(|point| point.batch_bytes).max().unwrap_or(0),
+            sync: if has_default { Sync::Direct } else { first },
+        }
+    }
+
+    /// A curve of the points that are chosen.
+    fn curve(
+        &self,
+        name: String,
+        group: usize,
+        of: impl Fn(&Point) -> bool,
+        at: impl Fn(&Point) -> (f64, f64),
+    ) -> Curve {
+        Curve { name, group, points: self.points.iter().filter(|point| of(point)).map(at).collect() }
+    }
+
+    fn syncs(&self) -> Vec<Sync> {
+        let mut all: Vec<Sync> = self.points.iter().map(|point| point.sync).collect();
+        all.dedup();
+        all
+    }
+
+    fn writers(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.points.iter().map(|point| point.writers).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn trade_off(&self) -> Chart {
+        let mut curves = Vec::new();
+        for (group, sync) in self.syncs().into_iter().enumerate() {
+            let of_sync = self.points.iter().filter(|point| point.sync == sync);
+            let mut settings: Vec<(u32, u32)> =
+                of_sync.map(|point| (point.delay_us, point.batch_bytes)).collect();
+            settings.dedup();
+            // One setting at a time: all combinations are in the table.
+            settings.retain(|(delay_us, batch_bytes)| {
+                *delay_us == self.delay_us || *batch_bytes == self.batch_bytes
+            });
+            for (delay_us, batch_bytes) in settings {
+                let name = format!("{}, delay {delay_us} µs, batch {batch_bytes} B", sync.name());
+                let of = |point: &Point| {
+                    (point.sync, point.delay_us, point.batch_bytes) == (sync, delay_us, batch_bytes)
+                };
+                curves.push(self.curve(name, group, of, |point| (point.per_s, point.p50_us as f64)));
+            }
+            if sync != Sync::None {
+                let name = format!("{}, the disk alone", sync.name());
+                let of = |point: &Point| self.is_default(point) && point.sync == sync;
+                curves.push(self.curve(name, group, of, |point| (point.limit_per_s, point.raw_us)));
+            }
+        }
+        Chart {
+            title: "Group commit: latency against throughput".into(),
+            x: Axis::log("durable transactions a second"),
+            y: Axis::log("from append to durable, median, µs"),
+            curves,
+        }
+    }
+
+    fn is_default(&self, point: &Point) -> bool {
+        (point.delay_us, point.batch_bytes) == (self.delay_us, self.batch_bytes)
+    }
+
+    /// The plots of one setting each, two to a row.
+    fn settings(&self) -> [Chart; 2 * ROWS] {
+        let by_size = |point: &Point| (point.delay_us == self.delay_us).then_some(point.batch_bytes);
+        let by_delay = |point: &Point| (point.batch_bytes == self.batch_bytes).then_some(point.delay_us);
+        let (size, delay) = (Axis::log("maxBatchBytes"), Axis::linear("maxDelayUs"));
+        let rate = |point: &Point| point.per_s;
+        let latency = |point: &Point| point.p50_us as f64;
+        [
+            self.by_writers("of the disk's own limit, %", |point| 100.0 * point.of_disk_limit),
+            self.by_writers("a write in flight, % of the time", |point| 100.0 * point.in_flight),
+            self.by(&size, &by_size, Axis::log("durable transactions a second"), &rate),
+            self.by(&size, &by_size, Axis::log("from append to durable, median, µs"), &latency),
+            self.by(&delay, &by_delay, Axis::log("durable transactions a second"), &rate),
+            self.by(&delay, &by_delay, Axis::log("from append to durable, median, µs"), &latency),
+        ]
+    }
+
+    fn by_writers(&self, what: &str, value: impl Fn(&Point) -> f64) -> Chart {
+        let syncs = self.syncs().into_iter().filter(|sync| *sync != Sync::None).enumerate();
+        let curves = syncs.map(|(group, sync)| {
+            let of = |point: &Point| self.is_default(point) && point.sync == sync;
+            self.curve(sync.name().into(), group, of, |point| (point.writers as f64, value(point)))
+        });
+        Chart {
+            title: format!("{what}, by writers"),
+            curves: curves.collect(),
+            x: Axis::log("writers"),
+            y: Axis::linear(what),
+        }
+    }
+
+    /// A curve for each number of writers, over a setting.
+    fn by(
+        &self,
+        x: &Axis,
+        setting: &dyn Fn(&Point) -> Option<u32>,
+        y: Axis,
+        value: &dyn Fn(&Point) -> f64,
+    ) -> Chart {
+        let curves = self.writers().into_iter().enumerate().map(|(group, writers)| {
+            let of = |point: &Point| {
+                point.sync == self.sync && point.writers == writers && setting(point).is_some()
+            };
+            let at = |point: &Point| (f64::from(setting(point).unwrap_or(0)), value(point));
+            self.curve(format!("{writers} writers"), group, of, at)
+        });
+        let curves = curves.collect();
+        Chart { title: format!("{}, by {}", self.sync.name(), x.name), x: x.clone(), y, curves }
+    }
 }

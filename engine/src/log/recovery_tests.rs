@@ -4,6 +4,7 @@
 use super::crash_tests::{DATABASE, Session, recovered, settings, transaction};
 use super::format::{
     BATCH_HEADER_BYTES, Checksum, ENTRY_HEADER_BYTES, Link, SEGMENT_HEADER_BYTES, SegmentHeader,
+    encode_entry_header,
 };
 use super::reader::SegmentReader;
 use super::recovery::{Cut, Tail, Verdict, find_cut, recover};
@@ -589,6 +590,37 @@ fn a_write_has_no_more_than_a_batch_may_unless_one_transaction_does() {
 }
 
 #[test]
+fn entries_that_come_together_are_in_one_batch_within_its_bound_or_come_one_by_one() {
+    let mut session = session(1);
+    let entry = |zxid, length: usize| {
+        [&encode_entry_header(Zxid(zxid), length as u32)[..], &vec![1; length]].concat()
+    };
+    let bound = settings().max_batch_bytes as usize;
+    let fits = bound - BATCH_HEADER_BYTES - ENTRY_HEADER_BYTES;
+    let mut append =
+        |zxid, length| session.writer.append_entries(Zxid(zxid), Zxid(zxid), 1, &entry(zxid, length), 0);
+    assert_eq!(append(2, fits + 1), Ok(false));
+    assert_eq!(append(2, 100), Ok(true));
+    assert_eq!(append(3, fits), Ok(true), "in the next batch: with the one before they would be too many");
+    assert_eq!(append(4, fits - 1), Ok(true));
+    assert_eq!(append(5, 1), Ok(true));
+    let mut batches = Vec::new();
+    while session.writer.has_pending() {
+        if let Some(write) = session.writer.take_write(0).unwrap() {
+            let header = if write.begins_segment() { SEGMENT_HEADER_BYTES } else { 0 };
+            batches.push(write.bytes().len() - header);
+            let _ = session.writer.on_written(write, Ok(())).unwrap();
+        } else {
+            let step = session.writer.take_upkeep(0).unwrap().expect("a segment is prepared");
+            session.disk.upkeep(step);
+            session.writer.on_upkeep(step, Ok(()), 0).unwrap();
+        }
+    }
+    let short = (BATCH_HEADER_BYTES + ENTRY_HEADER_BYTES + 100).next_multiple_of(512);
+    assert_eq!(batches, [short, bound, bound, 512]);
+}
+
+#[test]
 fn a_transaction_longer_than_a_segment_gets_one_that_fits() {
     let mut session = session(2);
     let long = vec![7; 5 * 4096];
@@ -603,6 +635,43 @@ fn a_transaction_longer_than_a_segment_gets_one_that_fits() {
     .unwrap();
     assert_eq!(recovery.verdict, Verdict::Clean);
     assert_eq!(found, [(3, long), (4, transaction(4))]);
+}
+
+/// What the log's own files tell of a lost newest segment. Until the next one has a file, only the data
+/// directory's mark tells of it, which is asked for at the same moment.
+#[test]
+fn the_loss_of_the_newest_segment_shows_as_soon_as_the_next_one_has_a_file() {
+    let mut session = Session::new(SimulatedDisk::default(), origin());
+    let (mut shows, mut segments, mut unseen) = (0, 0, 0);
+    for zxid in 1..=60 {
+        session.append(zxid);
+        while session.step(|_| {}) {
+            let Some(newest) = session.writer.current_segment() else { continue };
+            let image = image(&session);
+            let begun = SegmentHeader::decode(&image.files[&newest]).ok().map(|(header, _)| header);
+            // Something in it was acknowledged.
+            if begun
+                .is_none_or(|header| header.sequence != newest || header.first_zxid > session.acknowledged)
+            {
+                continue;
+            }
+            segments = newest.0;
+            let (mut removed, mut emptied) = (image.clone(), image.clone());
+            removed.files.remove(&newest);
+            emptied.files.get_mut(&newest).unwrap().clear();
+            if image.files.contains_key(&newest.next()) {
+                assert_eq!(verdict(&removed), Verdict::Gap { missing: newest });
+                let why = "the file ends here, yet a later segment was prepared".into();
+                assert_eq!(verdict(&emptied), Verdict::Corrupt { segment: newest, offset: 0, why });
+                shows += 1;
+            } else {
+                assert_eq!((verdict(&removed), verdict(&emptied)), (Verdict::Clean, Verdict::Clean));
+                unseen += 1;
+            }
+        }
+    }
+    // To close the segment before and to create the next are the first steps beside the first write.
+    assert!(unseen <= 2 * segments && shows > 10 * segments, "{unseen} of {shows}, {segments} segments");
 }
 
 #[test]

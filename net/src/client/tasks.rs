@@ -18,6 +18,9 @@ const FEW_BYTES: usize = 1 << 10;
 const FEW_READS: u32 = 64;
 /// A write buffer that grew above this is not kept.
 const KEPT_OUTPUT_BYTES: usize = 256 << 10;
+/// One that is kept while nothing is to be sent: an idle session costs little, and one that asks one thing at a
+/// time allocates nothing for its answers.
+const IDLE_OUTPUT_BYTES: usize = 512;
 /// How often cores tell the replica who is alive, in milliseconds.
 pub const TICK_MS: u64 = 50;
 /// How long to wait when the kernel gives no more file descriptors.
@@ -142,11 +145,14 @@ impl Tasks {
                     }
                     break;
                 }
-                let spare = std::mem::take(&mut spare);
                 if connection.output.is_empty() {
+                    if spare.capacity() > IDLE_OUTPUT_BYTES {
+                        spare = Vec::new();
+                    }
                     (None, 0)
                 } else {
                     let since_us = std::mem::take(&mut connection.output_us);
+                    let spare = std::mem::take(&mut spare);
                     (Some(std::mem::replace(&mut connection.output, spare)), since_us)
                 }
             };

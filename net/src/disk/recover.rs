@@ -17,7 +17,9 @@
 //! The mark (`DIR/mark`) is what tells damage to the log's end from a crash's, and a log that is lost from
 //! one that was never begun. It is written when a segment was begun, when a checkpoint was completed, when
 //! the log has been idle for a moment, and at an orderly stop. Damage to what was written since then, at the
-//! very end of the log, is taken for a crash's, said and cut.
+//! very end of the log, is taken for a crash's, said and cut. Until a segment's mark is durable, only the
+//! file of the next segment tells that a whole newest one is lost: its name is made beside the first write to
+//! the one before. What is lost before both are there, a few milliseconds, nothing tells of.
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{self, Cut, Recovery, Replay, Tail, Verdict};

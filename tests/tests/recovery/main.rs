@@ -8,6 +8,7 @@
 //! - `disk_full_moves`: the same while data goes from ZooKeeper's files to ours and back.
 //! - `own_disk`: a file system of a test's own.
 //! - `no_direct`: a file system that refuses O_DIRECT.
+//! - `retention`: what is removed behind checkpoints.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
@@ -17,5 +18,6 @@ mod disk_full_moves;
 mod failures;
 mod no_direct;
 mod own_disk;
+mod retention;
 mod run;
 mod table;

@@ -108,9 +108,8 @@ fn who_calls_is_reached_though_the_attempt_to_reach_it_hangs() {
             }
             pair.does(1, Effect::Notify(ServerId(2), says(2)));
             assert_eq!(pair.notification(2).await, (ServerId(1), says(2)), "{answer:?}");
+            // Over the connection of who called: no address that the name stands for takes one.
             assert_eq!(pair.notification(1).await, (ServerId(2), says(1)));
-            // Its own address was said by itself, whatever the name server says.
-            assert!(asked.load(Ordering::SeqCst) <= 2);
         });
     }
 }
