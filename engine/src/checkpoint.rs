@@ -38,12 +38,12 @@ pub fn write<E>(
 }
 
 fn write_node(writer: &mut CheckpointWriter, caught: &Caught<'_>, path: &str) {
-    let Caught { parent, node, data, acl, children } = *caught;
+    let Caught { parent, node, data, value, acl, children } = *caught;
     let acl = writer.intern_acl(&acl.bytes);
     writer.node(&NodeRecord {
         path,
         parent: parent.map(|parent| parent.0),
-        data: data.data,
+        data: value,
         acl,
         czxid: node.czxid(),
         mzxid: data.mzxid,
@@ -110,7 +110,7 @@ impl<'c, 'a> Reading<'c, 'a> {
             tree.acls.hold(list, 1);
             acls.push(list);
         }
-        let fill = Fill::new(&tree, extended_types);
+        let fill = Fill::new(&tree, extended_types, checkpoint.held().cloned());
         Ok(Reading { checkpoint, tree, fill, acls, nodes_before: checkpoint.nodes_before() })
     }
 
@@ -210,7 +210,7 @@ mod tests {
             database.sessions.iter().map(|(id, timeout)| format!("{id} {timeout}")).collect();
         let visit = |caught: Caught<'_>| {
             let stat = caught.node.stat(&caught.data, caught.children);
-            lines.push(format!("{} {:?} {:?} {stat:?}", caught.path(), caught.data.data, caught.acl));
+            lines.push(format!("{} {:?} {:?} {stat:?}", caught.path(), caught.value, caught.acl));
             Ok::<(), ()>(())
         };
         database.tree.reader().walk(Zxid(u64::MAX), visit).unwrap();
@@ -264,7 +264,8 @@ mod tests {
         };
         assert_eq!([count("/"), count("/a"), count("/b"), count("/c")], [4, 1, 2, 0]);
         for (_, path) in nodes {
-            assert_eq!(database.tree.get(path, &guard).unwrap().data().data, Some(path.as_bytes()));
+            let data = database.tree.get(path, &guard).unwrap().data();
+            assert_eq!(database.tree.value(&data, &guard), Some(path.as_bytes()));
         }
         // The server's own are there too, though the file lacks them.
         assert!(database.tree.get("/zookeeper/config", &guard).is_some());

@@ -639,7 +639,7 @@ impl Work<'_> {
         let Some(subject) = self.tree.quota_of(path) else { return Ok(()) };
         let track = |path: &str| {
             let node = self.tree.get(path, &self.guard)?;
-            Some(StatsTrack::parse(node.data().data))
+            Some(StatsTrack::parse(self.tree.value(&node.data(), &self.guard)))
         };
         let (Some(limits), Some(counts)) =
             (track(&quota::limit_path(subject)), track(&quota::stat_path(subject)))

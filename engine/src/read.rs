@@ -94,7 +94,7 @@ impl ReadContext<'_> {
         let node = self.readable(path)?;
         let data = self.view.data(node)?;
         let stat = node.stat(&data, self.view.children(node)?);
-        GetDataResponse { data: data.data, stat }.write(out);
+        GetDataResponse { data: self.view.value(&data), stat }.write(out);
         Ok(())
     }
 

@@ -63,7 +63,7 @@ impl Contents {
                 });
             }
             let node = Node {
-                data: caught.data.data.map(<[u8]>::to_vec),
+                data: caught.value.map(<[u8]>::to_vec),
                 acl: caught.acl.bytes.to_vec(),
                 stat: caught.node.stat(&caught.data, caught.children),
                 kind: caught.data.kind,

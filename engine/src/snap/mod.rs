@@ -17,5 +17,5 @@ pub mod writer;
 mod tests;
 
 pub use format::{AclIndex, BlockKind, NodeRecord, SessionRecord};
-pub use reader::{Block, Checkpoint, Fault, Fetch, Nodes, Record, Sessions};
+pub use reader::{Block, Checkpoint, Fault, Fetch, Held, Nodes, Record, Sessions};
 pub use writer::CheckpointWriter;

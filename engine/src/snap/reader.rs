@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::format::{
     AclIndex, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Cursor, FOOTER_BYTES, Footer, HEADER_BYTES, Header,
@@ -21,6 +22,24 @@ pub trait Fetch: fmt::Debug + Sync {
     /// # Errors
     /// `Fault::Unreadable`, with the place of the first that cannot.
     fn fetch(&self, range: Range<usize>) -> Result<(), Fault>;
+}
+
+/// Holds a whole file's bytes, always the same, for whoever goes on using some of them when the file was read.
+pub trait Held: Fetch + Send {
+    /// All of them.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Fetch for Vec<u8> {
+    fn fetch(&self, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Held for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
 }
 
 /// Why a checkpoint cannot be read.
@@ -64,6 +83,8 @@ pub struct Checkpoint<'a> {
     file: &'a [u8],
     /// None of bytes that are in memory.
     fetch: Option<&'a dyn Fetch>,
+    /// What the bytes are in, if it may stay.
+    held: Option<&'a Arc<dyn Held>>,
     header: Header,
     seed: Seed,
     footer: Footer,
@@ -160,15 +181,24 @@ impl Iterator for Sessions<'_> {
 impl<'a> Checkpoint<'a> {
     /// Opens the bytes of a whole file, which are in memory.
     pub fn open(file: &'a [u8]) -> Result<Checkpoint<'a>, Fault> {
-        Checkpoint::open_with(file, None)
+        Checkpoint::open_with(file, None, None)
     }
 
     /// Opens the bytes of a whole file, each part of which is fetched before it is looked at.
     pub fn open_fetched(file: &'a [u8], fetch: &'a dyn Fetch) -> Result<Checkpoint<'a>, Fault> {
-        Checkpoint::open_with(file, Some(fetch))
+        Checkpoint::open_with(file, Some(fetch), None)
     }
 
-    fn open_with(file: &'a [u8], fetch: Option<&'a dyn Fetch>) -> Result<Checkpoint<'a>, Fault> {
+    /// The same, of bytes that whoever reads the checkpoint may hold for longer.
+    pub fn open_held(held: &'a Arc<dyn Held>) -> Result<Checkpoint<'a>, Fault> {
+        Checkpoint::open_with(held.bytes(), Some(&**held), Some(held))
+    }
+
+    fn open_with(
+        file: &'a [u8],
+        fetch: Option<&'a dyn Fetch>,
+        held: Option<&'a Arc<dyn Held>>,
+    ) -> Result<Checkpoint<'a>, Fault> {
         if let Some(fetch) = fetch {
             fetch.fetch(0..file.len().min(HEADER_BYTES))?;
             fetch.fetch(file.len().saturating_sub(FOOTER_BYTES)..file.len())?;
@@ -195,7 +225,7 @@ impl<'a> Checkpoint<'a> {
         if offset != footer.index_at {
             return Err(damaged("the blocks do not reach up to the index"));
         }
-        let mut checkpoint = Checkpoint { file, fetch, header, seed, footer, index, acls: Vec::new() };
+        let mut checkpoint = Checkpoint { file, fetch, held, header, seed, footer, index, acls: Vec::new() };
         checkpoint.count(BlockKind::Nodes, footer.nodes)?;
         checkpoint.count(BlockKind::Sessions, footer.sessions)?;
         checkpoint.count(BlockKind::Acls, footer.acls)?;
@@ -233,6 +263,11 @@ impl<'a> Checkpoint<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What holds the bytes that every record is part of, if it may be held for longer.
+    pub fn held(&self) -> Option<&Arc<dyn Held>> {
+        self.held
     }
 
     /// Whose checkpoint this is.

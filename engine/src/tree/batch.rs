@@ -3,6 +3,7 @@
 use super::acl::AclId;
 use super::changes::{ChangeKind, Changes};
 use super::index::{Guard, NodeId};
+use super::kept::Value;
 use super::node::{Children, ChildrenVersion, DataSet, DataVersion, NewNodeVersion, Node, NodeKind};
 use super::quota::{self, StatsTrack};
 use super::shared::{Shared, tag_of};
@@ -83,6 +84,7 @@ impl<'t> Batch<'t> {
             }
         }
         tree.garbage += replaced + removed * 2;
+        tree.kept.settle(guard);
     }
 
     /// The node's children, the batch's changes included.
@@ -155,7 +157,7 @@ impl<'t> Batch<'t> {
             acl: new.acl,
             kind: new.kind,
             children: None,
-            data: new.data,
+            data: new.data.into(),
         };
         let bytes = data.data_length() as i64;
         let (shared, guard) = (&*self.shared, &self.guard);
@@ -219,6 +221,9 @@ impl<'t> Batch<'t> {
         tree.removed.push((id, data.children));
         tree.acls.release(data.acl);
         tree.data_bytes -= path.len() as i64 + bytes;
+        if data.data.is_kept() {
+            tree.kept.leave();
+        }
         tree.note_deleted(path, data.kind);
         self.charge_quota(path, zxid, -bytes, -1);
     }
@@ -275,10 +280,13 @@ impl<'t> Batch<'t> {
         if old.mzxid > mzxid {
             return Ok(node.stat(&old, self.children_now(id, &old)));
         }
-        let new = DataVersion { stamp: mzxid, mzxid, mtime, version, data, ..old };
+        let new = DataVersion { stamp: mzxid, mzxid, mtime, version, data: data.into(), ..old };
         let difference = new.data_length() as i64 - old.data_length() as i64;
         changes.push(ChangeKind::Data, mzxid, path, shared.acl(new.acl, guard), None);
         self.tree.replace_data(id, node, set, guard);
+        if old.data.is_kept() {
+            self.tree.kept.leave();
+        }
         let stat = node.stat(&new, self.children_now(id, &new));
         self.tree.data_bytes += difference;
         self.charge_quota(path, mzxid, difference, 0);
@@ -300,8 +308,14 @@ impl<'t> Batch<'t> {
         let Some((id, node)) = shared.get(path::CONFIG, guard) else { return };
         let old = node.data();
         // A checkpoint that was read back is stamped with the version, which nobody may ever reach.
-        let new =
-            DataVersion { stamp: last, mzxid: version, mtime: time, version: -1, data: Some(text), ..old };
+        let new = DataVersion {
+            stamp: last,
+            mzxid: version,
+            mtime: time,
+            version: -1,
+            data: Value::Inline(text),
+            ..old
+        };
         self.tree.data_bytes += new.data_length() as i64 - old.data_length() as i64;
         changes.push(ChangeKind::Data, last, path::CONFIG, shared.acl(new.acl, guard), None);
         self.tree.replace(id, node, new, guard);
@@ -329,7 +343,7 @@ impl<'t> Batch<'t> {
     fn charge_quota(&mut self, path: &str, zxid: Zxid, bytes: i64, nodes: i64) {
         let Some(subject) = self.tree.quotas.innermost(path) else { return };
         let Some((id, node)) = self.shared.get(&quota::stat_path(subject), &self.guard) else { return };
-        let track = StatsTrack::parse(node.data().data);
+        let track = StatsTrack::parse(self.shared.value(node.data().data, &self.guard));
         // A client may have written any number there; Java's wrap, too.
         let counts = StatsTrack::counts(track.count().wrapping_add(nodes), track.bytes().wrapping_add(bytes));
         replace_counts(self.tree, (id, node), &counts, zxid, &self.guard);
@@ -383,6 +397,6 @@ fn replace_counts(
     guard: &Guard,
 ) {
     let (old, text) = (node.data(), counts.to_text());
-    let new = DataVersion { stamp: zxid.max(old.stamp), data: Some(text.as_bytes()), ..old };
+    let new = DataVersion { stamp: zxid.max(old.stamp), data: Value::Inline(text.as_bytes()), ..old };
     tree.replace(id, node, new, guard);
 }

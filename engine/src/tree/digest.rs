@@ -61,7 +61,7 @@ impl TreeDigest {
         let mut sum = TreeDigest::default();
         let visit = |caught: Caught<'_>| {
             let stat = persisted(caught.node, &caught.data, caught.children);
-            sum = sum.plus(TreeDigest::of_node(&caught.path(), caught.data.data, &stat));
+            sum = sum.plus(TreeDigest::of_node(&caught.path(), caught.value, &stat));
             Ok::<(), std::convert::Infallible>(())
         };
         let Ok(()) = tree.walk(Zxid(u64::MAX), visit);
@@ -75,7 +75,7 @@ impl TreeDigest {
             let node = tree.get(path, &guard)?;
             let data = node.data();
             let stat = persisted(node, &data, tree.children(node, &guard));
-            Some(TreeDigest::of_node(path, data.data, &stat))
+            Some(TreeDigest::of_node(path, tree.value(&data, &guard), &stat))
         };
         paths.into_iter().filter_map(of_path).fold(TreeDigest::default(), TreeDigest::plus)
     }

@@ -4,13 +4,14 @@
 
 use super::TreeWriter;
 use super::acl::AclId;
-use super::index::{Entry, Filling, Guard, NUMBERS_MAX, NodeId, Numbers};
+use super::index::{Entry, Filling, Guard, NUMBERS_MAX, NodeId, Numbers, pin};
+use super::kept::{Place, Uses, Value};
 use super::node::{Children, ChildrenId, ChildrenVersion, DataVersion, NewNodeVersion, NodeKind};
 use super::shared::{ROOT, Shared};
 use super::walk::Ordinal;
 use super::{path, quota};
 use crate::id::Zxid;
-use crate::snap::NodeRecord;
+use crate::snap::{Held, NodeRecord};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,8 @@ pub struct Fill {
     filling: Filling,
     next_children: AtomicU32,
     extended_types: bool,
+    /// The bytes that the records are parts of, if they stay.
+    held: Option<Arc<dyn Held>>,
 }
 
 /// Children of one node that follow each other.
@@ -40,6 +43,8 @@ pub struct Part<'a> {
     /// By access control list: how many nodes have it.
     uses: Vec<u32>,
     data_bytes: i64,
+    /// Values that stay where they are.
+    kept: u64,
     /// Nodes that the writer's tables must know.
     noted: Vec<(&'a str, NodeKind)>,
     /// By partition of the index.
@@ -47,10 +52,11 @@ pub struct Part<'a> {
 }
 
 impl Fill {
-    /// Of a tree without nodes, made with [`TreeWriter::to_fill`].
-    pub fn new(tree: &TreeWriter, extended_types: bool) -> Self {
+    /// Of a tree without nodes, made with [`TreeWriter::to_fill`]. Long values that are part of what is
+    /// `held` stay there.
+    pub fn new(tree: &TreeWriter, extended_types: bool, held: Option<Arc<dyn Held>>) -> Self {
         let (shared, filling) = (Arc::clone(&tree.shared), tree.index.filling());
-        Fill { shared, filling, next_children: AtomicU32::new(0), extended_types }
+        Fill { shared, filling, next_children: AtomicU32::new(0), extended_types, held }
     }
 
     /// Fills in one node. Every number below its own is or will be another's.
@@ -82,7 +88,7 @@ impl Fill {
             acl,
             kind,
             children: counted.then(|| self.new_children(record, guard)),
-            data: record.data,
+            data: self.value(record.data, part),
         };
         let (czxid, ctime) = (record.czxid, record.ctime);
         let name = place.map_or("", |place| place.2).as_bytes();
@@ -115,6 +121,13 @@ impl Fill {
             part.noted.push((record.path, kind));
         }
         Ok(())
+    }
+
+    fn value<'a>(&self, data: Option<&'a [u8]>, part: &mut Part<'_>) -> Value<'a> {
+        let place = || Place::of(data?, self.held.as_ref()?.bytes());
+        let Some(place) = place() else { return data.into() };
+        part.kept += 1;
+        Value::Kept(place)
     }
 
     fn new_children(&self, record: &NodeRecord<'_>, guard: &Guard) -> ChildrenId {
@@ -239,12 +252,18 @@ impl Fill {
         tree.index.filled((nodes as usize).saturating_sub(1));
         tree.nodes = Numbers::from(nodes);
         tree.children = Numbers::from(self.next_children.into_inner());
+        let mut kept = 0;
         for part in parts {
             for (number, &uses) in part.uses.iter().enumerate().filter(|(_, uses)| **uses > 0) {
                 tree.acls.hold(AclId(number as u32), uses);
             }
             tree.data_bytes += part.data_bytes;
+            kept += part.kept;
             part.noted.iter().for_each(|&(path, kind)| tree.note_created(path, kind));
+        }
+        if let Some(held) = self.held.filter(|_| kept > 0) {
+            self.shared.kept.begin(held, &pin());
+            tree.kept = Uses::of(kept);
         }
         tree.add_own_nodes();
     }

@@ -61,7 +61,7 @@ impl Guard {
     }
 
     /// Runs `f` once no reader that is reading now is still reading.
-    fn defer(&self, f: impl FnOnce() + Send + 'static) {
+    pub(super) fn defer(&self, f: impl FnOnce() + Send + 'static) {
         self.0.defer(f);
     }
 }

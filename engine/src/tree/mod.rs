@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `index` | cells, arenas, the lock-free index: all that is unsafe |
 //! | `node`, `children`, `acl` | a znode in its bytes, its children, its list |
+//! | `kept` | values that stay where the checkpoint has them |
 //! | `shared`, `view`, `walk` | from a path to a node; reading at one moment; visiting all |
 //! | `batch`, `changes` | changing, and what the watches are told |
 //! | `fill` | a checkpoint's nodes, by several threads at once |
@@ -25,6 +26,7 @@ pub mod digest;
 pub mod ephemeral;
 pub mod fill;
 pub mod index;
+pub mod kept;
 pub mod node;
 pub mod path;
 pub mod quota;
@@ -45,6 +47,7 @@ use acl::{AclId, AclList, AclRef, AclTable};
 use ephemeral::Ephemerals;
 use foldhash::fast::FixedState;
 use index::{Arena, COLLECTED_AT_ONCE, Guard, IndexWriter, NodeId, Numbers, pin};
+use kept::{Kept, Uses};
 use node::{Children, ChildrenId, ChildrenVersion, DataSet, DataVersion, NewNodeVersion, Node, NodeKind};
 use quota::Quotas;
 use shared::{ROOT, Shared};
@@ -64,6 +67,7 @@ pub struct TreeWriter {
     removed: Vec<(NodeId, Option<ChildrenId>)>,
     /// Lists in use.
     pub acls: AclTable,
+    kept: Uses,
     ephemerals: Ephemerals,
     containers: BTreeSet<Box<str>>,
     ttls: BTreeSet<Box<str>>,
@@ -107,6 +111,7 @@ impl TreeWriter {
             nodes: Arena::new(),
             children: Arena::new(),
             acls: acls.arena(),
+            kept: Kept::none(),
             index: index.reader(),
             hasher: FixedState::with_seed(seed),
         };
@@ -119,6 +124,7 @@ impl TreeWriter {
             dirty: HashMap::with_hasher(FixedState::with_seed(seed)),
             removed: Vec::new(),
             acls,
+            kept: Uses::default(),
             ephemerals: Ephemerals::default(),
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
@@ -223,6 +229,17 @@ impl TreeWriter {
         self.shared.children_of(data, guard)?.version(guard)
     }
 
+    /// A node's data.
+    #[inline]
+    pub fn value<'g>(&'g self, data: &DataVersion<'g>, guard: &'g Guard) -> Option<&'g [u8]> {
+        self.shared.value(data.data, guard)
+    }
+
+    /// Nodes whose values are where the checkpoint has them.
+    pub fn kept_values(&self) -> u64 {
+        self.kept.count()
+    }
+
     /// The list that a node has.
     pub fn acl<'g>(&'g self, id: AclId, guard: &'g Guard) -> &'g AclRef {
         self.shared.acl(id, guard)
@@ -262,7 +279,7 @@ impl TreeWriter {
             acl,
             kind,
             children: None,
-            data,
+            data: data.into(),
         };
         let bytes = version.data_length() as i64;
         let id = if let Some((id, node)) = shared.get(path, &guard) {
@@ -338,7 +355,7 @@ impl TreeWriter {
 
     /// Numbers that wait for readers to end.
     fn away(&self) -> usize {
-        self.nodes.away() + self.children.away() + self.acls.away()
+        self.nodes.away() + self.children.away() + self.acls.away() + self.kept.away()
     }
 
     /// As much as the batch replaced is freed of what came before, so that it never piles up.
@@ -359,6 +376,7 @@ impl TreeWriter {
         self.nodes.reclaim(&shared.nodes, guard);
         self.children.reclaim(&shared.children, guard);
         self.acls.reclaim(guard);
+        self.kept.reclaim(&shared.kept, guard);
         // What was in their cells is to be freed next.
         self.garbage += before - self.away();
     }
@@ -376,6 +394,9 @@ impl TreeWriter {
 
     fn replace(&mut self, id: NodeId, node: Node<'_>, data: DataVersion<'_>, guard: &Guard) {
         NewNodeVersion::of(node, data).put(self.shared.nodes.cell_or_grow(id), guard);
+        if node.is_kept() && !data.data.is_kept() {
+            self.kept.leave();
+        }
         self.garbage += 1;
     }
 
@@ -422,6 +443,7 @@ impl TreeWriter {
 mod tests {
     use super::*;
     use crate::tree::acl::AclEntry;
+    use crate::tree::kept::Value;
     use crate::tree::quota::StatsTrack;
 
     fn open(tree: &mut TreeWriter) -> AclId {
@@ -499,7 +521,7 @@ mod tests {
                 acl,
                 kind: NodeKind::Persistent,
                 children: None,
-                data: Some(b"data"),
+                data: Value::Inline(b"data"),
             };
             let node = NewNodeVersion { parent: Some(parent), name: b"a", czxid: Zxid(1), ctime: 0, data };
             let id = tree.insert(tree.shared.tag(&path), &node, &guard);
@@ -620,7 +642,10 @@ mod tests {
         delete(&mut tree, "/a", 3);
         // Whatever number it gets, its own or that of the first.
         create(&mut tree, "/a", 4, 4);
-        let data = |tree: &TreeWriter| tree.get("/a", &pin()).unwrap().data().data.map(<[u8]>::to_vec);
+        let data = |tree: &TreeWriter| {
+            let guard = pin();
+            tree.value(&tree.get("/a", &guard).unwrap().data(), &guard).map(<[u8]>::to_vec)
+        };
         for (found, zxid, text) in [(before, 5, b"old"), (find(&tree), 6, b"new")] {
             let set = DataSet { mzxid: Zxid(zxid), mtime: 0, version: 1, data: Some(text) };
             let mut batch = tree.begin();

@@ -4,17 +4,19 @@
 //! ```text
 //! flags 1 · name's length 1 · list's number 1 · parent 4 · czxid 8 · ctime 8
 //! [name's length 4] name [list's number 4] [mzxid 8 mtime 8 version 4] [aversion 4] [stamp 8] [kind 1 owner 8]
-//! [children's number 4] data
+//! [children's number 4] data | [offset 8 · length 4]
 //! ```
 //!
 //! What is in brackets is there when a flag says so: the common node (never changed, no child ever) has
-//! 23 bytes besides name and data. The path is not in it: the node above holds the rest.
+//! 23 bytes besides name and data. The path is not in it: the node above holds the rest. Where no data are, by
+//! the flag, and yet something is left, that says where in its checkpoint the value is (`kept`).
 //!
 //! Children change too often to be part of this. A node that had one names a [`Children`] by number.
 
 use super::acl::AclId;
 use super::children::ChildSet;
 use super::index::{Bytes, Guard, NodeId, Slot};
+use super::kept::{Place, Value};
 use crate::id::{SessionId, Zxid};
 use crate::jute::records::Stat;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -233,7 +235,7 @@ impl<'a> NewNodeVersion<'a> {
         option(OWNED, kind != 0, &owner.to_le_bytes());
         let children = data.children.map_or(0, |children| children.0);
         option(HAS_CHILDREN, data.children.is_some(), &children.to_le_bytes());
-        option(HAS_DATA, data.data.is_some(), &[]);
+        option(HAS_DATA, matches!(data.data, Value::Inline(_)), &[]);
         let short_name = u8::try_from(self.name.len());
         option(LONG_NAME, short_name.is_err(), &[]);
 
@@ -247,7 +249,16 @@ impl<'a> NewNodeVersion<'a> {
         head[CTIME_AT..HEAD_BYTES].copy_from_slice(&self.ctime.to_le_bytes());
         head[HEAD_BYTES..].copy_from_slice(&(self.name.len() as u32).to_le_bytes());
         let head = if short_name.is_ok() { &head[..HEAD_BYTES] } else { &head[..] };
-        cell.put([head, self.name, &options.bytes[..options.len], data.data.unwrap_or_default()], guard);
+        let place;
+        let value = match data.data {
+            Value::Null => &[],
+            Value::Inline(bytes) => bytes,
+            Value::Kept(kept) => {
+                place = kept.to_bytes();
+                &place[..]
+            }
+        };
+        cell.put([head, self.name, &options.bytes[..options.len], value], guard);
     }
 }
 
@@ -275,8 +286,8 @@ pub struct DataVersion<'g> {
     pub kind: NodeKind,
     /// Its children, if it ever had one.
     pub children: Option<ChildrenId>,
-    /// Null and empty are different to a client.
-    pub data: Option<&'g [u8]>,
+    /// Its data, or where they are: who has the tree asks it for them.
+    pub data: Value<'g>,
 }
 
 /// What setData makes of a node.
@@ -295,7 +306,7 @@ pub struct DataSet<'a> {
 impl DataVersion<'_> {
     /// Bytes of the data.
     pub fn data_length(&self) -> usize {
-        self.data.map_or(0, <[u8]>::len)
+        self.data.len()
     }
 }
 
@@ -364,9 +375,19 @@ impl<'g> Node<'g> {
         let stamp = if flags & STAMPED != 0 { Zxid(u64_at(take(8), 0)) } else { mzxid };
         let kind = if flags & OWNED != 0 { get_kind(take(9)) } else { NodeKind::Persistent };
         let children = (flags & HAS_CHILDREN != 0).then(|| ChildrenId(u32_at(take(4), 0)));
-        let data = (flags & HAS_DATA != 0).then_some(rest);
+        let data = match flags & HAS_DATA {
+            0 if rest.is_empty() => Value::Null,
+            0 => Value::Kept(Place::from_bytes(rest)),
+            _ => Value::Inline(rest),
+        };
         let acl = AclId(acl);
         DataVersion { stamp, mzxid, mtime, version, aversion, acl, kind, children, data }
+    }
+
+    /// Whether its data are in the checkpoint.
+    #[inline]
+    pub(super) fn is_kept(self) -> bool {
+        self.0[0] & HAS_DATA == 0 && self.data().data.is_kept()
     }
 
     /// Puts the version that setData makes of this one into a cell: the rest goes over in its bytes.
@@ -454,7 +475,7 @@ mod tests {
             (parent, name, czxid, ctime) in (any::<Option<u16>>(), 0usize..600, number(), number()),
             (stamp, mzxid, mtime, acl) in (number(), number(), number(), number()),
             (version, aversion, kind) in (number(), number(), kind()),
-            (children, data) in (any::<Option<u32>>(), any::<Option<Vec<u8>>>()),
+            (children, bytes, place) in (any::<Option<u32>>(), any::<Option<Vec<u8>>>(), any::<Option<(u64, u32)>>()),
         ) {
             let name = "n".repeat(name);
             let data = DataVersion {
@@ -466,7 +487,10 @@ mod tests {
                 acl: AclId(acl as u32),
                 kind,
                 children: children.map(ChildrenId),
-                data: data.as_deref(),
+                data: match place {
+                    Some((offset, len)) => Value::Kept(Place { offset, len }),
+                    None => bytes.as_deref().into(),
+                },
             };
             let parent = parent.map(|parent| NodeId(parent.into()));
             let new = NewNodeVersion { parent, name: name.as_bytes(), czxid: Zxid::from_jute(czxid), ctime, data };
@@ -476,11 +500,12 @@ mod tests {
             prop_assert_eq!((node.parent(), node.name()), (parent, name.as_bytes()));
             prop_assert_eq!((node.czxid(), node.ctime()), (new.czxid, ctime));
             prop_assert_eq!(node.data(), data);
-            let set = DataSet { mzxid: new.czxid, mtime: ctime, version: 7, data: data.data.map(|d| &d[d.len() / 2..]) };
+            let half = bytes.as_deref().map(|bytes| &bytes[bytes.len() / 2..]);
+            let set = DataSet { mzxid: new.czxid, mtime: ctime, version: 7, data: half };
             let next = Bytes::empty();
             node.put_with(&set, &next, &guard);
-            let (stamp, DataSet { mzxid, mtime, version, data: bytes }) = (set.mzxid, set);
-            let expected = DataVersion { stamp, mzxid, mtime, version, data: bytes, ..data };
+            let (stamp, DataSet { mzxid, mtime, version, data: half }) = (set.mzxid, set);
+            let expected = DataVersion { stamp, mzxid, mtime, version, data: half.into(), ..data };
             let after = Node::load(&next, &guard).unwrap();
             prop_assert_eq!((after.parent(), after.name()), (parent, name.as_bytes()));
             prop_assert_eq!((after.czxid(), after.ctime()), (new.czxid, ctime));
@@ -500,7 +525,7 @@ mod tests {
             acl: AclId(3),
             kind: NodeKind::Persistent,
             children: None,
-            data: Some(b"data"),
+            data: Value::Inline(b"data"),
         };
         let (cell, guard) = (Bytes::empty(), pin());
         NewNodeVersion { parent: Some(NodeId(9)), name: b"name", czxid, ctime: 5, data }.put(&cell, &guard);

@@ -5,6 +5,7 @@
 
 use super::acl::{AclArena, AclId, AclRef};
 use super::index::{Arena, Bytes, Guard, Index, NodeId, Slot};
+use super::kept::{Kept, Value};
 use super::node::{Children, DataVersion, Node};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub nodes: Arena<Bytes>,
     pub children: Arena<Slot<Children>>,
     pub acls: Arc<AclArena>,
+    pub kept: Kept,
     pub index: Arc<Index>,
     pub hasher: FixedState,
 }
@@ -131,6 +133,19 @@ impl Shared {
     #[inline]
     pub fn children_of<'g>(&'g self, data: &DataVersion<'_>, guard: &'g Guard) -> Option<&'g Children> {
         self.children.cell(NodeId(data.children?.0))?.load(guard)
+    }
+
+    /// The data of a node that was found under the guard.
+    #[inline]
+    pub fn value<'g>(&'g self, value: Value<'g>, guard: &'g Guard) -> Option<&'g [u8]> {
+        match value {
+            Value::Null => None,
+            Value::Inline(bytes) => Some(bytes),
+            Value::Kept(place) => {
+                let kept = self.kept.get(place, guard);
+                Some(kept.expect("a checkpoint is held for as long as a node that names it can be found"))
+            }
+        }
     }
 
     /// The list of that number, which a node under the guard has.

@@ -7,6 +7,7 @@
 
 use super::acl::{AclId, AclRef};
 use super::index::{Guard, NodeId, pin};
+use super::kept::Value;
 use super::node::{ChildrenVersion, DataVersion, Node};
 use super::path;
 use super::shared::Shared;
@@ -108,6 +109,20 @@ impl View<'_> {
         let data = node.data();
         self.allow(data.stamp)?;
         Ok(data)
+    }
+
+    /// The data themselves.
+    pub fn value<'v>(&'v self, data: &DataVersion<'v>) -> Option<&'v [u8]> {
+        self.shared.value(data.data, &self.guard)
+    }
+
+    /// The same of a node whose number may be that of one that was removed before the view began; `None`
+    /// if its data went since.
+    pub(super) fn value_if_there<'v>(&'v self, data: &DataVersion<'v>) -> Option<Option<&'v [u8]>> {
+        match data.data {
+            Value::Kept(place) => self.shared.kept.get(place, &self.guard).map(Some),
+            _ => Some(self.value(data)),
+        }
     }
 
     /// The list that a node has.

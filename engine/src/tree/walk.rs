@@ -30,8 +30,10 @@ pub struct Caught<'v> {
     pub parent: Option<(Ordinal, &'v str)>,
     /// The node.
     pub node: Node<'v>,
-    /// Its data and list's number.
+    /// Its list's number, and what else changes.
     pub data: DataVersion<'v>,
+    /// Its data; null and empty are different.
+    pub value: Option<&'v [u8]>,
     /// Its list.
     pub acl: &'v AclRef,
     /// Its children, if it ever had one.
@@ -124,9 +126,10 @@ impl Walk<'_> {
         let Some(node) = self.find(id) else { return Ok(()) };
         let newest = "nothing is newer than the highest zxid";
         let (data, children) = (self.view.data(node).expect(newest), self.view.children(node).expect(newest));
+        let Some(value) = self.view.value_if_there(&data) else { return Ok(()) };
         let has_children = children.is_some_and(|children| !children.set.is_empty());
         let bytes = NODE_BYTES + data.data_length();
-        visit(Caught { parent, node, data, acl: self.view.acl(data.acl), children })?;
+        visit(Caught { parent, node, data, value, acl: self.view.acl(data.acl), children })?;
         self.visited_bytes += bytes;
         if has_children {
             self.open.push((self.next, id));

@@ -68,10 +68,10 @@ pub fn write_snapshot<E>(
     }
     let (mut written, mut digest) = (Written::default(), TreeDigest::default());
     reader.walk(Zxid(u64::MAX), |caught| {
-        let Caught { node, data, acl, children, .. } = caught;
+        let Caught { node, data, value, acl, children, .. } = caught;
         let stat = persisted(node, &data, children);
         let path = if caught.parent.is_none() { String::new() } else { caught.path() };
-        let (acl, kind, data) = (lists[&*acl.bytes], data.kind, data.data);
+        let (acl, kind, data) = (lists[&*acl.bytes], data.kind, value);
         writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(&path), data, acl, stat }));
         written.nodes += 1;
         written.ttl_nodes += u64::from(matches!(kind, NodeKind::Ttl { .. }));
@@ -122,14 +122,14 @@ pub fn write_stream<E>(
     }
     let mut path = String::new();
     tree.walk(zxid, |caught| {
-        let Caught { node, data, acl, children, .. } = caught;
+        let Caught { node, data, value, acl, children, .. } = caught;
         let stat = persisted(node, &data, children);
         path.clear();
         if caught.parent.is_some() {
             caught.write_path(&mut path);
         }
         let acl = lists.get(&*acl.bytes).copied().unwrap_or(nobody);
-        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(&path), data: data.data, acl, stat }));
+        writer.item(&Item::Node(SnapshotNode { path: Cow::Borrowed(&path), data: value, acl, stat }));
         if writer.pending_bytes() < chunk_bytes { Ok(()) } else { drain(writer.take_bytes()) }
     })?;
     drain(writer.finish_stream())

@@ -84,7 +84,7 @@ impl Outlook {
             let Some(node) = tree.get(path, &guard) else { continue };
             let data = node.data();
             let stat = persisted(node, &data, tree.children(node, &guard));
-            let copied = self.copies.tree.restore(path, data.data, self.acl, &stat, true);
+            let copied = self.copies.tree.restore(path, tree.value(&data, &guard), self.acl, &stat, true);
             copied.expect("the node above it was copied");
         }
     }

@@ -99,7 +99,7 @@ fn goes_along(tree: &TreeReader, reads_sent: u32, op: OpCode, body: &[u8]) -> bo
     let Ok(path) = Reader::new(body).read::<Cow<'_, str>>() else { return false };
     let view = tree.view(Zxid(u64::MAX));
     let Ok(Ok(node)) = view.node(&path) else { return true };
-    let data = view.data(node).map_or(0, |data| data.data.map_or(0, <[u8]>::len));
+    let data = view.data(node).map_or(0, |data| data.data_length());
     let children = view.children(node).ok().flatten().map_or(0, |children| children.set.len());
     data <= READ_DATA_BYTES_MAX && (children <= READ_CHILDREN_MAX || !lists_children(op))
 }

@@ -5,15 +5,17 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault, Fetch};
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault, Fetch, Held};
 
 use super::aligned::{AlignedBuffer, open_past_cache};
 use super::layout::{
     DataDirectory, SPARE_CHECKPOINT, checkpoint_name, names, parse_checkpoint_name, temporary_name,
 };
-use super::map::Map;
+use super::map::{self, Map};
 use super::{DiskError, changes, sync_directory};
 
 /// Bytes of one write past the page cache: a write of the log waits for one of these at most. As much as
@@ -74,10 +76,10 @@ impl CheckpointFile {
         let temporary = directory.snap().join(temporary_name(first_zxid));
         let path = directory.snap().join(checkpoint_name(first_zxid));
         let spare = directory.snap().join(SPARE_CHECKPOINT);
-        let file = match spare.is_file() {
-            true => changes::rename(&spare, &temporary).and_then(|()| changes::open(&temporary)),
-            false => changes::create(&temporary),
-        };
+        let file = reuse(&spare, &temporary).and_then(|reused| match reused {
+            Some(file) => Ok(file),
+            None => changes::create(&temporary),
+        });
         let file = file.map_err(DiskError::io("creating", &temporary))?;
         let past_cache = || -> io::Result<PastCache> {
             Ok(PastCache { file: open_past_cache(&temporary)?, piece: AlignedBuffer::new(PIECE_BYTES) })
@@ -144,6 +146,19 @@ impl CheckpointFile {
     }
 }
 
+/// An old checkpoint's file to be written over, under another name. One that the tree has values in is no
+/// more than removed: its space is free when the last of them has changed.
+fn reuse(spare: &Path, temporary: &Path) -> io::Result<Option<File>> {
+    if !spare.is_file() {
+        return Ok(None);
+    }
+    let file = changes::open(spare)?;
+    if !map::may_be_written(&file) {
+        return changes::remove(spare).map(|()| None);
+    }
+    changes::rename(spare, temporary).map(|()| Some(file))
+}
+
 impl Drop for CheckpointFile {
     fn drop(&mut self) {
         if !self.finished {
@@ -171,9 +186,45 @@ impl MappedCheckpoint {
         self.map.read_ahead();
     }
 
+    /// What a tree can leave values in; none where a file that is mapped cannot be told from others.
+    pub fn kept(self: &Arc<Self>) -> Option<Arc<dyn Held>> {
+        self.map.is_locked().then(|| Arc::new(KeptCheckpoint(Some(Arc::clone(self)))) as Arc<dyn Held>)
+    }
+
     /// Verifies header, index and access control lists, and gives the records.
     pub fn checkpoint(&self) -> Result<Checkpoint<'_>, Fault> {
         Checkpoint::open_fetched(self.map.bytes(), self)
+    }
+}
+
+/// A checkpoint's file in memory for as long as the tree has values in it.
+#[derive(Debug)]
+struct KeptCheckpoint(Option<Arc<MappedCheckpoint>>);
+
+impl KeptCheckpoint {
+    fn map(&self) -> &MappedCheckpoint {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Fetch for KeptCheckpoint {
+    fn fetch(&self, range: Range<usize>) -> Result<(), Fault> {
+        self.map().fetch(range)
+    }
+}
+
+impl Held for KeptCheckpoint {
+    fn bytes(&self) -> &[u8] {
+        self.map().map.bytes()
+    }
+}
+
+impl Drop for KeptCheckpoint {
+    fn drop(&mut self) {
+        let Some(last) = self.0.take().and_then(Arc::into_inner) else { return };
+        // Who lets go last is a thread that serves: to unmap gigabytes, and perhaps to free their file, is
+        // for another. Without one it is done here.
+        let _ = thread::Builder::new().name("unmap".into()).spawn(move || drop(last));
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! A page that the disk does not give is a signal (SIGBUS), which ends the process without a reason. So
 //! nothing is looked at before `fetch` has had it read: what cannot be read is an error of that, with its
-//! place. Between the two the kernel may drop a page and read it again, which it could a moment ago; if the
-//! disk fails just then, the signal comes after all. Nothing of a map is looked at later: the tree has copies
-//! of what it needs, and the map ends with the reading.
+//! place. The kernel may drop a page later and read it again, which it once could; if the disk does not give
+//! it then, the signal comes after all. Who goes on looking at a map when it was read, as a tree does that
+//! leaves values in it, lives with that.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -18,6 +18,7 @@ use memmap2::{Advice, Mmap};
 pub(super) struct Map {
     map: Mmap,
     file: File,
+    is_locked: bool,
 }
 
 /// Bytes of one read, where the kernel cannot say through the map whether pages are readable.
@@ -29,12 +30,20 @@ impl Map {
     /// Maps a file that is finished: one that got its name by a rename and is never written again.
     #[allow(unsafe_code)]
     pub fn new(file: File) -> io::Result<Map> {
+        let is_locked = file.try_lock_shared().is_ok();
         // SAFETY: the bytes of a map must not change while they are borrowed. A checkpoint's file is
         // written under another name and renamed when it is complete. It is written again only when it
-        // is obsolete, as the beginning of the next one, by the thread that alone maps checkpoints once
-        // the server runs, between two of its maps; and the directory's lock keeps other servers out.
+        // is obsolete, as the beginning of the next one, by who has its lock alone (`may_be_written`):
+        // while this map has its share of the lock, nobody. Where there are no locks, no map is kept
+        // (`is_locked`), and that is done by the thread that alone maps checkpoints once the server runs,
+        // between two of its maps. The directory's lock keeps other servers out.
         let map = unsafe { Mmap::map(&file) }?;
-        Ok(Map { map, file })
+        Ok(Map { map, file, is_locked })
+    }
+
+    /// Whether it may be kept while checkpoints are written.
+    pub fn is_locked(&self) -> bool {
+        self.is_locked
     }
 
     /// Has the kernel read all of it, now and at once. It may not, and then it reads what is looked at.
@@ -68,6 +77,11 @@ impl Map {
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
+}
+
+/// Whether a file that is to be written over is in no map. Nobody can map it before it is closed.
+pub(super) fn may_be_written(file: &File) -> bool {
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::{self, Cut, Recovery, Replay, Tail, Verdict};
 use ringkeeper_engine::snap::{Checkpoint, Fault};
+use std::sync::Arc;
 
 use super::ahead::read_ahead;
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
@@ -189,11 +190,13 @@ impl DataDirectory {
         restore: &mut impl Restore,
     ) -> Result<Result<Zxid, String>, DiskError> {
         let map = match MappedCheckpoint::open(&name.path) {
-            Ok(map) => map,
+            Ok(map) => Arc::new(map),
             Err(error) => return unreadable(error).map(Err),
         };
         map.read_ahead();
-        let checkpoint = match map.checkpoint() {
+        let kept = map.kept();
+        let opened = kept.as_ref().map_or_else(|| map.checkpoint(), Checkpoint::open_held);
+        let checkpoint = match opened {
             Ok(checkpoint) => checkpoint,
             Err(Fault::UnknownVersion(version)) => {
                 return Err(Refusal::UnknownCheckpoint { path: name.path.clone(), version }.into());

@@ -20,7 +20,9 @@ use ringkeeper_engine::tree::path::CONFIG;
 pub(super) fn shown(database: &Database) -> Option<Members> {
     let guard = pin();
     let node = database.tree.get(CONFIG, &guard)?;
-    std::str::from_utf8(node.data().data?).ok().and_then(|text| Members::parse(text).ok())
+    std::str::from_utf8(database.tree.value(&node.data(), &guard)?)
+        .ok()
+        .and_then(|text| Members::parse(text).ok())
 }
 
 impl Replica {

@@ -359,7 +359,7 @@ impl Machine {
                     let (mut paths, guard) = (BTreeMap::new(), pin());
                     let reader = self.tree.database.tree.reader();
                     let visit = |caught: ringkeeper_engine::tree::walk::Caught<'_>| {
-                        paths.insert(caught.path(), caught.data.data.map(<[u8]>::to_vec));
+                        paths.insert(caught.path(), caught.value.map(<[u8]>::to_vec));
                         Ok::<(), std::convert::Infallible>(())
                     };
                     let Ok(()) = reader.walk(Zxid(u64::MAX), visit);

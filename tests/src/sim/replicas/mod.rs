@@ -733,7 +733,7 @@ fn tree_of(replica: &Replica) -> TreeDigest {
         let path = caught.path();
         if path != CONFIG_NODE {
             let stat = persisted(caught.node, &caught.data, caught.children);
-            sum = sum.plus(TreeDigest::of_node(&path, caught.data.data, &stat));
+            sum = sum.plus(TreeDigest::of_node(&path, caught.value, &stat));
         }
         Ok::<(), std::convert::Infallible>(())
     });
