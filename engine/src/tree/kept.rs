@@ -162,3 +162,190 @@ impl Uses {
         usize::from(self.unread.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint;
+    use crate::database::Database;
+    use crate::id::Zxid;
+    use crate::log::DatabaseId;
+    use crate::snap::{Checkpoint, CheckpointWriter};
+    use crate::tree::acl::{AclEntry, AclList};
+    use crate::tree::digest::TreeDigest;
+    use crate::tree::index::pin;
+    use crate::tree::node::{DataSet, NodeKind};
+    use crate::tree::{Batch, Changes, NewNode};
+    use std::time::{Duration, Instant};
+
+    /// Of each length that matters, and none.
+    fn values() -> Vec<(String, Option<Vec<u8>>)> {
+        let lengths = [0, 1, KEPT_BYTES_MIN - 1, KEPT_BYTES_MIN, KEPT_BYTES_MIN + 1, 3 * KEPT_BYTES_MIN];
+        let value = |(number, length)| (format!("/{number}"), Some(vec![number as u8 + 1; length]));
+        let mut values: Vec<_> = lengths.into_iter().enumerate().map(value).collect();
+        values.push(("/null".into(), None));
+        values
+    }
+    /// Of those, the ones that are long enough.
+    const KEPT: [&str; 3] = ["/3", "/4", "/5"];
+
+    fn change(database: &mut Database, zxid: u64, change: impl FnOnce(&mut Batch<'_>, Zxid)) {
+        let mut batch = database.tree.begin();
+        change(&mut batch, Zxid(zxid));
+        batch.publish();
+        database.last = Zxid(zxid);
+    }
+
+    fn create(database: &mut Database, zxid: u64, path: &str, data: Option<&[u8]>) {
+        let acl = database.tree.acls.intern_list(&AclList::open());
+        change(database, zxid, |batch, zxid| {
+            let new = NewNode { path, data, acl, kind: NodeKind::Persistent, parent_cversion: -1 };
+            batch.create(&new, None, zxid, 7, &mut Changes::default()).unwrap();
+        });
+    }
+
+    fn delete(database: &mut Database, zxid: u64, path: &str) {
+        change(database, zxid, |batch, zxid| batch.delete(path, zxid, &mut Changes::default()).unwrap());
+    }
+
+    fn set(database: &mut Database, zxid: u64, path: &str, data: Option<&[u8]>) {
+        change(database, zxid, |batch, mzxid| {
+            let set = DataSet { mzxid, mtime: 9, version: 1, data };
+            batch.set_data(path, None, &set, &mut Changes::default()).unwrap();
+        });
+    }
+
+    fn set_acl(database: &mut Database, zxid: u64, path: &str) {
+        let own = AclEntry { perms: 1, scheme: "ip".into(), id: "10.0.0.1".into() };
+        let acl = database.tree.acls.intern_list(&AclList::new(vec![own]));
+        change(database, zxid, |batch, zxid| drop(batch.set_acl(path, acl, 1, zxid).unwrap()));
+    }
+
+    /// The checkpoint's file.
+    fn written(database: &Database) -> Vec<u8> {
+        let mut writer = CheckpointWriter::new(DatabaseId(9), database.last);
+        let drain = |_: &mut CheckpointWriter| Ok::<(), ()>(());
+        let reader = database.tree.reader();
+        let newest = checkpoint::write(&mut writer, database.last, &[], &reader, drain).unwrap();
+        writer.finish(newest).flatten().collect()
+    }
+
+    /// What was read of a file whose bytes stay, and of one whose bytes go.
+    fn twins() -> [Database; 2] {
+        let mut database = Database::new(1);
+        for ((path, data), zxid) in values().iter().zip(1..) {
+            create(&mut database, zxid, path, data.as_deref());
+        }
+        let file = written(&database);
+        let (mut kept, mut copied) = (Database::new(2), Database::new(2));
+        let held: Arc<dyn Held> = Arc::new(file.clone());
+        checkpoint::read(&mut kept, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
+        checkpoint::read(&mut copied, &Checkpoint::open(&file).unwrap(), false).unwrap();
+        assert_eq!((kept.tree.kept_values(), copied.tree.kept_values()), (KEPT.len() as u64, 0));
+        let found = |database: &Database, path: &str| value_of(database, path);
+        for (path, data) in values() {
+            assert_eq!(
+                [found(&kept, &path), found(&copied, &path)],
+                [Some(data.clone()), Some(data)],
+                "{path}"
+            );
+        }
+        [kept, copied]
+    }
+
+    fn value_of(database: &Database, path: &str) -> Option<Option<Vec<u8>>> {
+        let guard = pin();
+        let node = database.tree.get(path, &guard)?;
+        let data = node.data();
+        let value = database.tree.value(&data, &guard);
+        assert_eq!(data.data_length(), value.map_or(0, <[u8]>::len));
+        let reader = database.tree.reader();
+        let view = reader.view(Zxid(u64::MAX));
+        let seen = view.node(path).unwrap().unwrap();
+        assert_eq!(view.value(&view.data(seen).unwrap()), value, "{path}");
+        Some(value.map(<[u8]>::to_vec))
+    }
+
+    fn are_the_same(twins: &[Database; 2]) {
+        let [kept, copied] = twins;
+        assert!(written(kept) == written(copied), "one checkpoint differs from the other");
+        let digest = |database: &Database| TreeDigest::of_tree(&database.tree.reader());
+        assert_eq!(digest(kept), digest(copied));
+        let paths: Vec<String> = values().into_iter().map(|(path, _)| path).collect();
+        let of_paths = |database: &Database| {
+            TreeDigest::of_paths(&database.tree, paths.iter().map(|path| path.as_str()))
+        };
+        assert_eq!(of_paths(kept), of_paths(copied));
+        assert_eq!(kept.tree.data_bytes(), copied.tree.data_bytes());
+    }
+
+    #[test]
+    fn whatever_is_done_a_tree_that_left_its_values_is_one_that_copied_them() {
+        let new = vec![1; 2 * KEPT_BYTES_MIN];
+        type Step<'s> = (&'s str, u64, &'s dyn Fn(&mut Database, u64));
+        let steps: [Step<'_>; 8] = [
+            ("its list", 3, &|database, zxid| set_acl(database, zxid, "/3")),
+            ("a child", 3, &|database, zxid| create(database, zxid, "/4/child", Some(b"x"))),
+            ("another value", 2, &|database, zxid| set(database, zxid, "/3", Some(&new))),
+            ("the same again", 2, &|database, zxid| set(database, zxid, "/3", Some(b""))),
+            ("a value that was never kept", 2, &|database, zxid| set(database, zxid, "/1", Some(&new))),
+            ("a deletion", 1, &|database, zxid| delete(database, zxid, "/5")),
+            ("another node of its path", 1, &|database, zxid| create(database, zxid, "/5", Some(&new))),
+            ("null", 0, &|database, zxid| set(database, zxid, "/4", None)),
+        ];
+        let mut twins = twins();
+        are_the_same(&twins);
+        for ((what, left, step), zxid) in steps.into_iter().zip(100..) {
+            twins.iter_mut().for_each(|database| step(database, zxid));
+            assert_eq!(twins[0].tree.kept_values(), left, "{what}");
+            are_the_same(&twins);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_kept_values_is_read_again() {
+        let [kept, _] = twins();
+        let held: Arc<dyn Held> = Arc::new(written(&kept));
+        let mut again = Database::new(3);
+        checkpoint::read(&mut again, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
+        drop((kept, held));
+        are_the_same(&[again, twins().into_iter().next_back().unwrap()]);
+    }
+
+    #[test]
+    fn the_bytes_go_with_the_last_value_when_no_reader_is_left() {
+        let [mut database, _] = twins();
+        let bytes_are_held = |database: &Database| database.tree.shared.kept.0.load(&pin()).is_some();
+        let reader = database.tree.reader();
+        let view = reader.view(Zxid(u64::MAX));
+        let data = view.data(view.node("/3").unwrap().unwrap()).unwrap();
+        let before = value_of(&database, "/3").unwrap();
+        set(&mut database, 100, "/3", None);
+        delete(&mut database, 101, "/4");
+        set(&mut database, 102, "/5", Some(b"small"));
+        for _ in 0..100 {
+            database.tree.reclaim();
+        }
+        assert_eq!(view.value(&data), before.as_deref(), "who began before reads what was");
+        assert_eq!(database.tree.kept_values(), 0);
+        drop(view);
+        let begun = Instant::now();
+        while bytes_are_held(&database) {
+            database.tree.reclaim();
+            // Other tests of this process hold guards, briefly.
+            assert!(begun.elapsed() < Duration::from_secs(60), "the bytes are still held");
+        }
+        assert_eq!(value_of(&database, "/5"), Some(Some(b"small".to_vec())));
+    }
+
+    #[test]
+    fn bytes_of_which_no_value_is_kept_go_at_once() {
+        let mut database = Database::new(1);
+        create(&mut database, 1, "/a", Some(b"short"));
+        let file: Arc<Vec<u8>> = Arc::new(written(&database));
+        let held: Arc<dyn Held> = file.clone();
+        checkpoint::read(&mut database, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
+        drop(held);
+        assert_eq!((Arc::strong_count(&file), database.tree.kept_values()), (1, 0));
+    }
+}

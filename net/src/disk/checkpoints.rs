@@ -187,8 +187,12 @@ impl MappedCheckpoint {
     }
 
     /// What a tree can leave values in; none where a file that is mapped cannot be told from others.
-    pub fn kept(self: &Arc<Self>) -> Option<Arc<dyn Held>> {
-        self.map.is_locked().then(|| Arc::new(KeptCheckpoint(Some(Arc::clone(self)))) as Arc<dyn Held>)
+    pub fn kept(self: &Arc<Self>, path: &Path) -> Option<Arc<dyn Held>> {
+        if !self.map.is_locked() {
+            return None;
+        }
+        self.map.watch(path);
+        Some(Arc::new(KeptCheckpoint(Some(Arc::clone(self)))))
     }
 
     /// Verifies header, index and access control lists, and gives the records.
@@ -221,6 +225,7 @@ impl Held for KeptCheckpoint {
 
 impl Drop for KeptCheckpoint {
     fn drop(&mut self) {
+        self.map().map.end_watch();
         let Some(last) = self.0.take().and_then(Arc::into_inner) else { return };
         // Who lets go last is a thread that serves: to unmap gigabytes, and perhaps to free their file, is
         // for another. Without one it is done here.

@@ -3,13 +3,17 @@
 //! A page that the disk does not give is a signal (SIGBUS), which ends the process without a reason. So
 //! nothing is looked at before `fetch` has had it read: what cannot be read is an error of that, with its
 //! place. The kernel may drop a page later and read it again, which it once could; if the disk does not give
-//! it then, the signal comes after all. Who goes on looking at a map when it was read, as a tree does that
-//! leaves values in it, lives with that.
+//! it then, the signal comes after all. A tree that leaves values in a map lives with that: nothing can be
+//! answered in the place of such a value, so the process ends, and its last line names the file.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use memmap2::{Advice, Mmap};
 
@@ -20,6 +24,15 @@ pub(super) struct Map {
     file: File,
     is_locked: bool,
 }
+
+/// What is said if a page of a map is the end. It is never freed: the signal may come at any moment.
+struct LastLine {
+    map: Range<usize>,
+    text: String,
+}
+
+/// Of the map that values were left in last; a process has one tree.
+static LAST_LINE: AtomicPtr<LastLine> = AtomicPtr::new(ptr::null_mut());
 
 /// Bytes of one read, where the kernel cannot say through the map whether pages are readable.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -76,6 +89,66 @@ impl Map {
 
     pub fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    fn addresses(&self) -> Range<usize> {
+        let Range { start, end } = self.map.as_ptr_range();
+        start.addr()..end.addr()
+    }
+
+    /// From now on, until [`Self::end_watch`], the process says which file it is if a page of this map is
+    /// what ends it.
+    pub fn watch(&self, path: &Path) {
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(handle_bus_errors);
+        let path = path.display();
+        let text = format!(
+            "error: {path}: cannot be read any more, and values of the tree are in it: the server ends. When it \
+             is started again, it verifies the file, and takes the checkpoint before if this one is damaged\n"
+        );
+        let line = Box::new(LastLine { map: self.addresses(), text });
+        LAST_LINE.store(Box::into_raw(line), Ordering::Release);
+    }
+
+    #[allow(unsafe_code)]
+    pub fn end_watch(&self) {
+        let line = LAST_LINE.load(Ordering::Acquire);
+        // SAFETY: it is null or came from `watch`, and is never freed.
+        let is_own = unsafe { line.as_ref() }.is_some_and(|line| line.map == self.addresses());
+        if is_own {
+            // If another has come, that stays.
+            let _ = LAST_LINE.compare_exchange(line, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says the last line; then the signal does what it does without a handler.
+#[allow(unsafe_code)]
+extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO a `siginfo_t`; the line is null or came from `watch`,
+    // and is never freed. A handler may load an atomic, read memory that nobody writes, `write` and `raise`.
+    unsafe {
+        let at = (*info).si_addr().addr();
+        if let Some(line) = LAST_LINE.load(Ordering::Acquire).as_ref()
+            && line.map.contains(&at)
+        {
+            libc::write(libc::STDERR_FILENO, line.text.as_ptr().cast(), line.text.len());
+        }
+        // SA_RESETHAND has put the default back, which takes it when this returns.
+        libc::raise(libc::SIGBUS);
+    }
+}
+
+#[allow(unsafe_code)]
+fn handle_bus_errors() {
+    // SAFETY: a zeroed `sigaction` has no flags and an empty mask; the handler has the type that SA_SIGINFO
+    // says, and does only what one may. SA_ONSTACK: as the standard library's, on the stack that it sets aside.
+    // If this fails, the signal ends the process without a word, as it did.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_bus_error as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
+        libc::sigaction(libc::SIGBUS, &action, ptr::null_mut());
     }
 }
 

@@ -194,7 +194,7 @@ impl DataDirectory {
             Err(error) => return unreadable(error).map(Err),
         };
         map.read_ahead();
-        let kept = map.kept();
+        let kept = map.kept(&name.path);
         let opened = kept.as_ref().map_or_else(|| map.checkpoint(), Checkpoint::open_held);
         let checkpoint = match opened {
             Ok(checkpoint) => checkpoint,

@@ -9,6 +9,7 @@
 //! - `own_disk`: a file system of a test's own.
 //! - `no_direct`: a file system that refuses O_DIRECT.
 //! - `retention`: what is removed behind checkpoints.
+//! - `kept_values`: large values that stay in the checkpoint's map.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
@@ -16,6 +17,7 @@ mod data;
 mod disk_full;
 mod disk_full_moves;
 mod failures;
+mod kept_values;
 mod no_direct;
 mod own_disk;
 mod retention;
