@@ -3,15 +3,17 @@
 //!
 //! The laws: reading ends without a panic; what can be read is written and read again to the same, and not
 //! with a bit of it flipped; a salvage of it finds no damage, and ends on any other; and a database that is
-//! made of it can be walked.
+//! made of it can be walked, and is the same whether its values were copied or left in the file.
 
+use crate::contents::Contents;
 use crate::salvage::salvage;
 use arbitrary::{Result, Unstructured};
 use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::snap::{AclIndex, Checkpoint, CheckpointWriter, NodeRecord, Record};
+use ringkeeper_engine::snap::{AclIndex, Checkpoint, CheckpointWriter, Held, NodeRecord, Record};
 use ringkeeper_engine::tree::walk::Caught;
+use std::sync::Arc;
 
 const MAGIC: &[u8] = b"RKSN";
 const END_MAGIC: &[u8] = b"RKSE";
@@ -36,6 +38,7 @@ fn read(file: &[u8]) {
     let visited = opened.visit(|record| records.push(record));
     let mut database = Database::new(1);
     let restored = checkpoint::read(&mut database, &opened, true);
+    left_in_place(file, &database, restored.as_ref());
     let walked = database.tree.reader().walk(Zxid(u64::MAX), |caught: Caught<'_>| {
         assert!(caught.newest() >= caught.node.czxid());
         Ok::<(), ()>(())
@@ -61,6 +64,17 @@ fn read(file: &[u8]) {
     assert_eq!(records.len(), read_again.len(), "written and read again");
     for (written, read) in records.iter().zip(&read_again) {
         assert!(same(&opened, written, &reopened, read), "{written:?}, read {read:?}");
+    }
+}
+
+/// What reading does that leaves the values where they are.
+fn left_in_place(file: &[u8], copied: &Database, restored: std::result::Result<&(), &String>) {
+    let held: Arc<dyn Held> = Arc::new(file.to_vec());
+    let opened = Checkpoint::open_held(&held).expect("it was opened before");
+    let mut left = Database::new(1);
+    assert_eq!(checkpoint::read(&mut left, &opened, true).as_ref(), restored);
+    if restored.is_ok() {
+        Contents::of(&left).is(&Contents::of(copied), "values left where they are");
     }
 }
 

@@ -5,13 +5,14 @@ use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::jute::records::Stat;
 use ringkeeper_engine::log::DatabaseId;
-use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Held};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::index::pin;
 use ringkeeper_engine::tree::node::NodeKind;
 use ringkeeper_engine::tree::path;
 use ringkeeper_engine::tree::walk::Caught;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,10 +153,11 @@ impl Walk {
     }
 }
 
-/// A database out of a checkpoint.
+/// A database out of a checkpoint, which has its long values there.
 pub fn read_checkpoint(file: &[u8]) -> Database {
     let mut database = Database::new(2);
-    let opened = Checkpoint::open(file).expect("a checkpoint that was just written");
+    let held: Arc<dyn Held> = Arc::new(file.to_vec());
+    let opened = Checkpoint::open_held(&held).expect("a checkpoint that was just written");
     checkpoint::read(&mut database, &opened, true).expect("a checkpoint that was just written");
     database
 }

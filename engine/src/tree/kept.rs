@@ -130,10 +130,6 @@ impl Uses {
         Uses { left, held: true, unread: None }
     }
 
-    pub fn count(&self) -> u64 {
-        self.left
-    }
-
     /// A node names none any more.
     pub fn leave(&mut self) {
         self.left -= 1;
@@ -218,7 +214,9 @@ mod tests {
     fn set_acl(database: &mut Database, zxid: u64, path: &str) {
         let own = AclEntry { perms: 1, scheme: "ip".into(), id: "10.0.0.1".into() };
         let acl = database.tree.acls.intern_list(&AclList::new(vec![own]));
-        change(database, zxid, |batch, zxid| drop(batch.set_acl(path, acl, 1, zxid).unwrap()));
+        change(database, zxid, |batch, zxid| {
+            batch.set_acl(path, acl, 1, zxid).unwrap();
+        });
     }
 
     /// The checkpoint's file.
@@ -241,7 +239,7 @@ mod tests {
         let held: Arc<dyn Held> = Arc::new(file.clone());
         checkpoint::read(&mut kept, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
         checkpoint::read(&mut copied, &Checkpoint::open(&file).unwrap(), false).unwrap();
-        assert_eq!((kept.tree.kept_values(), copied.tree.kept_values()), (KEPT.len() as u64, 0));
+        assert_eq!((kept.tree.kept.left, copied.tree.kept.left), (KEPT.len() as u64, 0));
         let found = |database: &Database, path: &str| value_of(database, path);
         for (path, data) in values() {
             assert_eq!(
@@ -297,7 +295,7 @@ mod tests {
         are_the_same(&twins);
         for ((what, left, step), zxid) in steps.into_iter().zip(100..) {
             twins.iter_mut().for_each(|database| step(database, zxid));
-            assert_eq!(twins[0].tree.kept_values(), left, "{what}");
+            assert_eq!(twins[0].tree.kept.left, left, "{what}");
             are_the_same(&twins);
         }
     }
@@ -327,7 +325,7 @@ mod tests {
             database.tree.reclaim();
         }
         assert_eq!(view.value(&data), before.as_deref(), "who began before reads what was");
-        assert_eq!(database.tree.kept_values(), 0);
+        assert_eq!(database.tree.kept.left, 0);
         drop(view);
         let begun = Instant::now();
         while bytes_are_held(&database) {
@@ -346,6 +344,6 @@ mod tests {
         let held: Arc<dyn Held> = file.clone();
         checkpoint::read(&mut database, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
         drop(held);
-        assert_eq!((Arc::strong_count(&file), database.tree.kept_values()), (1, 0));
+        assert_eq!((Arc::strong_count(&file), database.tree.kept.left), (1, 0));
     }
 }

@@ -235,11 +235,6 @@ impl TreeWriter {
         self.shared.value(data.data, guard)
     }
 
-    /// Nodes whose values are where the checkpoint has them.
-    pub fn kept_values(&self) -> u64 {
-        self.kept.count()
-    }
-
     /// The list that a node has.
     pub fn acl<'g>(&'g self, id: AclId, guard: &'g Guard) -> &'g AclRef {
         self.shared.acl(id, guard)

@@ -40,7 +40,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PAGE_BYTES: usize = 4096;
 
 impl Map {
-    /// Maps a file that is finished: one that got its name by a rename and is never written again.
+    /// Maps a file that is finished: one that got its name by a rename.
     #[allow(unsafe_code)]
     pub fn new(file: File) -> io::Result<Map> {
         let is_locked = file.try_lock_shared().is_ok();
@@ -126,7 +126,7 @@ impl Map {
 #[allow(unsafe_code)]
 extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO a `siginfo_t`; the line is null or came from `watch`,
-    // and is never freed. A handler may load an atomic, read memory that nobody writes, `write` and `raise`.
+    // and is never freed. A handler may load an atomic, read memory that nobody writes, and call these three.
     unsafe {
         let at = (*info).si_addr().addr();
         if let Some(line) = LAST_LINE.load(Ordering::Acquire).as_ref()
@@ -134,7 +134,8 @@ extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
         {
             libc::write(libc::STDERR_FILENO, line.text.as_ptr().cast(), line.text.len());
         }
-        // SA_RESETHAND has put the default back, which takes it when this returns.
+        // Only now: the default is the end, also where another thread meets such a page meanwhile.
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
         libc::raise(libc::SIGBUS);
     }
 }
@@ -147,7 +148,7 @@ fn handle_bus_errors() {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_bus_error as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         libc::sigaction(libc::SIGBUS, &action, ptr::null_mut());
     }
 }
@@ -160,6 +161,23 @@ pub(super) fn may_be_written(file: &File) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_written_over_when_no_map_has_it() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        path.as_file().set_len(PAGE_BYTES as u64).unwrap();
+        let writer = || File::options().write(true).open(path.path()).unwrap();
+        let maps = [(); 2].map(|()| Map::new(path.reopen().unwrap()).unwrap());
+        assert!(maps.iter().all(Map::is_locked));
+        for map in maps {
+            assert!(!may_be_written(&writer()));
+            drop(map);
+        }
+        let writer = writer();
+        assert!(may_be_written(&writer));
+        let late = Map::new(path.reopen().unwrap()).unwrap();
+        assert!(!late.is_locked(), "it is not kept: its file is being written");
+    }
 
     #[test]
     fn what_cannot_be_read_is_an_error_with_its_place_and_no_signal() {
