@@ -112,6 +112,7 @@ impl View<'_> {
     }
 
     /// The data themselves.
+    #[inline]
     pub fn value<'v>(&'v self, data: &DataVersion<'v>) -> Option<&'v [u8]> {
         self.shared.value(data.data, &self.guard)
     }
