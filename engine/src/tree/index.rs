@@ -221,6 +221,7 @@ impl Bytes {
 
     /// Puts the bytes of `parts`, one after the other, in the place of what is there; readers that
     /// borrowed that keep it until their guards end.
+    #[inline]
     pub fn put(&self, parts: [&[u8]; 4], guard: &Guard) {
         let new = Owned::<Run>::init(parts.map(std::ptr::from_ref));
         self.exchange(new.into_shared(&guard.0), guard);

@@ -94,8 +94,8 @@ impl Shared {
         self.get_hashed(path, self.hash(path), guard)
     }
 
-    /// The same, with the path's hash.
-    #[inline]
+    /// The same, with the path's hash. Its few callers are the paths of reads and writes.
+    #[inline(always)]
     pub fn get_hashed<'g>(&'g self, path: &str, hash: u64, guard: &'g Guard) -> Option<(NodeId, Node<'g>)> {
         if path.is_empty() || path == "/" {
             return Some((ROOT, self.node(ROOT, guard)?));
