@@ -9,6 +9,7 @@
 //! - `own_disk`: a file system of a test's own.
 //! - `no_direct`: a file system that refuses O_DIRECT.
 //! - `retention`: what is removed behind checkpoints.
+//! - `stop`: what an orderly stop leaves for the next start.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
@@ -20,4 +21,5 @@ mod no_direct;
 mod own_disk;
 mod retention;
 mod run;
+mod stop;
 mod table;
