@@ -223,7 +223,9 @@ impl Drive {
         let Some(peers) = &mut self.peers else { return };
         match effect {
             zab::Effect::SendTree(link, zxid) => {
-                let tree = Tree { reader: self.replica.reader(), sessions: self.replica.sessions_on_disk() };
+                let bytes = usize::try_from(self.replica.tree_bytes()).unwrap_or(usize::MAX);
+                let (reader, sessions) = (self.replica.reader(), self.replica.sessions_on_disk());
+                let tree = Tree { reader, sessions, bytes };
                 peers.send_tree(link, zxid, tree);
             }
             zab::Effect::MembersSeen(members) => {
