@@ -175,7 +175,8 @@ fn server_options(config: &Config) -> Result<Options, String> {
 
 fn settings(config: &Config) -> Settings {
     Settings {
-        jute_max_buffer: config.limits.request_bytes_max as usize,
+        // No log takes a transaction that is longer, and no server's peers a request.
+        jute_max_buffer: (config.limits.request_bytes_max as usize).min(log::ENTRY_BYTES_MAX),
         transaction_bytes_max: config.limits.request_bytes_max as usize
             + config.limits.transaction_extra_bytes_max as usize,
         tick_ms: config.sessions.tick_ms,

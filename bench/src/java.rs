@@ -56,6 +56,7 @@ pub fn class_path(given: &str) -> Result<String, Failure> {
 mod tests {
     use super::*;
     use crate::servers::{Kind, Server};
+    use std::io::{self, Write};
 
     #[test]
     fn the_home_is_first_and_the_rest_is_found_from_there() {
@@ -70,8 +71,10 @@ mod tests {
         const JARS: [&str; 3] = ["zookeeper.jar", "slf4j-log4j12.jar", "log4j-1.2.jar"];
         let jars = JARS.map(|jar| format!("/usr/share/java/{jar}"));
         if jars.iter().any(|jar| !Path::new(jar).exists()) {
-            println!("SKIPPED: Debian's zookeeper or log4j is not installed");
-            return;
+            // Past the capture of a passing test's output: `tests/run` counts these lines.
+            const SKIPPED: &[u8] = b"SKIPPED a_zookeeper_with_a_binding_for_its_log_logs_from_info_on: \
+                Debian's zookeeper or log4j is not installed\n";
+            return io::stderr().write_all(SKIPPED).unwrap();
         }
         let kind = Kind::ZooKeeper { class_path: jars.join(":"), heap_mb: 128 };
         let parent = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -71,13 +71,21 @@ pub struct CheckpointJob {
 pub struct DiskJobs {
     jobs: Sender<DiskJob>,
     waiting: Arc<AtomicUsize>,
+    thread: Thread,
 }
 
 impl DiskJobs {
     /// Takes a job; `false` if the thread has ended.
     pub fn send(&self, job: DiskJob) -> bool {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.hurry();
         self.jobs.send(job).is_ok()
+    }
+
+    /// From now on all that is under way goes as fast as the disk takes it, as if a job waited that is never
+    /// taken.
+    pub fn hurry(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.thread.unpark();
     }
 }
 
@@ -153,7 +161,7 @@ pub fn start_checkpoints(
     let (jobs, work) = channel::<DiskJob>();
     let waiting = Arc::new(AtomicUsize::new(0));
     let taken = Arc::clone(&waiting);
-    thread::Builder::new().name("checkpoint".into()).spawn(move || {
+    let thread = thread::Builder::new().name("checkpoint".into()).spawn(move || {
         let mut verified = BTreeSet::new();
         for job in work {
             taken.fetch_sub(1, Ordering::Relaxed);
@@ -188,7 +196,7 @@ pub fn start_checkpoints(
             }
         }
     })?;
-    Ok(DiskJobs { jobs, waiting })
+    Ok(DiskJobs { jobs, waiting, thread: thread.thread().clone() })
 }
 
 /// Starts the thread that writes the epochs.
@@ -272,16 +280,23 @@ impl<'w> Pace<'w> {
 
     /// So many more were written or read.
     fn wait(&mut self, bytes: u64) {
-        let pause = self.pause(bytes, self.begun.elapsed());
-        if !pause.is_zero() {
-            thread::sleep(pause);
+        if bytes == 0 {
+            return;
+        }
+        self.bytes += bytes;
+        loop {
+            let pause = self.pause(self.begun.elapsed());
+            if pause.is_zero() {
+                return;
+            }
+            // [`DiskJobs::hurry`] ends it.
+            thread::park_timeout(pause);
         }
     }
 
-    /// How long to wait when so many more were, and so much time has passed.
-    fn pause(&mut self, bytes: u64, elapsed: Duration) -> Duration {
-        self.bytes += bytes;
-        if bytes == 0 || self.bytes_per_second == 0 || self.waiting.load(Ordering::Relaxed) > 0 {
+    /// How long to wait when so much time has passed.
+    fn pause(&self, elapsed: Duration) -> Duration {
+        if self.bytes_per_second == 0 || self.waiting.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
         let earliest = Duration::from_secs_f64(self.bytes as f64 / self.bytes_per_second as f64);
@@ -338,7 +353,8 @@ mod tests {
             let (mut now, mut bytes) = (Duration::ZERO, 0);
             while now < Duration::from_secs(seconds) {
                 // The disk takes no time for it.
-                now += pace.pause(piece, now);
+                pace.bytes += piece;
+                now += pace.pause(now);
                 bytes += piece;
                 assert!(
                     bytes as f64 <= now.as_secs_f64() * bytes_per_second as f64 + 0.5,
@@ -347,18 +363,14 @@ mod tests {
             }
             assert!(bytes <= seconds * bytes_per_second + piece, "{bytes} bytes in {seconds} s");
         }
-        let mut slow_disk = Pace::new(1000, &waiting);
-        assert_eq!(
-            slow_disk.pause(100, Duration::from_secs(1)),
-            Duration::ZERO,
-            "it is below its share anyway"
-        );
-        assert_eq!(Pace::new(0, &waiting).pause(1 << 40, Duration::ZERO), Duration::ZERO, "no limit");
-        let mut pace = Pace::new(1000, &waiting);
+        let after = |bytes_per_second, bytes, seconds| {
+            let pace = Pace { bytes, ..Pace::new(bytes_per_second, &waiting) };
+            pace.pause(Duration::from_secs(seconds))
+        };
+        assert_eq!(after(1000, 100, 1), Duration::ZERO, "it is below its share anyway");
+        assert_eq!(after(0, 1 << 40, 0), Duration::ZERO, "no limit");
+        assert_eq!(after(1000, 6000, 0), Duration::from_secs(6));
         waiting.store(1, Ordering::Relaxed);
-        assert_eq!(pace.pause(5000, Duration::ZERO), Duration::ZERO, "somebody waits for the thread");
-        waiting.store(0, Ordering::Relaxed);
-        assert_eq!(pace.pause(0, Duration::ZERO), Duration::ZERO, "nothing was written");
-        assert_eq!(pace.pause(1000, Duration::ZERO), Duration::from_secs(6));
+        assert_eq!(after(1000, 6000, 0), Duration::ZERO, "somebody waits for the thread");
     }
 }

@@ -223,7 +223,9 @@ impl Drive {
         let Some(peers) = &mut self.peers else { return };
         match effect {
             zab::Effect::SendTree(link, zxid) => {
-                let tree = Tree { reader: self.replica.reader(), sessions: self.replica.sessions_on_disk() };
+                let bytes = usize::try_from(self.replica.tree_bytes()).unwrap_or(usize::MAX);
+                let (reader, sessions) = (self.replica.reader(), self.replica.sessions_on_disk());
+                let tree = Tree { reader, sessions, bytes };
                 peers.send_tree(link, zxid, tree);
             }
             zab::Effect::MembersSeen(members) => {
@@ -287,6 +289,7 @@ impl Drive {
     async fn finish(mut self, mut effects: Vec<Effect>) -> Result<Option<Sequence>, LogError> {
         // They notice at once, and need not wait for what follows.
         self.peers = None;
+        self.checkpoints.hurry();
         let mut marked = false;
         loop {
             self.take_results(&mut effects);
@@ -301,14 +304,8 @@ impl Drive {
                 marked = true;
             }
             self.replica.flush(now, &mut effects);
-            // Nobody listens any more, and a checkpoint comes at the very end if one is worth it.
-            for effect in effects
-                .extract_if(.., |effect| matches!(effect, Effect::Deliver { .. } | Effect::Checkpoint { .. }))
-            {
-                if let Effect::Checkpoint { first, .. } = effect {
-                    self.replica.step(now, Input::Checkpointed(Ok(first)), &mut Vec::new());
-                }
-            }
+            // Nobody listens any more.
+            effects.retain(|effect| !matches!(effect, Effect::Deliver { .. }));
             self.run_effects(&mut effects)?;
             let log = self.replica.log();
             let waits = log.has_pending() && log.shortage().is_some() || self.replica.waits_for_space();
@@ -340,22 +337,29 @@ impl Drive {
         self.checkpoints.send(job).then_some(()).ok_or_else(|| thread_gone("checkpoint"))
     }
 
+    /// One that is under way is completed, unless the tree is large; and where the log has gone on far since it
+    /// was begun, there is another.
     async fn last_checkpoint(mut self) -> Result<(), LogError> {
-        if let Some((first, sessions)) = self.replica.checkpoint_at_stop() {
-            let job = self.checkpoint_job(first, sessions, true);
-            self.send_disk_job(DiskJob::Checkpoint(job))?;
-            let mut effects = Vec::new();
-            while self.replica.is_checkpointing() {
-                self.wake.woken().await;
-                self.take_results(&mut effects);
+        let mut effects = Vec::new();
+        loop {
+            if let Some((first, sessions)) = self.replica.checkpoint_at_stop() {
+                let job = self.checkpoint_job(first, sessions, true);
+                self.send_disk_job(DiskJob::Checkpoint(job))?;
             }
-            for effect in effects {
-                if let Effect::Notice(text) = effect {
-                    warn!("{text}");
+            if !self.replica.is_checkpointing_at_stop() {
+                return Ok(());
+            }
+            self.wake.woken().await;
+            self.take_results(&mut effects);
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Notice(text) => warn!("{text}"),
+                    Effect::Fatal(error) => return Err(error),
+                    // The mark is at the log's end already.
+                    _ => {}
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -104,6 +104,10 @@ impl fmt::Display for MembersError {
 
 impl std::error::Error for MembersError {}
 
+/// ZooKeeper does not start with such a configuration.
+pub(crate) const NO_PARTICIPANT_NO_WEIGHT: &str =
+    "a group names a server that is no participant and has no weight";
+
 /// Longest text that is read: more than 255 servers with several long names each.
 pub const TEXT_BYTES_MAX: usize = 512 << 10;
 
@@ -124,8 +128,8 @@ impl Members {
     /// Of these parts.
     ///
     /// # Errors
-    /// No participant; with groups or weights, a participant that is in no group, or weights whose
-    /// sum has more than 64 bits.
+    /// No participant; with groups or weights, a participant that is in no group, somebody else who is in one
+    /// and has no weight, or weights whose sum has more than 64 bits.
     pub fn new(
         servers: BTreeMap<ServerId, Member>,
         groups: BTreeMap<ServerId, u64>,
@@ -146,10 +150,15 @@ impl Members {
                 let group = *groups.get(voter).ok_or(fault("a participant is in no group"))?;
                 placed.insert(*voter, (group, weights.get(voter).copied().unwrap_or(1)));
             }
-            if placed.values().try_fold(0u64, |sum, (_, weight)| sum.checked_add(*weight)).is_none() {
+            let mut others = Vec::new();
+            for (id, group) in groups.iter().filter(|(id, _)| !placed.contains_key(id)) {
+                others.push((*group, *weights.get(id).ok_or(fault(NO_PARTICIPANT_NO_WEIGHT))?));
+            }
+            let mut all = placed.values().chain(&others);
+            if all.try_fold(0u64, |sum, (_, weight)| sum.checked_add(*weight)).is_none() {
                 return Err(fault("the weights are too large"));
             }
-            Verifier::hierarchical(placed)
+            Verifier::hierarchical_beside(placed, others)
         };
         Ok(Members { servers, groups, weights, version, verifier })
     }
@@ -355,6 +364,9 @@ mod tests {
             ("server.1=a:1:2:observer", 0),
             ("server.1=a:1:2\ngroup.1=2", 0),
             ("server.1=a:1:2\ngroup.1=1\nweight.1=18446744073709551615\nserver.2=a:1:2\ngroup.2=2", 0),
+            ("server.1=a:1:2\nserver.2=a:1:2:observer\ngroup.1=1:2", 0),
+            ("server.1=a:1:2\ngroup.1=1:2", 0),
+            ("server.1=a:1:2\ngroup.1=1:2\nweight.1=18446744073709551615\nweight.2=1", 0),
             ("server.1=a:1:2\nserver.2", 2),
             ("server.1=a:1", 1),
             ("server.1=a:1:2:king", 1),

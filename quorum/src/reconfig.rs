@@ -9,7 +9,9 @@
 //! Two servers may not share an address. ZooKeeper compares resolved addresses; nothing is resolved here, so
 //! two names of one machine are two addresses. Like ZooKeeper, loopback and wildcard addresses may be shared.
 
-use crate::members::{HostPort, Member, Members, MembersError, PeerAddress, Role, parse_member};
+use crate::members::{
+    HostPort, Member, Members, MembersError, NO_PARTICIPANT_NO_WEIGHT, PeerAddress, Role, parse_member,
+};
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::jute::Reader;
@@ -232,6 +234,10 @@ fn whole(text: &str, rules: Rules) -> Result<Parts, Refusal> {
         let voters = parts.servers.iter().filter(|(_, member)| member.role == Role::Participant);
         if let Some((id, _)) = voters.into_iter().find(|(id, _)| !parts.groups.contains_key(id)) {
             return Err(bad(format!("server {} is in no group", id.0)));
+        }
+        let is_voter = |id| parts.servers.get(id).is_some_and(|member| member.role == Role::Participant);
+        if parts.groups.keys().any(|id| !is_voter(id) && !parts.weights.contains_key(id)) {
+            return Err(malformed(NO_PARTICIPANT_NO_WEIGHT));
         }
     }
     let voters = parts.servers.values().filter(|member| member.role == Role::Participant).count();
@@ -521,6 +527,8 @@ mod tests {
             ("server.1=a:1:2,server.2=a:1:2,weight.1=1", BadArguments),
             ("server.1=a:1:2,server.2=a:1:2,group.1=1:2,weight.1=-1", BadArguments),
             ("server.1=a:1:2,server.2=a:1:2,group.x=1:2", MarshallingError),
+            ("server.1=a:1:2,server.2=a:1:2,group.1=1:2:3", MarshallingError),
+            ("server.1=a:1:2,server.2=a:1:2,server.3=a:1:2:observer,group.1=1:2:3", MarshallingError),
             ("server.1=a:1:2,server.2=a:1:2,group.1=1:2,weight.1=x", MarshallingError),
             ("server.1=a:1:2,server.2=a:1:2,version=x", MarshallingError),
         ] {

@@ -29,7 +29,7 @@ impl Majority {
 pub struct Hierarchy {
     /// Group and weight.
     voters: BTreeMap<ServerId, (u64, u64)>,
-    /// The weight of each group that weighs anything.
+    /// The weight of each group that weighs anything, of those in it that do not vote too.
     groups: BTreeMap<u64, u64>,
 }
 
@@ -83,10 +83,19 @@ impl Verifier {
 
     /// By group and weight; there is at least one voter, and the sum of all weights has 64 bits.
     pub fn hierarchical(voters: BTreeMap<ServerId, (u64, u64)>) -> Self {
+        Verifier::hierarchical_beside(voters, [])
+    }
+
+    /// The same with groups that also hold `others`, by group and weight, who do not vote: what they weigh is
+    /// part of what more than half is needed of, and nobody ever has it. `QuorumHierarchical` counts so.
+    pub fn hierarchical_beside(
+        voters: BTreeMap<ServerId, (u64, u64)>,
+        others: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Self {
         assert!(!voters.is_empty(), "an ensemble has a voter");
         let mut groups: BTreeMap<u64, u64> = BTreeMap::new();
-        for (group, weight) in voters.values() {
-            *groups.entry(*group).or_default() += weight;
+        for (group, weight) in voters.values().copied().chain(others) {
+            *groups.entry(group).or_default() += weight;
         }
         // A group without weight takes no part, as in ZooKeeper.
         groups.retain(|_, weight| *weight > 0);

@@ -158,6 +158,14 @@ pub(super) fn membership(settings: &Settings, multi_address: bool, report: &mut 
             report.error(origin, &name, "with group.N or weight.N lines, each participant needs a group");
         }
     }
+    for (id, group) in &membership.groups {
+        let votes = membership.members.get(id).is_some_and(|m| m.role == Role::Participant);
+        if !votes && !membership.weights.contains_key(id) {
+            let name = format!("group.{group}");
+            let origin = settings.get(&name).map(|s| &s.origin);
+            report.error(origin, &name, format!("server {id} is no participant and needs a weight.{id}"));
+        }
+    }
     membership
 }
 
@@ -335,5 +343,9 @@ mod tests {
         let (_, errors) = read(&format!("{servers}group.1=1"), false);
         assert_eq!(errors.len(), 1);
         assert!(errors[0].starts_with("error: zoo.cfg:2: server.2: "), "{errors:?}");
+        let others = format!("{servers}group.1=1\ngroup.2=2:3:9\nweight.9=0");
+        let (_, errors) = read(&others, false);
+        assert_eq!(errors, ["error: zoo.cfg:5: group.2: server 3 is no participant and needs a weight.3"]);
+        assert_eq!(read(&format!("{others}\nweight.3=2"), false).1, [""; 0]);
     }
 }

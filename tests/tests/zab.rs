@@ -1,10 +1,13 @@
 //! Whole ensembles under the simulator. `ZAB_SEEDS` sets how many seeds are played, `ZAB_SEED` plays
 //! one, `ZAB_TRACE` prints every step of it.
 
+#[path = "zab/hierarchies.rs"]
+mod hierarchies;
 #[path = "zab/planted.rs"]
 mod planted;
 
 use ringkeeper_engine::id::ServerId;
+use ringkeeper_quorum::zab::{Serving, Zab};
 use ringkeeper_tests::sim::{self, Settings, World};
 use std::path::Path;
 
@@ -84,6 +87,41 @@ fn ensembles_agree_though_rivals_share_a_follower() {
         world.heal_core();
         world.demand_progress();
     }
+}
+
+/// How long it takes from a leader's end until another leads, in simulated milliseconds: the median of many.
+fn interregnum_ms(silent: bool) -> u64 {
+    let leader = |world: &World| {
+        let leads = |zab: &Zab| matches!(zab.serving(), Serving::Leader(_));
+        world.servers.iter().position(|server| server.zab.as_ref().is_some_and(leads))
+    };
+    let mut times: Vec<u64> = (0..51)
+        .map(|seed| {
+            let mut world = World::new(seed, Settings { observers: 0, ..calm() });
+            world.demand_progress();
+            let first = leader(&world).expect("they are settled");
+            world.crash(first, silent);
+            let from = world.now_ms();
+            while leader(&world).is_none() {
+                world.run_ms(1);
+                assert!(world.now_ms() < from + 30_000, "nobody leads:\n{}", world.describe());
+            }
+            world.now_ms() - from
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Of a killed server the connections break: that, the votes and the epoch are some messages of less than a
+/// millisecond each and some writes to disk, and no wait of a fixed time (an election of ZooKeeper's has one of
+/// 200 ms). A server that is gone with its connections unbroken is noticed by its silence, here of 500 ms.
+#[test]
+fn a_leaders_end_is_noticed_at_once_or_by_its_silence() {
+    let (killed, silent) = (interregnum_ms(false), interregnum_ms(true));
+    println!("another leads after {killed} ms, after a silent end {silent} ms");
+    assert!(killed < 100, "{killed} ms");
+    assert!((400..1000).contains(&silent), "{silent} ms");
 }
 
 #[test]

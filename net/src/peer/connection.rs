@@ -47,6 +47,8 @@ struct Output {
     queue: VecDeque<Piece>,
     /// Of packets that are queued or being written.
     bytes: usize,
+    /// How many these may be, if more than usual, until all have left.
+    behind_transfer_max: usize,
     /// The last write's buffer, empty.
     spare: Vec<u8>,
 }
@@ -76,6 +78,8 @@ pub struct Connection(Rc<Shared>);
 pub struct Overfull {
     /// How much, in bytes.
     pub bytes: usize,
+    /// Of how much.
+    pub bytes_max: usize,
 }
 
 impl Connection {
@@ -175,7 +179,8 @@ impl Connection {
 
     fn queued(&self, output: &Output) -> Result<(), Overfull> {
         self.0.writer.wake();
-        if output.bytes > self.0.output_bytes_max { Err(Overfull { bytes: output.bytes }) } else { Ok(()) }
+        let bytes_max = self.0.output_bytes_max.max(output.behind_transfer_max);
+        if output.bytes > bytes_max { Err(Overfull { bytes: output.bytes, bytes_max }) } else { Ok(()) }
     }
 
     /// Queues a message in the place of the one before it, if that has not left.
@@ -190,10 +195,13 @@ impl Connection {
     }
 
     /// Queues what a thread will make, `chunks_max` chunks of which wait at most: the thread is to be given
-    /// the end that is returned, and what is made ends with it.
-    pub fn send_transfer(&self, chunks_max: usize) -> ChunkSender {
+    /// the end that is returned, and what is made ends with it. Until it and all behind it have left, so many
+    /// bytes may wait, if that is more than usual.
+    pub fn send_transfer(&self, chunks_max: usize, behind_max: usize) -> ChunkSender {
         let (sender, chunks) = sync_channel(chunks_max);
-        self.0.output.borrow_mut().queue.push_back(Piece::Transfer(chunks));
+        let mut output = self.0.output.borrow_mut();
+        output.queue.push_back(Piece::Transfer(chunks));
+        output.behind_transfer_max = output.behind_transfer_max.max(behind_max);
         ChunkSender { sender: Some(sender), writer: self.0.writer.clone() }
     }
 }
@@ -283,6 +291,7 @@ impl Shared {
             let piece = self.output.borrow_mut().queue.pop_front();
             let written = match piece {
                 None => {
+                    self.output.borrow_mut().behind_transfer_max = 0;
                     self.writer.woken().await;
                     continue;
                 }

@@ -43,6 +43,7 @@ use self::tree::Tree;
 use self::warnings::Warnings;
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::id::{ServerId, Zxid};
+use ringkeeper_engine::log::ENTRY_BYTES_MAX;
 use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::members::{HostPort, Member, Members};
 use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link};
@@ -92,10 +93,10 @@ pub struct PeersConfig {
     /// How long the leader's port may take to be reached: `connectToLearnerMasterLimit`, or else
     /// `initLimit`, in ticks.
     pub leader_timeout: Duration,
-    /// Longest packet of a server that has said who it is, in bytes: the longest transaction, and what is
-    /// around it.
+    /// Longest packet of a server that has said who it is, in bytes: the longest transaction or request, and
+    /// what is around it, such as who asks.
     pub packet_bytes_max: usize,
-    /// Bytes that may wait for a learner before its connection ends.
+    /// Bytes that may wait for a learner before its connection ends; behind a tree also as many as that is long.
     pub learner_bytes_max: usize,
     /// The log that learners are served from, beyond what is in memory.
     pub log: Option<Arc<dyn LearnerLog>>,
@@ -117,7 +118,7 @@ impl PeersConfig {
             keep_alive: false,
             election_timeout: Duration::from_secs(5),
             leader_timeout: Duration::from_secs(20),
-            packet_bytes_max: 256 << 20,
+            packet_bytes_max: 2 * ENTRY_BYTES_MAX,
             learner_bytes_max: 512 << 20,
             log: None,
             seed: 0,

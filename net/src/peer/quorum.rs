@@ -1,7 +1,7 @@
 //! The quorum port: learners' connections to this server (`Leader.LearnerCnxAcceptor`, `LearnerHandler`),
 //! and this server's to its leader (`Learner`).
 
-use super::connection::{Connection, READ_BYTES};
+use super::connection::{Connection, Overfull, READ_BYTES};
 use super::dial::{Dial, Dialled};
 use super::events::{Done, Key, Port};
 use super::log::{self, Part};
@@ -131,9 +131,9 @@ impl Quorum {
             message => learner.connection.send(|out| message.encode(out)),
         };
         if let Err(overfull) = sent {
-            let (bytes, max) = (overfull.bytes, context.config.learner_bytes_max);
+            let Overfull { bytes, bytes_max } = overfull;
             let what = format!(
-                "{}it does not keep up: {bytes} bytes wait for it, of at most {max}",
+                "{}it does not keep up: {bytes} bytes wait for it, of at most {bytes_max}",
                 named(learner.server)
             );
             self.lose_learner(context, link, &what);
@@ -152,10 +152,14 @@ impl Quorum {
         self.learners.remove(&link);
     }
 
-    /// Sends a whole tree; what is told the learner from here on follows it.
+    /// Sends a whole tree; what is told the learner from here on follows it. As much of that may wait as the tree
+    /// is long: with a bound that has nothing to do with it, a learner that is sent a large one under load would be
+    /// given up, come again and be sent it anew, for ever. As it is, that takes more than a tree's bytes of
+    /// transactions in the time of a tree, which nobody catches up with.
     pub fn send_tree(&mut self, context: &mut Context, link: Link, zxid: Zxid, tree: Tree) {
         let Some(learner) = self.learners.get(&link) else { return };
-        if let Err(error) = tree.send(zxid, learner.connection.send_transfer(CHUNKS_MAX)) {
+        let bytes = tree.bytes;
+        if let Err(error) = tree.send(zxid, learner.connection.send_transfer(CHUNKS_MAX, bytes)) {
             self.lose_learner(context, link, &format!("the tree was not sent: {error}"));
         }
     }
@@ -165,7 +169,7 @@ impl Quorum {
         let Some(learner) = self.learners.get(&link) else { return };
         let sent = match &context.config.log {
             Some(log) => {
-                let chunks = learner.connection.send_transfer(CHUNKS_MAX);
+                let chunks = learner.connection.send_transfer(CHUNKS_MAX, 0);
                 log::send(log.clone(), part, chunks).map_err(|error| error.to_string())
             }
             None => Err("this server keeps none".to_owned()),

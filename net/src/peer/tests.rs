@@ -243,7 +243,7 @@ fn a_tree_and_what_follows_it_arrive_in_their_order() {
             let link = pair.connect().await;
             let database = Database::new(1);
             pair.does(1, Effect::ToLearner(link, ToLearner::Snap(Zxid(7))));
-            let tree = Tree { reader: database.tree.reader(), sessions: Vec::new() };
+            let tree = Tree { reader: database.tree.reader(), sessions: Vec::new(), bytes: 0 };
             pair.peers[0].send_tree(link, Zxid(7), tree);
             // Longer than what is read at once.
             (8..20).for_each(|zxid| pair.does(1, Effect::ToLearner(link, proposal(zxid, 300_000))));
@@ -270,22 +270,65 @@ fn a_tree_and_what_follows_it_arrive_in_their_order() {
     );
 }
 
+/// A learner that says who it is and reads nothing.
+async fn silent_learner(pair: &mut Pair, members: &Members) -> (TcpStream, Link) {
+    let port = members.servers()[&ServerId(1)].addresses[0].quorum_port;
+    let mut learner = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut bytes = Vec::new();
+    introduction().encode(&mut bytes);
+    learner.write_all(&bytes).unwrap();
+    let Input::FromLearner(link, _) = pair.next(1).await else { panic!("it said who it is") };
+    (learner, link)
+}
+
 #[test]
 fn a_learner_that_does_not_read_is_given_up() {
     Pair::run(
         |config| config.learner_bytes_max = 10 << 20,
         async |pair, members| {
-            let port = members.servers()[&ServerId(1)].addresses[0].quorum_port;
-            let mut learner = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let mut bytes = Vec::new();
-            introduction().encode(&mut bytes);
-            learner.write_all(&bytes).unwrap();
-            let Input::FromLearner(link, _) = pair.next(1).await else { panic!("it said who it is") };
+            let (_learner, link) = silent_learner(pair, members).await;
             // The kernel takes some, too.
             for zxid in 1..100 {
                 pair.does(1, Effect::ToLearner(link, proposal(zxid, 1 << 20)));
             }
             assert!(matches!(pair.next(1).await, Input::LearnerLost(lost) if lost == link));
+        },
+    );
+}
+
+#[test]
+fn behind_a_tree_as_much_may_wait_as_it_is_long_until_all_has_left() {
+    Pair::run(
+        |config| config.learner_bytes_max = 1 << 20,
+        async |pair, members| {
+            let (mut learner, link) = silent_learner(pair, members).await;
+            let database = Database::new(1);
+            let tree = Tree { reader: database.tree.reader(), sessions: Vec::new(), bytes: 64 << 20 };
+            pair.peers[0].send_tree(link, Zxid(7), tree);
+            // More than the kernel takes and than the usual bound.
+            (1..=60).for_each(|zxid| pair.does(1, Effect::ToLearner(link, proposal(zxid, 1 << 20))));
+            learner.set_nonblocking(true).unwrap();
+            let mut read_all = || {
+                let (mut read, mut buffer) = (0, vec![0; 1 << 20]);
+                while let Ok(bytes @ 1..) = learner.read(&mut buffer) {
+                    read += bytes;
+                }
+                read
+            };
+            let (mut read, mut zxid) = (0, 60);
+            let is_lost = |input: &Input| matches!(input, Input::LearnerLost(lost) if *lost == link);
+            while !pair.told[0].iter().any(is_lost) {
+                assert!(pair.begun.elapsed() < PATIENCE, "waited in vain");
+                read += read_all();
+                // Once all has left, the bound is the usual one.
+                if read >= 60 << 20 {
+                    zxid += 1;
+                    pair.does(1, Effect::ToLearner(link, proposal(zxid, 2 << 20)));
+                }
+                ring::sleep(Duration::from_millis(1)).await;
+                pair.hear();
+            }
+            assert!(read >= 60 << 20, "it was given up after {read} bytes");
         },
     );
 }

@@ -24,6 +24,8 @@ pub struct Tree {
     pub reader: TreeReader,
     /// The sessions with their timeouts in milliseconds, as they are now.
     pub sessions: Vec<(SessionId, u32)>,
+    /// About how long it is when it is sent.
+    pub bytes: usize,
 }
 
 impl Tree {

@@ -102,6 +102,26 @@ impl Batch {
         Entries { entries: &self.entries, at: 0 }
     }
 
+    /// Its bytes in pieces of whole entries, each with its last transaction's number: as few as can be of so many
+    /// bytes at most, unless one entry alone has more.
+    pub fn pieces(&self, bytes_max: usize) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let (mut entries, mut start) = (self.iter(), 0);
+        let mut ahead = entries.next().map(|(zxid, _)| (zxid, entries.at));
+        iter::from_fn(move || {
+            let (mut last, mut end) = ahead.take()?;
+            while let Some((zxid, _)) = entries.next() {
+                if entries.at - start > bytes_max {
+                    ahead = Some((zxid, entries.at));
+                    break;
+                }
+                (last, end) = (zxid, entries.at);
+            }
+            let piece = &self.entries[start..end];
+            start = end;
+            Some((last, piece))
+        })
+    }
+
     /// Each transaction by itself, which shares the batch's memory.
     pub fn into_transactions(self) -> impl Iterator<Item = Transaction> {
         let mut at = 0;
@@ -268,6 +288,35 @@ mod tests {
         let bytes = batch.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         assert_eq!((batch.count(), batch.transaction_bytes()), (batch.iter().count(), bytes));
         batch.iter().map(|(zxid, _)| zxid.0).collect()
+    }
+
+    #[test]
+    fn pieces_are_whole_entries_and_no_longer_than_they_may_be() {
+        let whole = batch(&[3, 4, 5, 6, 7, 8]);
+        for bytes_max in 0..=whole.entries().len() {
+            let pieces: Vec<Batch> = whole
+                .pieces(bytes_max)
+                .map(|(last, piece)| {
+                    let piece = Batch::decode(Bytes::copy_from_slice(piece)).expect("a batch");
+                    assert_eq!(piece.last(), last);
+                    piece
+                })
+                .collect();
+            assert_eq!(
+                pieces.iter().flat_map(|piece| piece.entries().to_vec()).collect::<Vec<_>>(),
+                whole.entries()
+            );
+            for pair in pieces.windows(2) {
+                let [piece, next] = pair else { unreachable!("two") };
+                assert!(piece.count() == 1 || piece.entries().len() <= bytes_max);
+                let (_, first) = next.iter().next().expect("an entry");
+                assert!(
+                    piece.entries().len() + ENTRY_HEADER_BYTES + first.len() > bytes_max,
+                    "as few as can be"
+                );
+            }
+        }
+        assert_eq!(whole.pieces(usize::MAX).count(), 1);
     }
 
     #[test]

@@ -313,11 +313,22 @@ impl fmt::Display for ToLeader {
     }
 }
 
-/// Appends one packet of PROPOSALS with all of these, which follow each other.
+/// Bytes of proposals that a packet has at most, unless one alone has more. What clients ask for at once may be
+/// more by far, and a learner takes no packet that is longer than the longest transaction can be.
+const PROPOSALS_BYTES_MAX: usize = 16 << 20;
+
+/// Appends PROPOSALS with all of these, which follow each other: one packet, unless that is too long.
 pub fn encode_proposals(batches: &[Batch], out: &mut Vec<u8>) {
     let Some(newest) = batches.last() else { return };
-    let entries = |out: &mut Vec<u8>| batches.iter().for_each(|batch| out.extend_from_slice(batch.entries()));
-    QuorumPacket::encode_with(PacketType::Proposals, newest.last().to_jute(), entries, out);
+    let bytes: usize = batches.iter().map(|batch| batch.entries().len()).sum();
+    if bytes <= PROPOSALS_BYTES_MAX {
+        let entries =
+            |out: &mut Vec<u8>| batches.iter().for_each(|batch| out.extend_from_slice(batch.entries()));
+        return QuorumPacket::encode_with(PacketType::Proposals, newest.last().to_jute(), entries, out);
+    }
+    for (last, entries) in batches.iter().flat_map(|batch| batch.pieces(PROPOSALS_BYTES_MAX)) {
+        QuorumPacket::new(PacketType::Proposals, last.to_jute(), Some(entries)).encode(out);
+    }
 }
 
 impl ToLearner {
@@ -570,6 +581,33 @@ mod tests {
             assert_eq!((packet.kind as i32, packet.zxid, packet.data), (kind, zxid, data.as_deref()));
             assert_eq!((length, ToLearner::decode(&packet, &stream)), (stream.len(), Ok(message)));
         }
+    }
+
+    #[test]
+    fn more_proposals_than_a_packet_may_have_are_several_packets() {
+        let transaction = |counter: u64, mib: usize| Transaction {
+            zxid: Zxid(1 << 32 | counter),
+            bytes: Bytes::from(vec![counter as u8; mib << 20]),
+        };
+        let batches = [
+            Batch::of(&[transaction(1, 9), transaction(2, 9), transaction(3, 20), transaction(4, 1)]),
+            Batch::of(&[transaction(5, 1)]),
+        ];
+        let batches: Vec<Batch> = batches.into_iter().flatten().collect();
+        let mut bytes = Vec::new();
+        encode_proposals(&batches, &mut bytes);
+        let stream = Bytes::from(bytes);
+        let (mut at, mut lasts, mut entries) = (0, Vec::new(), Vec::new());
+        while let Some((packet, length)) = QuorumPacket::decode(&stream[at..], 21 << 20).unwrap() {
+            let ToLearner::Proposals(batch) = ToLearner::decode(&packet, &stream).unwrap() else {
+                panic!("proposals")
+            };
+            lasts.push(batch.last().counter());
+            entries.extend_from_slice(batch.entries());
+            at += length;
+        }
+        assert_eq!((at, lasts), (stream.len(), vec![1, 2, 3, 4, 5]));
+        assert_eq!(entries, batches.iter().flat_map(|batch| batch.entries().to_vec()).collect::<Vec<_>>());
     }
 
     #[test]

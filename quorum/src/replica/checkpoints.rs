@@ -8,7 +8,7 @@ use ringkeeper_engine::log::{IoFailure, LogError};
 /// Log behind the newest checkpoint from which on an orderly stop writes another.
 const STOP_LOG_BYTES_MIN: u64 = 8 << 20;
 
-/// Paths and data up to which an orderly stop does: a larger tree would make it slow.
+/// Paths and data up to which an orderly stop waits for one: of a larger tree it would be slow.
 const STOP_TREE_BYTES_MAX: i64 = 1 << 30;
 
 /// How far the log has gone on since a checkpoint.
@@ -93,14 +93,22 @@ impl Replica {
 
     /// What a checkpoint at an orderly stop holds, if a restart would be slow without one.
     pub fn checkpoint_at_stop(&mut self) -> Option<(Zxid, Vec<(SessionId, u32)>)> {
-        let small = self.database.tree.data_bytes() < STOP_TREE_BYTES_MAX;
-        let worth = small && self.checkpoints.since.bytes >= STOP_LOG_BYTES_MIN;
+        let worth = self.stop_waits() && self.checkpoints.since.bytes >= STOP_LOG_BYTES_MIN;
         (worth && !self.checkpoints.under_way).then(|| self.begin_checkpoint())
     }
 
     /// Whether a checkpoint is being written.
-    pub fn is_checkpointing(&self) -> bool {
+    pub(super) fn is_checkpointing(&self) -> bool {
         self.checkpoints.under_way
+    }
+
+    /// Whether a checkpoint is being written that an orderly stop waits for.
+    pub fn is_checkpointing_at_stop(&self) -> bool {
+        self.checkpoints.under_way && self.stop_waits()
+    }
+
+    fn stop_waits(&self) -> bool {
+        self.database.tree.data_bytes() < STOP_TREE_BYTES_MAX
     }
 
     fn begin_checkpoint(&mut self) -> (Zxid, Vec<(SessionId, u32)>) {

@@ -54,7 +54,7 @@ impl Replica {
     }
 
     /// About how long the tree is when it is sent whole.
-    fn tree_bytes(&self) -> u64 {
+    pub fn tree_bytes(&self) -> u64 {
         let tree = &self.database.tree;
         tree.data_bytes().max(0) as u64 + tree.node_count() as u64 * NODE_BYTES
     }

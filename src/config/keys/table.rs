@@ -91,7 +91,7 @@ const SERVER: &[Key] = &[
     key("maxClientCnxns", File, ANY_INT, Used("connections from one address; 0 or less is no limit")),
     key("maxCnxns", Prefixed, ANY_DEC, Used("connections in all; 0 or less is no limit")),
     key("globalOutstandingLimit", Prefixed, dec(0, INT_MAX), Used("requests in flight before sockets are no longer read")),
-    key("jute.maxbuffer", Bare, dec(1, INT_MAX), Used("the longest request in bytes")),
+    key("jute.maxbuffer", Bare, dec(1, INT_MAX), Used("the longest request in bytes, of which 268435456 are possible")),
     key("jute.maxbuffer.extrasize", Prefixed, ANY_DEC, Used("bytes that a transaction may have more than jute.maxbuffer; a longer one is refused")),
     key("largeRequestMaxBytes", Prefixed, ANY_DEC, NotYet("large requests are not counted apart yet; jute.maxbuffer bounds each")),
     key("largeRequestThreshold", Prefixed, ANY_DEC, NotYet("large requests are not counted apart yet; jute.maxbuffer bounds each")),

@@ -398,7 +398,7 @@ impl Machine {
                 self.view.trees_sent += 1;
                 let database = &self.tree.database;
                 let sessions = database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
-                self.peers.send_tree(link, zxid, Tree { reader: database.tree.reader(), sessions });
+                self.peers.send_tree(link, zxid, Tree { reader: database.tree.reader(), sessions, bytes: 0 });
             }
             Effect::PersistEpochs(epochs) => {
                 recovered.epochs = epochs;

@@ -10,6 +10,7 @@
 //! - `no_direct`: a file system that refuses O_DIRECT.
 //! - `retention`: what is removed behind checkpoints.
 //! - `kept_values`: large values that stay in the checkpoint's map.
+//! - `stop`: what an orderly stop leaves for the next start.
 //! - `failures`: a failed write or sync ends the server.
 
 mod corruptions;
@@ -22,4 +23,5 @@ mod no_direct;
 mod own_disk;
 mod retention;
 mod run;
+mod stop;
 mod table;
