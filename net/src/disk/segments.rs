@@ -278,7 +278,12 @@ impl SegmentFiles {
         for name in names(&self.directory)? {
             let Some(sequence) = parse(&name) else { continue };
             let path = self.directory.join(name);
-            let bytes = fs::metadata(&path).map_err(DiskError::io("reading", &path))?.len();
+            let bytes = match fs::metadata(&path) {
+                Ok(file) => file.len(),
+                // Another thread has renamed it meanwhile: it is what is asked for no more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(DiskError::io("reading", &path)(error)),
+            };
             files.push(SegmentFile { sequence, bytes });
         }
         files.sort_unstable_by_key(|file| file.sequence);

@@ -159,7 +159,11 @@ pub struct Segment {
 impl Segment {
     /// `None` for one that was not written to.
     pub fn read(path: PathBuf) -> Option<Segment> {
-        let bytes = fs::read(&path).expect("a segment");
+        let bytes = match fs::read(&path) {
+            // The server that runs here has just put it aside.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            read => read.expect("a segment"),
+        };
         let sequence = path.file_stem()?.to_str()?.parse().ok()?;
         let mut reader = SegmentReader::open(&bytes).ok()?;
         let header = *reader.header();
