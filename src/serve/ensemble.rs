@@ -94,3 +94,55 @@ fn members(membership: &Membership, version: u64) -> Result<Members, String> {
     let (groups, weights) = (by_number(&membership.groups)?, by_number(&membership.weights)?);
     Members::new(servers, groups, weights, version).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+
+    /// Each value is another one than any other key's here, and none is what it is without the key.
+    const FILE: &str = "dataDir=/d\nclientPort=2181\ntickTime=100\ninitLimit=70\nsyncLimit=30\n\
+        connectToLearnerMasterLimit=40\nquorumListenOnAllIPs=true\nelectionPortBindRetry=9\ntcpKeepAlive=true\n\
+        cnxTimeout=1234\nfastleader.minNotificationInterval=150\nfastleader.maxNotificationInterval=1500\n\
+        leader.epochTransactionsMax=5000\nmultiAddress.enabled=true\nserver.1=a:1:2;5\n\
+        server.2=[::1]:3:4|b:3:4\nserver.3=c:5:6:observer\ngroup.1=1\ngroup.2=2\nweight.2=3\n";
+
+    fn load(more: &str) -> Config {
+        let read = |path: &Path| match path == Path::new("/d/myid") {
+            true => Ok(b"2".to_vec()),
+            false => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        let text = format!("{FILE}{more}");
+        let input = config::Input {
+            file: Some(config::File { name: "zoo.cfg", bytes: text.as_bytes() }),
+            environment: &BTreeMap::new(),
+            overrides: &[],
+            cores_available: NonZeroUsize::MIN,
+            read: &read,
+        };
+        config::load(&input).expect("it is sound").0
+    }
+
+    #[test]
+    fn each_key_of_an_ensemble_arrives_where_it_counts() {
+        let config = load("");
+        assert_eq!(own_number(&config), Ok(Some(ServerId(2))));
+        let told = options(&config).expect("an ensemble can have it").expect("it is one");
+        let members = "server.1=a:1:2:participant;0.0.0.0:5\nserver.2=[::1]:3:4|b:3:4:participant\n\
+            server.3=c:5:6:observer\ngroup.1=1\ngroup.2=2\nweight.1=1\nweight.2=3\nversion=0";
+        assert_eq!(told.members.to_string(), members);
+        let election =
+            ElectionTiming { resend_ms_min: 150, resend_ms_max: 1500, ..ElectionTiming::default() };
+        let timing = Timing { tick_ms: 100, init_limit: 70, sync_limit: 30, election, ..Timing::default() };
+        assert_eq!(told.timing, timing);
+        assert_eq!((told.epoch_transactions_max, told.listen_attempts_max), (5000, 9));
+        assert_eq!((told.listen_on_all_ips, told.keep_alive), (true, true));
+        let timeouts = [told.election_timeout, told.leader_timeout].map(|timeout| timeout.as_millis());
+        assert_eq!(timeouts, [1234, 4000]);
+        assert_eq!(told.rules, Rules { standalone_enabled: true, multi_address: true });
+        let alone = options(&load("standaloneEnabled=false")).expect("it can").expect("it is one");
+        assert!(!alone.rules.standalone_enabled);
+    }
+}

@@ -647,11 +647,17 @@ fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
     let observer = ensemble.node(1).ports.line(1, Role::Observer, true);
     let all = lines.join(",");
     let grouped = format!("{all},group.1=1:2:3,weight.3=2");
+    // A server that is not there counts with its weight, and without one is refused.
+    let (nobody, absent) = (format!("{all},group.1=1:2:3:9"), format!("{all},group.1=1:2:3:9,weight.9=1"));
     let (pair, one) = (format!("{},{observer}", lines[1]), format!("{},tickTime=1", lines[1]));
     let joining = |text| Change { joining: Some(text), ..NONE };
     let leaving = |text| Change { leaving: Some(text), ..NONE };
     let whole = |text| Change { whole: Some(text), ..NONE };
     let changes = [
+        // This one needs all three.
+        whole(&absent),
+        whole(&all),
+        whole(&nobody),
         Change { from_version: 5, ..NONE },
         joining("nonsense"),
         joining("server.x=127.0.0.1:1:2;3"),

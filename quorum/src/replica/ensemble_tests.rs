@@ -495,23 +495,31 @@ fn xid_of(message: &ToLeader) -> Option<i32> {
 /// What is committed is applied once this server has it on disk, which may be behind the leader's answer.
 #[test]
 fn a_sync_is_answered_behind_what_was_asked_before_it_and_is_applied_late() {
-    let mut bench = Bench::following();
-    bench.reopen(CONNECTION);
-    bench.leader(ToLearner::Revalidate { session: SESSION, valid: true });
-    bench.take_replies();
-    bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
-    bench.ask(SESSION, 2, OpCode::Sync, &jute::to_bytes(&Some(std::borrow::Cow::Borrowed("/"))));
-    bench.disk_hangs = true;
-    let error = |zxid, xid| ToLearner::Proposal(transaction(zxid, SESSION, xid, OpCode::Error, &[0; 4]));
-    bench.leader(error(zxid(1), 1));
-    bench.leader(ToLearner::Proposal(transaction(zxid(2), SessionId(9), 7, OpCode::Error, &[0; 4])));
-    bench.leader(ToLearner::Commit(zxid(2)));
-    bench.leader(ToLearner::Sync);
-    assert_eq!(bench.take_replies(), [""; 0]);
-    while let Some(write) = bench.writing.pop() {
-        bench.input(Input::Written(write, Ok(())));
+    // Also where nothing of the session's own is before it, but what others wrote.
+    for (writer, answers) in
+        [(SESSION, &["answer 1 err 0", "answer 2 err 0"][..]), (SessionId(9), &["answer 2 err 0"])]
+    {
+        let mut bench = Bench::following();
+        bench.reopen(CONNECTION);
+        bench.leader(ToLearner::Revalidate { session: SESSION, valid: true });
+        bench.take_replies();
+        if writer == SESSION {
+            bench.ask(SESSION, 1, OpCode::Create, &create("/a"));
+        }
+        bench.ask(SESSION, 2, OpCode::Sync, &jute::to_bytes(&Some(std::borrow::Cow::Borrowed("/"))));
+        bench.disk_hangs = true;
+        let error =
+            |zxid, session, xid| ToLearner::Proposal(transaction(zxid, session, xid, OpCode::Error, &[0; 4]));
+        bench.leader(error(zxid(1), writer, 1));
+        bench.leader(error(zxid(2), SessionId(9), 7));
+        bench.leader(ToLearner::Commit(zxid(2)));
+        bench.leader(ToLearner::Sync);
+        assert_eq!(bench.take_replies(), [""; 0]);
+        while let Some(write) = bench.writing.pop() {
+            bench.input(Input::Written(write, Ok(())));
+        }
+        assert_eq!(bench.take_replies(), answers);
     }
-    assert_eq!(bench.take_replies(), ["answer 1 err 0", "answer 2 err 0"]);
 }
 
 #[test]
