@@ -33,6 +33,64 @@ impl ReadySegment {
     }
 }
 
+/// An open file with its path, or why it is none.
+type Opened = Result<(File, Rc<Path>), (io::Error, Rc<Path>)>;
+
+/// A write that was asked for.
+struct Asked {
+    write: LogWrite,
+    opened: Opened,
+    synced_after: bool,
+    begun: Instant,
+    /// Who waits for it.
+    wake: Wake,
+}
+
+/// What the log's owner and the one task that writes share.
+#[derive(Default)]
+struct Lane {
+    asked: RefCell<VecDeque<Asked>>,
+    /// Something was asked for.
+    more: Wake,
+    written: RefCell<VecDeque<Written>>,
+}
+
+impl Lane {
+    /// Does what is asked for, one write after the other, as long as the runtime lives.
+    async fn run(self: Rc<Self>, slow_ms: u64) {
+        loop {
+            let Some(asked) = self.asked.borrow_mut().pop_front() else {
+                self.more.woken().await;
+                continue;
+            };
+            let Asked { mut write, opened, synced_after, begun, wake } = asked;
+            let failed = |path: &Path, error: io::Error| IoFailure {
+                errno: error.raw_os_error(),
+                message: format!("writing {}: {error}", path.display()),
+            };
+            let result = match opened {
+                Ok((file, path)) => {
+                    let (buffer, range) = (std::mem::take(&mut write.buffer), write.range.clone());
+                    let (result, home) = match synced_after {
+                        true => file.write_and_sync_at(buffer, range, write.offset).await,
+                        false => file.write_at(buffer, range, write.offset).await,
+                    };
+                    write.buffer = home;
+                    result.map_err(|error| failed(&path, error))
+                }
+                Err((error, path)) => Err(failed(&path, error)),
+            };
+            let took = begun.elapsed();
+            let took_ms = took.as_millis();
+            if took_ms > u128::from(slow_ms) {
+                warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
+            }
+            self.written.borrow_mut().push_back((write, result, took));
+            wake.wake();
+        }
+    }
+}
+
 /// See the module.
 pub struct LogLane {
     names: SegmentFiles,
@@ -41,7 +99,9 @@ pub struct LogLane {
     slow_ms: u64,
     /// Open files with their paths, which nothing but a failure asks for.
     files: HashMap<Sequence, (File, Rc<Path>)>,
-    written: Rc<RefCell<VecDeque<Written>>>,
+    lane: Rc<Lane>,
+    /// Its task was begun.
+    runs: bool,
     /// When a timer for a batch that waits for company rings.
     timer_at_us: u64,
 }
@@ -50,50 +110,30 @@ impl LogLane {
     /// For these files, each of which is `ready` before it is written to. A write that takes longer than
     /// `slow_ms` is reported.
     pub fn new(names: SegmentFiles, ready: ReadySegment, sync: SyncMode, slow_ms: u64) -> Self {
-        let written = Rc::default();
-        LogLane { names, ready, sync, slow_ms, files: HashMap::new(), written, timer_at_us: 0 }
+        let lane = Rc::default();
+        LogLane { names, ready, sync, slow_ms, files: HashMap::new(), lane, runs: false, timer_at_us: 0 }
     }
 
     /// Begins a write; `wake` is woken when [`Self::take_written`] has it.
-    pub fn write(&mut self, mut write: LogWrite, wake: &Wake) {
-        let (written, wake) = (Rc::clone(&self.written), wake.clone());
+    pub fn write(&mut self, write: LogWrite, wake: &Wake) {
+        let opened = self.file(write.segment);
         let synced_after = match self.sync {
             SyncMode::Fdatasync => true,
             SyncMode::None => write.begins_segment(),
             SyncMode::Dsync | SyncMode::Direct => false,
         };
-        let opened = self.file(write.segment);
-        let (begun, slow_ms) = (Instant::now(), u128::from(self.slow_ms));
-        ring::spawn_urgent(async move {
-            let failed = |path: &Path, error: io::Error| IoFailure {
-                errno: error.raw_os_error(),
-                message: format!("writing {}: {error}", path.display()),
-            };
-            let result = match opened {
-                Ok((file, path)) => {
-                    let buffer = std::mem::take(&mut write.buffer);
-                    let (mut result, home) = file.write_at(buffer, write.range.clone(), write.offset).await;
-                    write.buffer = home;
-                    if result.is_ok() && synced_after {
-                        result = file.sync_data().await;
-                    }
-                    result.map_err(|error| failed(&path, error))
-                }
-                Err((error, path)) => Err(failed(&path, error)),
-            };
-            let took = begun.elapsed();
-            let took_ms = took.as_millis();
-            if took_ms > slow_ms {
-                warn!("a log write of {} bytes took {took_ms} ms to be durable", write.range.len());
-            }
-            written.borrow_mut().push_back((write, result, took));
-            wake.wake();
-        });
+        let asked = Asked { write, opened, synced_after, begun: Instant::now(), wake: wake.clone() };
+        self.lane.asked.borrow_mut().push_back(asked);
+        self.lane.more.wake();
+        if !self.runs {
+            self.runs = true;
+            ring::spawn_urgent(Rc::clone(&self.lane).run(self.slow_ms));
+        }
     }
 
     /// The oldest write that came back.
     pub fn take_written(&self) -> Option<Written> {
-        self.written.borrow_mut().pop_front()
+        self.lane.written.borrow_mut().pop_front()
     }
 
     /// To be told of each step of the log's upkeep before it is done.
@@ -103,7 +143,7 @@ impl LogLane {
         }
     }
 
-    fn file(&mut self, segment: Sequence) -> Result<(File, Rc<Path>), (io::Error, Rc<Path>)> {
+    fn file(&mut self, segment: Sequence) -> Opened {
         if let Some(opened) = self.files.get(&segment) {
             return Ok(opened.clone());
         }

@@ -8,8 +8,13 @@
 //! | file | what lives there |
 //! |---|---|
 //! | here | what the rest of the server sees, and `driver`: everything unsafe |
+//! | `incoming` | what comes over a connection, in memory that all of a thread share |
+//! | `supply` | how many pieces that memory has |
+//! | `slots` | what the kernel was given |
+//! | `wake` | wakes a task, from any thread |
 //! | `tasks` | the own runtime's tasks, timers and wake-ups |
 //! | `spin` | how long it looks for work before it sleeps |
+//! | `refusal` | why there is no ring |
 
 #![allow(unsafe_code, reason = "one of the three addresses; see `driver` and LogBuffer")]
 
@@ -18,15 +23,22 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use incoming::Incoming;
+use refusal::explain;
 use spin::Spin;
+pub use wake::Wake;
 
+mod incoming;
+mod refusal;
+mod slots;
 mod spin;
+mod supply;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 /// Entries of a ring's submission queue.
 const RING_ENTRIES: u32 = 1024;
@@ -66,35 +78,6 @@ pub fn run_awake<F: Future>(runtime: Runtime, spin: Duration, future: F) -> io::
     }
 }
 
-/// What stands between this process and a ring.
-fn explain(error: io::Error) -> io::Error {
-    const ENOSYS: i32 = 38;
-    const ENOMEM: i32 = 12;
-    let forbidden = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let why = match (error.raw_os_error(), forbidden.trim()) {
-        (Some(ENOSYS), _) => {
-            "this kernel has no io_uring, or a seccomp profile hides it: use Linux 5.11 or newer, and in a \
-             container a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register"
-                .to_owned()
-        }
-        (Some(ENOMEM), _) => {
-            "the limit of locked memory is too low: raise it (ulimit -l, LimitMEMLOCK)".to_owned()
-        }
-        (_, "2") => {
-            "kernel.io_uring_disabled is 2: set it to 0 (sysctl -w kernel.io_uring_disabled=0)".to_owned()
-        }
-        (_, "1") => {
-            "kernel.io_uring_disabled is 1, so only privileged processes may use io_uring: set it to 0, \
-                     or put the server's group into kernel.io_uring_group"
-                .to_owned()
-        }
-        _ => "a seccomp profile or security module forbids it: in a container, allow io_uring_setup, \
-              io_uring_enter and io_uring_register"
-            .to_owned(),
-    };
-    io::Error::new(error.kind(), format!("the kernel refuses io_uring ({error}): {why}"))
-}
-
 /// Runs a task beside the others of this thread.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     match tasks::current() {
@@ -117,27 +100,6 @@ pub async fn sleep(time: Duration) {
     match tasks::current() {
         Some(executor) => executor.sleep_until(Instant::now() + time).await,
         None => tokio::time::sleep(time).await,
-    }
-}
-
-/// Wakes one task, from this thread or another. Waking it twice before it looks is waking it once.
-#[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<tokio::sync::Notify>);
-
-impl Wake {
-    /// Nobody is woken yet.
-    pub fn new() -> Self {
-        Wake::default()
-    }
-
-    /// Wakes the task, now or when it waits next.
-    pub fn wake(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits to be woken.
-    pub async fn woken(&self) {
-        self.0.notified().await;
     }
 }
 
@@ -264,14 +226,23 @@ impl File {
         }
     }
 
-    /// fdatasync.
-    ///
-    /// # Errors
-    /// As the kernel says; what the disk holds is then unknown.
-    pub async fn sync_data(&self) -> io::Result<()> {
+    /// The same, and fdatasync behind it: once both are done, the bytes are durable. If not, what the disk holds
+    /// is unknown.
+    pub async fn write_and_sync_at(
+        &self,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+        offset: u64,
+    ) -> (io::Result<()>, Vec<u8>) {
         match &self.0 {
-            Either::Own(driver, file) => driver.sync_data(Rc::clone(file)).await,
-            Either::TokioUring(file) => file.sync_data().await,
+            Either::Own(driver, file) => driver.write_and_sync_at(file, buffer, range, offset).await,
+            Either::TokioUring(file) => {
+                let (mut result, buffer) = self.write_at(buffer, range, offset).await;
+                if result.is_ok() {
+                    result = file.sync_data().await;
+                }
+                (result, buffer)
+            }
         }
     }
 }
@@ -302,75 +273,33 @@ unsafe impl tokio_uring::buf::IoBuf for LogBuffer {
 
 /// The own runtime's side of the kernel: operations in, completions out.
 mod driver {
-    use io_uring::squeue::Entry;
-    use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+    use super::slots::{Arriving, Slot, Slots};
+    use super::supply::{BUFFER_BYTES, BUFFERS_MAX, Supply, stagger};
+    use io_uring::cqueue::buffer_select;
+    use io_uring::squeue::{Entry, Flags};
+    use io_uring::types::{BufRingEntry, Fd, FsyncFlags, SubmitArgs, Timespec};
     use io_uring::{IoUring, opcode};
-    use std::any::Any;
-    use std::cell::{Cell, RefCell};
-    use std::collections::VecDeque;
+    use std::cell::{Cell, RefCell, UnsafeCell};
     use std::fs::File;
     use std::future::{Future, poll_fn};
     use std::io;
     use std::net::{TcpListener, TcpStream};
-    use std::ops::Range;
+    use std::ops::{Deref, Range};
     use std::os::fd::{AsRawFd, FromRawFd};
     use std::pin::Pin;
     use std::rc::Rc;
-    use std::task::{Context, Poll, Waker};
+    use std::sync::atomic::{AtomicU16, Ordering};
+    use std::task::{Context, Poll};
     use std::time::Instant;
 
     /// Of an operation whose completion nobody looks at.
     const NOBODY: u64 = u64::MAX;
 
-    enum Slot {
-        Free,
-        /// In the kernel, or on its way there.
-        Pending(Option<Waker>),
-        Done(i32),
-        /// In the kernel, and nobody waits for it any more: what it may still touch is kept here.
-        Abandoned {
-            _kept: Box<dyn Any>,
-        },
-        /// In the kernel for one completion after another.
-        Arriving(Arriving),
-    }
-
-    /// What came to a listening socket and was not taken yet.
-    #[derive(Default)]
-    struct Arriving {
-        came: VecDeque<io::Result<TcpStream>>,
-        waker: Option<Waker>,
-        /// Nothing more comes until it is asked for anew.
-        ended: bool,
-        /// Nobody takes anything any more; what the kernel still uses is kept here.
-        abandoned: Option<Rc<TcpListener>>,
-    }
-
-    #[derive(Default)]
-    struct Slots {
-        all: Vec<Slot>,
-        free: Vec<usize>,
-    }
-
-    impl Slots {
-        fn take(&mut self, slot: Slot) -> usize {
-            let index = self.free.pop().unwrap_or_else(|| {
-                self.all.push(Slot::Free);
-                self.all.len() - 1
-            });
-            self.all[index] = slot;
-            index
-        }
-
-        fn release(&mut self, index: usize) {
-            self.all[index] = Slot::Free;
-            self.free.push(index);
-        }
-    }
-
     /// See the module.
     pub struct Driver {
         ring: RefCell<IoUring>,
+        /// Behind the ring, which is closed first. `None` where the kernel knows no such thing.
+        shared: Option<SharedBuffers>,
         slots: RefCell<Slots>,
         /// Flags of a receive.
         receive_flags: u16,
@@ -394,8 +323,10 @@ mod driver {
                 Ok(ring) => (ring, WAIT_FIRST, true),
                 Err(_) => (IoUring::new(entries)?, 0, false),
             };
+            let shared = accepts_many.then(|| SharedBuffers::register(&ring).ok()).flatten();
             Ok(Driver {
                 ring: RefCell::new(ring),
+                shared,
                 slots: RefCell::default(),
                 receive_flags,
                 accepts_many,
@@ -410,12 +341,33 @@ mod driver {
             Operation { driver: Rc::clone(self), index, owned: Some(owned) }
         }
 
+        /// The same of two, of which the first has the flag that links the second to it.
+        fn begin_linked<A: Unpin + 'static, B: Unpin + 'static>(
+            self: &Rc<Self>,
+            first: Entry,
+            first_owned: A,
+            second: Entry,
+            second_owned: B,
+        ) -> (Operation<A>, Operation<B>) {
+            let [one, two] = [(); 2].map(|()| self.slots.borrow_mut().take(Slot::Pending(None)));
+            self.push_all(&[first.user_data(one as u64), second.user_data(two as u64)]);
+            (
+                Operation { driver: Rc::clone(self), index: one, owned: Some(first_owned) },
+                Operation { driver: Rc::clone(self), index: two, owned: Some(second_owned) },
+            )
+        }
+
         fn push(&self, entry: &Entry) {
+            self.push_all(std::slice::from_ref(entry));
+        }
+
+        /// All of them together or none yet: a link does not reach beyond what the kernel takes at a time.
+        fn push_all(&self, entries: &[Entry]) {
             loop {
-                // SAFETY: what the entry points to is in memory that `begin` got with it, at an address
+                // SAFETY: what the entries point to is in memory that `begin` got with them, at an address
                 // that a move of its owner does not change. Until the completion nothing else has it:
                 // an operation that is dropped before leaves it in its slot.
-                if unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok() {
+                if unsafe { self.ring.borrow_mut().submission().push_multiple(entries) }.is_ok() {
                     return;
                 }
                 // Full: the kernel takes what there is, or is busy until completions are taken.
@@ -500,14 +452,21 @@ mod driver {
                         }
                         waker
                     }
-                    slot => match std::mem::replace(slot, Slot::Done(completion.result())) {
-                        Slot::Pending(waker) => waker,
-                        Slot::Abandoned { .. } => {
-                            slots.release(index);
-                            None
+                    slot => {
+                        let buffer = buffer_select(completion.flags());
+                        if let (Some(shared), true) = (&self.shared, buffer.is_some()) {
+                            shared.supply.taken();
                         }
-                        _ => unreachable!("a completion of nothing"),
-                    },
+                        match std::mem::replace(slot, Slot::Done(completion.result(), buffer)) {
+                            Slot::Pending(waker) => waker,
+                            Slot::Abandoned { .. } => {
+                                slots.release(index);
+                                self.give_back(buffer);
+                                None
+                            }
+                            _ => unreachable!("a completion of nothing"),
+                        }
+                    }
                 };
                 drop(slots);
                 if let Some(waker) = waker {
@@ -522,7 +481,7 @@ mod driver {
             let busy = |slot: &Slot| match slot {
                 Slot::Pending(_) | Slot::Abandoned { .. } => true,
                 Slot::Arriving(arriving) => !arriving.ended,
-                Slot::Free | Slot::Done(_) => false,
+                Slot::Free | Slot::Done(..) => false,
             };
             let left: Vec<usize> = {
                 let slots = self.slots.borrow();
@@ -551,6 +510,36 @@ mod driver {
             let flags = self.receive_flags;
             let entry = |fd, to, bytes| opcode::Recv::new(fd, to, bytes).ioprio(flags).build();
             self.fill(socket, buffer, entry).await
+        }
+
+        /// Whether there are shared buffers.
+        pub fn shares_reads(&self) -> bool {
+            self.shared.is_some()
+        }
+
+        /// The same, into a buffer that is shared. `None`: none is free, or there are none.
+        pub async fn receive_shared(self: &Rc<Self>, socket: &Rc<TcpStream>) -> Option<io::Result<Lent>> {
+            let shared = self.shared.as_ref()?;
+            loop {
+                let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0);
+                let entry = entry.buf_group(SHARED_GROUP).ioprio(self.receive_flags).build();
+                let mut receive = self.begin(entry.flags(Flags::BUFFER_SELECT), Rc::clone(socket));
+                let (result, lent, _) = poll_fn(|context| receive.poll_done(context)).await;
+                match result {
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        if !shared.make_room() {
+                            return None;
+                        }
+                    }
+                    result => return Some(result.map(|_| lent)),
+                }
+            }
+        }
+
+        fn give_back(&self, buffer: Option<u16>) {
+            if let (Some(shared), Some(buffer)) = (&self.shared, buffer) {
+                shared.take_back(buffer);
+            }
         }
 
         async fn fill<S: AsRawFd + 'static>(
@@ -604,10 +593,7 @@ mod driver {
             mut offset: u64,
         ) -> (io::Result<()>, Vec<u8>) {
             while !range.is_empty() {
-                let rest = &buffer[range.clone()];
-                let bytes = rest.len().min(i32::MAX as usize) as u32;
-                let entry = opcode::Write::new(Fd(file.as_raw_fd()), rest.as_ptr(), bytes);
-                let entry = entry.offset(offset).build();
+                let entry = write_entry(file, &buffer, &range, offset);
                 let (result, (_, back)) = self.on_disk(entry, (Rc::clone(file), buffer)).await;
                 buffer = back;
                 match result {
@@ -623,10 +609,145 @@ mod driver {
             (Ok(()), buffer)
         }
 
-        /// fdatasync.
-        pub async fn sync_data(self: &Rc<Self>, file: Rc<File>) -> io::Result<()> {
-            let entry = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
-            self.on_disk(entry, file).await.0.map(drop)
+        /// The same, and fdatasync, which the kernel begins when the write is done, without a way through here.
+        pub async fn write_and_sync_at(
+            self: &Rc<Self>,
+            file: &Rc<File>,
+            mut buffer: Vec<u8>,
+            mut range: Range<usize>,
+            mut offset: u64,
+        ) -> (io::Result<()>, Vec<u8>) {
+            loop {
+                let write = write_entry(file, &buffer, &range, offset).flags(Flags::IO_LINK);
+                let sync = opcode::Fsync::new(Fd(file.as_raw_fd())).flags(FsyncFlags::DATASYNC).build();
+                let (write, sync) =
+                    self.begin_linked(write, (Rc::clone(file), buffer), sync, Rc::clone(file));
+                self.disk_operations.set(self.disk_operations.get() + 1);
+                // The sync is last, whatever becomes of the write.
+                let (synced, _) = sync.await;
+                let (written, (_, back)) = write.await;
+                self.disk_operations.set(self.disk_operations.get() - 1);
+                buffer = back;
+                match written {
+                    Ok(0) if !range.is_empty() => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                    Ok(bytes) if bytes == range.len() => return (synced.map(drop), buffer),
+                    // A write of less than all breaks the link: nothing was synced.
+                    Ok(bytes) => {
+                        range.start += bytes;
+                        offset += bytes as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return (Err(error), buffer),
+                }
+            }
+        }
+    }
+
+    /// Writes a range of a buffer, or the beginning of it, at an offset of a file.
+    fn write_entry(file: &File, buffer: &[u8], range: &Range<usize>, offset: u64) -> Entry {
+        let bytes = &buffer[range.clone()];
+        let length = bytes.len().min(i32::MAX as usize) as u32;
+        opcode::Write::new(Fd(file.as_raw_fd()), bytes.as_ptr(), length).offset(offset).build()
+    }
+
+    /// The only group of buffers.
+    const SHARED_GROUP: u16 = 0;
+    /// Memory that sockets are read into: the kernel takes a buffer when bytes have come, and a connection that
+    /// waits for some has none.
+    struct SharedBuffers {
+        /// Where the kernel finds those that are free.
+        entries: Box<UnsafeCell<Entries>>,
+        /// How many were ever put there.
+        given: Cell<u16>,
+        supply: Supply,
+        /// All of them by number, each as unused capacity; one that is not there has none.
+        all: RefCell<Vec<Vec<u8>>>,
+    }
+
+    #[repr(C, align(4096))]
+    struct Entries([[u64; 2]; BUFFERS_MAX as usize]);
+
+    const _: () = assert!(size_of::<BufRingEntry>() == 16 && BUFFERS_MAX.is_power_of_two());
+
+    impl SharedBuffers {
+        /// None are there yet.
+        fn register(ring: &IoUring) -> io::Result<SharedBuffers> {
+            let entries = Box::new(UnsafeCell::new(Entries([[0; 2]; BUFFERS_MAX as usize])));
+            let at = entries.get() as u64;
+            let submitter = ring.submitter();
+            // SAFETY: so many entries lie there, at the beginning of a page, until the ring is closed: the driver
+            // drops it before this, and nothing moves what is in the box.
+            unsafe { submitter.register_buf_ring_with_flags(at, BUFFERS_MAX, SHARED_GROUP, 0) }?;
+            let (given, supply, all) = (Cell::new(0), Supply::default(), RefCell::default());
+            Ok(SharedBuffers { entries, given, supply, all })
+        }
+
+        /// None was free: whether to try again.
+        fn make_room(&self) -> bool {
+            self.supply.lack(|id| {
+                let new = Vec::with_capacity(stagger(id) + BUFFER_BYTES);
+                let mut all = self.all.borrow_mut();
+                match all.get_mut(usize::from(id)) {
+                    Some(gone) => *gone = new,
+                    None => all.push(new),
+                }
+                drop(all);
+                self.give(id);
+            })
+        }
+
+        /// Nobody looks at this one any more.
+        fn take_back(&self, id: u16) {
+            match self.supply.back(id) {
+                true => self.give(id),
+                false => self.all.borrow_mut()[usize::from(id)] = Vec::new(),
+            }
+        }
+
+        /// Lets the kernel have a buffer that is nobody's.
+        fn give(&self, id: u16) {
+            let mut all = self.all.borrow_mut();
+            let room = &mut all[usize::from(id)].spare_capacity_mut()[stagger(id)..];
+            let given = self.given.get();
+            let entries = self.entries.get().cast::<BufRingEntry>();
+            // SAFETY: there are never more buffers than entries, so that the kernel has done with this one, and
+            // it looks at none behind the count of those given, which is stored last. The buffer is nobody's: its
+            // memory stays where it is as long as the ring, and only `Lent` looks at it, once the kernel says that
+            // it has filled it and until it is given again.
+            unsafe {
+                let entry = &mut *entries.add(usize::from(given % BUFFERS_MAX));
+                entry.set_addr(room.as_mut_ptr() as u64);
+                entry.set_len(BUFFER_BYTES as u32);
+                entry.set_bid(id);
+                let count = AtomicU16::from_ptr(BufRingEntry::tail(entries).cast_mut());
+                count.store(given.wrapping_add(1), Ordering::Release);
+            }
+            self.given.set(given.wrapping_add(1));
+        }
+    }
+
+    /// Bytes that came, in a buffer that the kernel has again when this is dropped; with none, nothing came.
+    pub struct Lent(Option<(Rc<Driver>, u16, usize)>);
+
+    impl Deref for Lent {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            let Some((driver, id, filled)) = &self.0 else { return &[] };
+            let all = driver.shared.as_ref().expect("it took one of them").all.borrow();
+            let buffer = &all[usize::from(*id)];
+            assert!(stagger(*id) + filled <= buffer.capacity());
+            // SAFETY: the kernel has written so many bytes from there on, and touches them no more until this is
+            // dropped; nor does anything change the vector before.
+            unsafe { std::slice::from_raw_parts(buffer.as_ptr().add(stagger(*id)), *filled) }
+        }
+    }
+
+    impl Drop for Lent {
+        fn drop(&mut self) {
+            if let Some((driver, id, _)) = self.0.take() {
+                driver.give_back(Some(id));
+            }
         }
     }
 
@@ -718,17 +839,16 @@ mod driver {
         owned: Option<T>,
     }
 
-    impl<T: Unpin> Future for Operation<T> {
-        type Output = (io::Result<usize>, T);
-
-        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-            let result = {
+    impl<T: Unpin> Operation<T> {
+        /// Also which buffer the kernel took for it.
+        fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<(io::Result<usize>, Lent, T)> {
+            let (result, buffer) = {
                 let mut slots = self.driver.slots.borrow_mut();
                 match &mut slots.all[self.index] {
-                    Slot::Done(result) => {
-                        let result = *result;
+                    Slot::Done(result, buffer) => {
+                        let done = (*result, *buffer);
                         slots.release(self.index);
-                        result
+                        done
                     }
                     Slot::Pending(waker) => {
                         *waker = Some(context.waker().clone());
@@ -741,7 +861,17 @@ mod driver {
             };
             let owned = self.owned.take().expect("polled again after its end");
             let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-            Poll::Ready((result, owned))
+            let filled = result.as_ref().map_or(0, |filled| *filled);
+            let lent = Lent(buffer.map(|buffer| (Rc::clone(&self.driver), buffer, filled)));
+            Poll::Ready((result, lent, owned))
+        }
+    }
+
+    impl<T: Unpin> Future for Operation<T> {
+        type Output = (io::Result<usize>, T);
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            self.poll_done(context).map(|(result, _, owned)| (result, owned))
         }
     }
 
@@ -751,6 +881,10 @@ mod driver {
             let mut slots = self.driver.slots.borrow_mut();
             match slots.all[self.index] {
                 Slot::Pending(_) => slots.all[self.index] = Slot::Abandoned { _kept: Box::new(owned) },
+                Slot::Done(_, buffer) => {
+                    slots.release(self.index);
+                    self.driver.give_back(buffer);
+                }
                 _ => slots.release(self.index),
             }
         }

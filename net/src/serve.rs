@@ -466,6 +466,7 @@ fn prepare_cores(
             service: replica.service(),
             watches: Watches::new(RandomState::new().hash_one(number)),
             spare_input: Vec::new(),
+            spare_outputs: Default::default(),
             outgoing: RequestBatch::default(),
             flush,
             later: Vec::new(),

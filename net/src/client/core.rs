@@ -6,6 +6,7 @@ use super::commands::{self, First, Step, Word};
 use super::connection::{Connection, Stage};
 use super::frame::first_frame;
 use super::handshake::{self, Handshake};
+use super::spare::SpareBuffers;
 use crate::clock::Clock;
 use crate::mailbox::{Mail, Sender};
 use crate::ring::{Stream, Wake};
@@ -68,6 +69,8 @@ pub struct CoreState {
     pub watches: Watches<u64>,
     /// Memory of an input that was used up, for the next one.
     pub spare_input: Vec<u8>,
+    /// Of connections that have nothing to send.
+    pub spare_outputs: SpareBuffers,
     /// What the replica is asked next.
     pub outgoing: RequestBatch,
     /// Wakes the task that sends it.
@@ -231,10 +234,11 @@ impl Core {
         connection.closing || self.state.has_room(connection)
     }
 
-    /// A connection's output, of which the first answer was made at `since_us`, was written: what waited
-    /// for room in it goes on.
-    pub fn on_drained(&mut self, number: u64, since_us: u64) {
+    /// A connection's output, of which the first answer was made at `since_us`, was written, and its memory is
+    /// free: what waited for room in it goes on.
+    pub fn on_drained(&mut self, number: u64, since_us: u64, written: Vec<u8>) {
         self.begin_turn();
+        self.state.spare_outputs.take_back(written);
         // What is no answer to a request is not stamped.
         if since_us > 0 {
             self.state.stamps.add(Hop::Send, since_us, self.state.now.us);
@@ -524,6 +528,7 @@ impl CoreState {
     pub fn opened(&mut self, connection: &mut Connection, session: Option<(SessionId, u32)>, zxid: Zxid) {
         let Stage::Opening { knows_read_only, creating_since } = connection.stage else { return };
         let read_only = knows_read_only.then_some(self.service == Service::ReadOnly);
+        self.spare_outputs.lend(&mut connection.output);
         handshake::write_response(session, read_only, &mut connection.output);
         if let (Some(at), Some(_)) = (creating_since, session) {
             self.answered(connection, OpCode::CreateSession, 0, zxid, at);
@@ -580,6 +585,7 @@ mod tests {
             service: Service::Full,
             watches: Watches::new(1),
             spare_input: Vec::new(),
+            spare_outputs: SpareBuffers::default(),
             outgoing: RequestBatch::default(),
             flush: Wake::new(),
             later: Vec::new(),

@@ -31,6 +31,7 @@ impl Core {
                     let frame = &batch.bytes[frame];
                     // Who finds more in the output goes on writing.
                     if connection.output.is_empty() {
+                        self.state.spare_outputs.lend(&mut connection.output);
                         connection.output_us = self.state.now.us;
                         connection.writer.wake();
                     }
@@ -114,6 +115,7 @@ impl Core {
                     return;
                 }
                 if auth::may_read(acl, &connection.auth, &state.settings) {
+                    state.spare_outputs.lend(&mut connection.output);
                     write_event(&mut connection.output, change.zxid.to_jute(), kind, path);
                     connection.traffic.sent += 1;
                     state.traffic.sent += 1;

@@ -5,6 +5,7 @@
 //! | `admission` | how many connections there may be |
 //! | `frame`, `handshake` | the first bytes of the protocol |
 //! | `connection` | one connection as its core knows it |
+//! | `spare` | write buffers that no connection has |
 //! | `core` | the core: connections, watches, horizon, what goes to the replica |
 //! | `requests`, `mail` | requests served; answers and events delivered |
 //! | `commands` | four-letter words |
@@ -18,4 +19,5 @@ pub mod frame;
 pub mod handshake;
 mod mail;
 mod requests;
+pub mod spare;
 pub mod tasks;

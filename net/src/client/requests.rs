@@ -213,6 +213,7 @@ impl CoreState {
 
     /// Answers a request from the tree. False: it met something newer than the horizon.
     fn serve(&mut self, connection: &mut Connection, xid: i32, op: OpCode, body: &[u8], at: Tick) -> bool {
+        self.spare_outputs.lend(&mut connection.output);
         let start = connection.output.len();
         write_header(&mut connection.output, xid_of_reply(op, xid), self.horizon.to_jute(), error::OK);
         let view = self.tree.view(self.horizon);
@@ -262,6 +263,7 @@ impl CoreState {
 
     /// Answers what has nothing to do with the tree.
     fn reply(&mut self, connection: &mut Connection, header: ReplyHeader, record: impl FnOnce(&mut Vec<u8>)) {
+        self.spare_outputs.lend(&mut connection.output);
         let start = connection.output.len();
         write_header(&mut connection.output, header.xid, header.zxid, header.err);
         record(&mut connection.output);

@@ -3,24 +3,13 @@
 
 use super::core::Core;
 use crate::mailbox::{Mail, Receiver};
-use crate::ring::{self, Listener, Stream, Wake};
+use crate::ring::{self, Incoming, Listener, Stream, Wake};
 use ringkeeper_quorum::step::ReplyBatch;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use tracing::{debug, warn};
 
-/// Read buffer of a connection that sends much at a time.
-const READ_BYTES: usize = 64 << 10;
-/// Read buffer of the others: most sessions send little, and there may be many.
-const FEW_BYTES: usize = 1 << 10;
-/// So many reads in a row that a small buffer would have taken make it small again.
-const FEW_READS: u32 = 64;
-/// A write buffer that grew above this is not kept.
-const KEPT_OUTPUT_BYTES: usize = 256 << 10;
-/// One that is kept while nothing is to be sent: an idle session costs little, and one that asks one thing at a
-/// time allocates nothing for its answers.
-const IDLE_OUTPUT_BYTES: usize = 512;
 /// How often cores tell the replica who is alive, in milliseconds.
 pub const TICK_MS: u64 = 50;
 /// How long to wait when the kernel gives no more file descriptors.
@@ -86,27 +75,23 @@ impl Tasks {
     }
 
     async fn read(self, number: u64, stream: Stream, reader: Wake) {
-        let mut buffer = Vec::with_capacity(FEW_BYTES);
-        let mut few = 0;
+        let mut incoming = Incoming::new(stream.clone());
         loop {
             while !self.core.borrow().may_read(number) {
                 reader.woken().await;
             }
-            let (result, bytes) = stream.read(buffer).await;
-            match result {
+            let taken = incoming.next(|bytes| {
+                self.core.borrow_mut().on_bytes(number, bytes);
+                bytes.len()
+            });
+            match taken.await {
                 Ok(0) => break,
-                Ok(_) => self.core.borrow_mut().on_bytes(number, &bytes),
+                Ok(_) => {}
                 Err(error) => {
                     debug!(number, "read: {error}");
                     break;
                 }
             }
-            few = if bytes.len() < FEW_BYTES { few + 1 } else { 0 };
-            buffer = match bytes.capacity() < READ_BYTES {
-                true if few == 0 => Vec::with_capacity(READ_BYTES),
-                false if few >= FEW_READS => Vec::with_capacity(FEW_BYTES),
-                _ => bytes,
-            };
         }
         // An operator's client may be done sending while its answer is still to come.
         loop {
@@ -131,7 +116,6 @@ impl Tasks {
     }
 
     async fn write(self, number: u64, stream: Stream, writer: Wake) {
-        let mut spare = Vec::new();
         loop {
             let (output, since_us) = {
                 let mut core = self.core.borrow_mut();
@@ -145,22 +129,13 @@ impl Tasks {
                     }
                     break;
                 }
-                if connection.output.is_empty() {
-                    if spare.capacity() > IDLE_OUTPUT_BYTES {
-                        spare = Vec::new();
-                    }
-                    (None, 0)
-                } else {
-                    let since_us = std::mem::take(&mut connection.output_us);
-                    let spare = std::mem::take(&mut spare);
-                    (Some(std::mem::replace(&mut connection.output, spare)), since_us)
-                }
+                (std::mem::take(&mut connection.output), std::mem::take(&mut connection.output_us))
             };
-            let Some(output) = output else {
+            if output.is_empty() {
                 writer.woken().await;
                 continue;
-            };
-            let (result, mut written) = stream.write_all(output).await;
+            }
+            let (result, written) = stream.write_all(output).await;
             if let Err(error) = result {
                 debug!(number, "write: {error}");
                 if let Some(connection) = self.core.borrow_mut().connections.get_mut(&number) {
@@ -168,11 +143,7 @@ impl Tasks {
                 }
                 continue;
             }
-            self.core.borrow_mut().on_drained(number, since_us);
-            written.clear();
-            if written.capacity() <= KEPT_OUTPUT_BYTES {
-                spare = written;
-            }
+            self.core.borrow_mut().on_drained(number, since_us, written);
         }
     }
 

@@ -150,7 +150,12 @@ fn more_operations_than_the_ring_has_entries_all_complete() {
                 let (file, left, all) = (file.clone(), Rc::clone(&left), all.clone());
                 spawn(async move {
                     let bytes = [i.to_le_bytes(), [0xee; 8]].concat();
-                    file.write_at(bytes, 0..8, i * 8).await.0.expect("room");
+                    // The ring is full between any two of them, linked ones too.
+                    let (written, _) = match i % 3 {
+                        0 => file.write_and_sync_at(bytes, 0..8, i * 8).await,
+                        _ => file.write_at(bytes, 0..8, i * 8).await,
+                    };
+                    written.expect("room");
                     left.set(left.get() - 1);
                     if left.get() == 0 {
                         all.wake();
@@ -158,7 +163,6 @@ fn more_operations_than_the_ring_has_entries_all_complete() {
                 });
             }
             all.woken().await;
-            file.sync_data().await.expect("a disk");
         })
         .expect("a ring");
         let written = std::fs::read(&path).expect("the file");
@@ -274,4 +278,74 @@ fn who_comes_together_is_accepted_and_a_listener_that_is_dropped_accepts_nobody(
         })
         .expect("a ring");
     }
+}
+
+/// Reads of a connection until its peer is done.
+async fn all_of(stream: Stream) -> Vec<u8> {
+    let (mut incoming, mut all) = (Incoming::new(stream), Vec::new());
+    let mut take = async || {
+        let taken = incoming.next(|bytes| {
+            all.extend_from_slice(bytes);
+            bytes.len()
+        });
+        taken.await.expect("bytes or an end")
+    };
+    while take().await > 0 {}
+    all
+}
+
+#[test]
+fn what_comes_over_many_connections_at_once_is_seen_whole() {
+    const HERD: u8 = 200;
+    const BYTES: usize = 100_000;
+    for runtime in RUNTIMES {
+        run(runtime, async {
+            let (left, all) = (Rc::new(Cell::new(HERD)), Wake::new());
+            for number in 0..HERD {
+                let (stream, mut peer) = pair().await;
+                // What the sockets take of it comes before anybody reads.
+                std::thread::spawn(move || peer.write_all(&[number; BYTES]).expect("a reader"));
+                let (left, all) = (Rc::clone(&left), all.clone());
+                spawn(async move {
+                    assert!(all_of(stream).await == [number; BYTES]);
+                    left.set(left.get() - 1);
+                    all.wake();
+                });
+            }
+            while left.get() > 0 {
+                all.woken().await;
+            }
+        })
+        .expect("a ring");
+    }
+}
+
+#[test]
+fn a_shared_buffer_comes_back_from_whom_it_was_lent_to_and_from_whom_nobody_waits_for() {
+    const AT_ONCE: usize = supply::BUFFERS_MAX as usize;
+    run(Runtime::Own, async {
+        let shared = async |stream: &Stream| match &stream.0 {
+            Either::Own(driver, socket) => driver.receive_shared(socket).await,
+            Either::TokioUring(_) => unreachable!("it is our own"),
+        };
+        for _ in 0..AT_ONCE + 1 {
+            let (stream, mut peer) = pair().await;
+            let mut abandoned = Box::pin(shared(&stream));
+            let begun = std::future::poll_fn(|context| Poll::Ready(abandoned.as_mut().poll(context)));
+            assert!(begun.await.is_pending());
+            peer.write_all(b"1").expect("a reader");
+            sleep(Duration::from_micros(1)).await;
+        }
+        let (mut lent, (stream, mut peer)) = (Vec::new(), pair().await);
+        for number in 0..AT_ONCE {
+            peer.write_all(&[number as u8; 3]).expect("a reader");
+            lent.push(shared(&stream).await.expect("a buffer").expect("bytes"));
+        }
+        peer.write_all(b"own memory").expect("a reader");
+        assert!(shared(&stream).await.is_none());
+        drop(peer);
+        assert_eq!(all_of(stream).await, b"own memory");
+        assert!(lent.iter().enumerate().all(|(number, bytes)| bytes[..] == [number as u8; 3]));
+    })
+    .expect("a ring");
 }
