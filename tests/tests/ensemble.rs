@@ -647,14 +647,13 @@ fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
     let observer = ensemble.node(1).ports.line(1, Role::Observer, true);
     let all = lines.join(",");
     let grouped = format!("{all},group.1=1:2:3,weight.3=2");
-    // A server that is not there counts with its weight, and without one is refused.
+    // A server that is not there counts with its weight, so all three are needed; without one it is refused.
     let (nobody, absent) = (format!("{all},group.1=1:2:3:9"), format!("{all},group.1=1:2:3:9,weight.9=1"));
     let (pair, one) = (format!("{},{observer}", lines[1]), format!("{},tickTime=1", lines[1]));
     let joining = |text| Change { joining: Some(text), ..NONE };
     let leaving = |text| Change { leaving: Some(text), ..NONE };
     let whole = |text| Change { whole: Some(text), ..NONE };
     let changes = [
-        // This one needs all three.
         whole(&absent),
         whole(&all),
         whole(&nobody),
@@ -696,8 +695,7 @@ fn a_reconfiguration_is_granted_or_refused_as_the_rules_say(line_up: &str) {
         let body = body::reconfig(change.joining, change.leaving, change.whole, change.from_version);
         let reply = session.request(op::RECONFIG, &body).unwrap_or_else(|e| panic!("{change:?}: {e}"));
         let zxid = Zxid(reply.zxid.cast_unsigned());
-        let foretold = reconfig::prepare(change, &members, &members, rules, zxid, |id| id.0 <= 3);
-        match foretold {
+        match reconfig::prepare(change, &members, &members, rules, zxid, |id| id.0 <= 3) {
             Err(refusal) => {
                 assert_eq!(reply.error, refusal.code.code(), "{change:?}: {}", error_name(reply.error));
             }
