@@ -159,7 +159,7 @@ impl Generator {
             let now_ns = self.now_ns();
             let wake_ns = load.tick(now_ns, &mut due)?;
             for index in due.drain(..) {
-                self.refill(load, index, now_ns)?;
+                self.refill(load, index, now_ns, !self.blocked[index])?;
             }
             if load.is_over() && self.in_flight() == 0 {
                 return Ok(());
@@ -214,16 +214,27 @@ impl Generator {
                     Received::Event => load.event(index, now_ns),
                 })?;
             }
-            let now_ns = self.now_ns();
-            self.refill(load, index, now_ns)?;
+            let writable = !self.blocked[index] || { event.flags }.contains(EventFlags::OUT);
+            self.refill(load, index, self.now_ns(), writable)?;
         }
         Ok(())
     }
 
-    /// Asks what the load wants asked, and writes it.
-    fn refill(&mut self, load: &mut impl Load, index: usize, now_ns: u64) -> Result<(), Failure> {
+    /// Asks what the load wants asked, and writes it where the socket is `writable`. A full one is not tried:
+    /// in an open loop that would be a call for each request whose time comes, just when the generator has
+    /// most to do.
+    fn refill(
+        &mut self,
+        load: &mut impl Load,
+        index: usize,
+        now_ns: u64,
+        writable: bool,
+    ) -> Result<(), Failure> {
         let client = &mut self.clients[index];
         while client.depth() < self.depth_max && load.request(index, now_ns, client) {}
+        if !writable {
+            return Ok(());
+        }
         let blocked = !client.flush()?;
         self.set_blocked(index, blocked)
     }
