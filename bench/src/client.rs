@@ -101,6 +101,11 @@ impl Client {
         self.out.is_empty()
     }
 
+    /// Bytes that the connection has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.out.len() - self.out_sent
+    }
+
     /// Whether the server has opened the session.
     pub fn is_open(&self) -> bool {
         self.session != 0

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes read at a time; small enough to stay in a core's cache.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes of requests from which on they are written; as [`READ_BYTES`].
+const WRITE_BYTES: usize = 64 * 1024;
 /// Handshakes at a time where nobody says how many: less than a server's listening socket keeps (50 with
 /// Java's default).
 pub const HANDSHAKES_MAX: usize = 32;
@@ -220,23 +222,28 @@ impl Generator {
         Ok(())
     }
 
-    /// Asks what the load wants asked, and writes it where the socket is `writable`. A full one is not tried:
-    /// in an open loop that would be a call for each request whose time comes, just when the generator has
-    /// most to do.
+    /// Asks what the load wants asked, as long as the socket takes it. A full one is left alone, and what is
+    /// due stays the load's: trying it would be a call for each request whose time comes, and keeping them
+    /// encoded would be fresh memory, just when the generator has most to do.
     fn refill(
         &mut self,
         load: &mut impl Load,
         index: usize,
         now_ns: u64,
-        writable: bool,
+        mut writable: bool,
     ) -> Result<(), Failure> {
         let client = &mut self.clients[index];
-        while client.depth() < self.depth_max && load.request(index, now_ns, client) {}
         if !writable {
             return Ok(());
         }
-        let blocked = !client.flush()?;
-        self.set_blocked(index, blocked)
+        let mut more = true;
+        while writable && more {
+            while more && client.unsent() < WRITE_BYTES {
+                more = client.depth() < self.depth_max && load.request(index, now_ns, client);
+            }
+            writable = client.flush()?;
+        }
+        self.set_blocked(index, !writable)
     }
 
     /// Waits for room in a client's socket, or no more.
