@@ -257,6 +257,10 @@ impl Load for Measured {
         self.recorder.record(pending.operation, pending.intended_ns, now_ns, reply.err);
     }
 
+    fn looked(&mut self, ns: u64) {
+        self.recorder.looked(ns);
+    }
+
     fn is_over(&self) -> bool {
         self.over && self.schedule.as_ref().is_none_or(Schedule::is_over)
     }

@@ -121,6 +121,7 @@ pub struct Recorder {
     latencies: Vec<Latencies>,
     errors: BTreeMap<i32, u64>,
     lateness: Histogram<u64>,
+    looked_ns: u64,
     probes: Vec<Process>,
     begun: Option<(u64, Sample)>,
     ended: Option<(u64, Sample)>,
@@ -143,6 +144,7 @@ impl Recorder {
                 .into(),
             errors: BTreeMap::new(),
             lateness: histogram(),
+            looked_ns: 0,
             // A process that is gone shows when it is sampled.
             probes: pids.iter().filter_map(|&pid| Process::new(pid).ok()).collect(),
             begun: None,
@@ -161,6 +163,7 @@ impl Recorder {
     /// The server's process or this thread cannot be looked at.
     pub fn begin(&mut self, now_ns: u64) -> Result<(), Failure> {
         self.lateness.clear();
+        self.looked_ns = 0;
         self.begun = Some((now_ns, self.sample()?));
         Ok(())
     }
@@ -193,6 +196,13 @@ impl Recorder {
     /// An open loop's request was looked at `late_ns` after its time.
     pub fn late(&mut self, late_ns: u64) {
         self.lateness.saturating_record(late_ns.max(1));
+    }
+
+    /// The generator looked for replies for so long where it could have slept: no work of its own.
+    pub fn looked(&mut self, ns: u64) {
+        if self.ended.is_none() {
+            self.looked_ns += ns;
+        }
     }
 
     /// Latencies of the operations that were answered.
@@ -246,10 +256,11 @@ impl Recorder {
         })
     }
 
-    /// The generator's own thread.
+    /// The generator's own thread, without the time in which it looked rather than slept.
     pub fn own(&self) -> Option<OwnUse> {
         let (before, after) = (self.begun?.1.own, self.ended?.1.own);
-        Some(OwnUse { cpu_s: after.cpu_s - before.cpu_s, delayed_s: after.delayed_s - before.delayed_s })
+        let worked_s = after.cpu_s - before.cpu_s - self.looked_ns as f64 / 1e9;
+        Some(OwnUse { cpu_s: worked_s.max(0.0), delayed_s: after.delayed_s - before.delayed_s })
     }
 
     fn sample(&self) -> Result<Sample, Failure> {
