@@ -15,6 +15,7 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::password;
 use ringkeeper_engine::tree::acl::AclList;
 
+mod installing;
 mod local;
 mod readers;
 
@@ -67,6 +68,7 @@ impl Bench {
             cores: 1,
             first_session: SessionId(0x0200_0000_0000_0001),
             rules: Rules::default(),
+            logged_bytes_max: LOGGED_BYTES_MAX,
             seed: 1,
         };
         let servers = (1..4).map(|id| format!("server.{id}=localhost:200{id}:300{id}\n")).collect::<String>();

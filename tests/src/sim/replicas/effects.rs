@@ -17,6 +17,9 @@ use ringkeeper_quorum::zab::{self, Attempt, Link};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+/// How long what there is no room for is left where it is.
+const DEAF_US: u64 = 200;
+
 impl Ensemble {
     pub(super) fn effects(&mut self, index: usize, out: Vec<Effect>) {
         for effect in out {
@@ -234,6 +237,14 @@ impl Ensemble {
         }
     }
 
+    /// Whether a learner has no room for what its leader says. That the connection ends it hears all the same,
+    /// and a tree is not for the log.
+    fn leaves_it_there(&self, connection: &Connection) -> bool {
+        let replica = self.servers[connection.learner.server].replica.as_ref();
+        let is_packet = matches!(connection.to_learner.front(), Some(Frame::Packet(_)));
+        is_packet && self.is_alive(connection.learner) && replica.is_some_and(|replica| !replica.can_log())
+    }
+
     fn link_of(&self, learner: Life, attempt: Attempt) -> Option<Link> {
         let mut links = self.links.iter();
         links.find(|(_, c)| (c.learner, c.attempt) == (learner, attempt)).map(|(link, _)| *link)
@@ -251,6 +262,9 @@ impl Ensemble {
     }
 
     pub(super) fn frame_arrives(&mut self, link: Link, to_leader: bool) {
+        if !to_leader && self.links.get(&link).is_some_and(|link| self.leaves_it_there(link)) {
+            return self.after_us(DEAF_US, Event::Frame { link, to_leader });
+        }
         let Some(connection) = self.links.get_mut(&link) else { return };
         let frames = if to_leader { &mut connection.to_leader } else { &mut connection.to_learner };
         let Some(frame) = frames.pop_front() else { return };
