@@ -753,9 +753,15 @@ mod tests {
         assert_eq!(tell_batch(replica, batch), [said(0, "Moved 2")]);
         assert_eq!(tell(replica, gone(connection(2, 4))), []);
         assert_eq!(tell(replica, reopen(connection(1, 5))), [said(1, "opened 5")]);
-        // The session ends while it moves.
+        // It goes to a learner while it moves.
         assert_eq!(tell(replica, reopen(connection(0, 6))), [said(1, "Moved 5")]);
+        let asks = ToLeader::Revalidate { session: SESSION, timeout_ms: 5000 };
+        replica.on_from_learner(at(0), Link(9), asks);
+        assert_eq!(tell(replica, gone(connection(1, 5))), [said(0, "Moved 6")]);
+        assert_eq!(tell(replica, reopen(connection(1, 7))), [said(1, "opened 7")]);
+        // The session ends while it moves.
+        assert_eq!(tell(replica, reopen(connection(0, 8))), [said(1, "Moved 7")]);
         replica.sessions.remove(SESSION);
-        assert_eq!(tell(replica, gone(connection(1, 5))), [said(0, "refused 6")]);
+        assert_eq!(tell(replica, gone(connection(1, 7))), [said(0, "refused 8")]);
     }
 }
