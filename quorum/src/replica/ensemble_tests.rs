@@ -18,6 +18,7 @@ use ringkeeper_engine::tree::acl::AclList;
 mod installing;
 mod local;
 mod readers;
+mod roles;
 mod sessions;
 
 const SESSION: SessionId = SessionId(0x0300_0000_0000_0007);
