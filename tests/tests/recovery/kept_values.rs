@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ringkeeper_tests::wire::{Encoder, Session, op};
 use tempfile::TempDir;
 
 use crate::data::{Nodes, put, shown};
-use crate::run::{PAUSE, Running, start};
+use crate::run::{Running, start, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Small, so that a moment's writes make many segments and checkpoints.
@@ -78,14 +77,6 @@ fn mapped(server: &Running) -> Option<(PathBuf, bool)> {
     })
 }
 
-fn until(is_so: impl Fn() -> bool, what: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(PAUSE);
-    }
-}
-
 #[test]
 fn values_outlive_the_name_of_the_file_that_has_them_and_the_map_goes_with_the_last() {
     let mut data = Data::fill();
@@ -117,7 +108,7 @@ fn values_outlive_the_name_of_the_file_that_has_them_and_the_map_goes_with_the_l
     (3..LARGE).for_each(|node| data.put(&mut session, &format!("/large{node}"), &large(node, "third")));
     // What the log brought after the checkpoint was never in it.
     data.put(&mut session, "/large0", b"");
-    until(|| mapped(&server).is_none(), "the map stays though no value is left in it");
+    until(|| mapped(&server).is_none(), "the map goes, as no value is left in it");
     assert_eq!(shown(&server, &data.nodes), data.nodes);
     let (code, said) = server.stop();
     assert_eq!(code, Some(0), "{said}");
