@@ -2,6 +2,7 @@
 //! see what was written, and the map goes with the last value.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -132,5 +133,31 @@ fn a_value_that_cannot_be_read_any_more_ends_the_server_which_names_the_file() {
     // The checkpoint before serves.
     let server = data.serve();
     assert!(server.said().contains(&path.display().to_string()), "{}", server.said());
+    assert_eq!(shown(&server, &data.nodes), data.nodes);
+}
+
+/// A page that memory had no more room for is read again, and the disk need not give what it gave at the start.
+#[test]
+fn a_value_that_changed_on_the_disk_goes_into_no_other_checkpoint() {
+    let data = Data::fill();
+    let server = data.serve();
+    let (path, _) = mapped(&server).expect("a checkpoint is mapped");
+    let (file, value) = (fs::read(&path).expect("the file"), large(7, "first"));
+    let at = file.windows(value.len()).position(|bytes| bytes == value).expect("it is in there") as u64;
+    let file = fs::File::options().write(true).open(&path).expect("the file");
+    file.write_all_at(b"x", at + 9000).expect("a byte of it is another");
+    let mut session = server.session().expect("a session");
+    let deadline = Instant::now() + PATIENCE;
+    while put(&mut session, "/small", b"0", true).is_ok() {
+        assert!(Instant::now() < deadline, "what changed was copied: {:?}", checkpoints(&data.path));
+    }
+    let (code, said) = server.ended();
+    assert_eq!(code, Some(1), "{said}");
+    let last = said.lines().last().expect("a line");
+    let place = format!("{}: damaged at offset ", path.display());
+    assert!(last.starts_with("error: ") && last.contains(&place), "{said}");
+    let server = data.serve();
+    let why = format!("{} is damaged, the one before it serves", path.display());
+    assert!(server.said().contains(&why), "{}", server.said());
     assert_eq!(shown(&server, &data.nodes), data.nodes);
 }
