@@ -8,6 +8,7 @@ use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::log::IoFailure;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::{Staged, stage};
 use ringkeeper_engine::zookeeper::transaction::Transaction;
@@ -15,7 +16,6 @@ use ringkeeper_quorum::message::{Notification, QuorumPacket, ToLeader, ToLearner
 use ringkeeper_quorum::step::{Effect, Input, Reply, ReplyBatch, Service, StagedTree};
 use ringkeeper_quorum::zab::{self, Attempt, Link};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
 /// How long what there is no room for is left where it is.
 const DEAF_US: u64 = 200;
@@ -348,9 +348,10 @@ impl Ensemble {
 
 fn stream(tree: &TreeReader, sessions: &[(SessionId, u32)], zxid: Zxid) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let Ok(_) = write_stream(tree, sessions, zxid, 1 << 16, |chunk| {
+    let written = write_stream(tree, sessions, zxid, 1 << 16, |chunk| {
         bytes.extend_from_slice(&chunk);
-        Ok::<(), Infallible>(())
+        Ok::<(), KeptFault>(())
     });
+    written.expect("what is in memory stays as it is");
     bytes
 }
