@@ -17,6 +17,7 @@ use ringkeeper_engine::prep::{Prep, Stamp, WriteRequest};
 use ringkeeper_engine::read::ReadContext;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::tree::acl::AclList;
+use ringkeeper_engine::tree::kept::KeptFault;
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
@@ -242,7 +243,7 @@ fn write_checkpoint(database: &Database) -> Vec<u8> {
         while let Some(bytes) = writer.take_bytes() {
             file.extend_from_slice(&bytes);
         }
-        Ok::<(), ()>(())
+        Ok::<(), KeptFault>(())
     });
     writer.finish(drained.expect("nothing fails")).for_each(|bytes| file.extend_from_slice(&bytes));
     file

@@ -14,7 +14,7 @@ use ringkeeper_engine::log::{self, DatabaseId, LogWriter, Sequence, Tail};
 use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::tree::acl::AclList;
 use ringkeeper_quorum::reconfig::Rules;
-use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
+use ringkeeper_quorum::replica::{LOGGED_BYTES_MAX, Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ConnectionId, Effect, Emptied, Input, Reply, Request, RequestBatch};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -51,6 +51,7 @@ impl Bench {
             cores: 1,
             first_session: SessionId(1),
             rules: Rules::default(),
+            logged_bytes_max: LOGGED_BYTES_MAX,
             seed: 1,
         };
         let tail = Tail::origin(Zxid::ZERO, Sequence::FIRST);

@@ -6,6 +6,7 @@ use crate::snap::{Block, Checkpoint, CheckpointWriter, NodeRecord, SessionRecord
 use crate::tree::acl::{AclId, RawAcl};
 use crate::tree::fill::{Fill, Part, Run};
 use crate::tree::index::{Entry, pin};
+use crate::tree::kept::{KeptFault, Recheck};
 use crate::tree::walk::{Caught, Ordinal};
 use crate::tree::{TreeReader, TreeWriter};
 use std::ops::Range;
@@ -14,8 +15,8 @@ use std::ops::Range;
 /// transaction that shows in what was written, for [`CheckpointWriter::finish`].
 ///
 /// # Errors
-/// The first that `drain` returns.
-pub fn write<E>(
+/// The first that `drain` returns; or a value is damaged that was left in another checkpoint.
+pub fn write<E: From<KeptFault>>(
     writer: &mut CheckpointWriter,
     first: Zxid,
     sessions: &[(SessionId, u32)],
@@ -26,8 +27,11 @@ pub fn write<E>(
     for (id, timeout_ms) in sessions {
         writer.session(&SessionRecord { id: *id, timeout_ms: *timeout_ms });
     }
+    let held = tree.held();
+    let mut recheck = Recheck::of(held.as_ref())?;
     let mut path = String::new();
     tree.walk(first, |caught| {
+        recheck.verify(&caught.data.data)?;
         newest = newest.max(caught.newest());
         path.clear();
         caught.write_path(&mut path);
@@ -369,7 +373,7 @@ mod tests {
     fn written_and_read(database: &Database, first: Zxid) -> Database {
         let mut writer = CheckpointWriter::new(DatabaseId(9), first);
         let sessions: Vec<_> = database.sessions.iter().map(|(id, timeout)| (*id, *timeout)).collect();
-        let drain = |_: &mut CheckpointWriter| Ok::<(), ()>(());
+        let drain = |_: &mut CheckpointWriter| Ok::<(), KeptFault>(());
         // The walk catches all, also what is younger than the checkpoint claims to be.
         let newest = write(&mut writer, database.last, &sessions, &database.tree.reader(), drain).unwrap();
         let file: Vec<u8> = writer.finish(newest).flatten().collect();

@@ -10,6 +10,7 @@ use ringkeeper_engine::jute::records::ConnectRequest;
 use ringkeeper_engine::log::DatabaseId;
 use ringkeeper_engine::snap::CheckpointWriter;
 use ringkeeper_engine::tree::acl::AclList;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_engine::zookeeper::FileName;
 use ringkeeper_engine::zookeeper::export::{DigestFields, write_snapshot};
 use ringkeeper_engine::zookeeper::stream::Compression;
@@ -147,8 +148,9 @@ fn checkpoint(seeds: &mut Seeds) -> io::Result<()> {
     let mut writer = CheckpointWriter::new(DatabaseId(1), Zxid(1));
     let sessions = [(SessionId(1), 5000)];
     let reader = database.tree.reader();
-    let none = |_: &mut CheckpointWriter| Ok::<(), io::Error>(());
-    let newest = ringkeeper_engine::checkpoint::write(&mut writer, Zxid(1), &sessions, &reader, none)?;
+    let none = |_: &mut CheckpointWriter| Ok::<(), KeptFault>(());
+    let newest = ringkeeper_engine::checkpoint::write(&mut writer, Zxid(1), &sessions, &reader, none);
+    let newest = newest.map_err(io::Error::other)?;
     let file: Vec<u8> = writer.finish(newest).flatten().collect();
     seeds.add("checkpoint_bytes", "new-server", &[&[0][..], &file].concat())
 }

@@ -8,6 +8,7 @@ use ringkeeper_engine::log::DatabaseId;
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Held};
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::index::pin;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_engine::tree::node::NodeKind;
 use ringkeeper_engine::tree::path;
 use ringkeeper_engine::tree::walk::Caught;
@@ -147,7 +148,7 @@ impl Walk {
         let mut writer = CheckpointWriter::new(DatabaseId(9), self.first);
         let written = checkpoint::write(&mut writer, self.first, &self.sessions, &self.reader, |_| {
             during();
-            Ok::<(), ()>(())
+            Ok::<(), KeptFault>(())
         });
         writer.finish(written.expect("nothing fails here")).flatten().collect()
     }

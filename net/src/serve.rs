@@ -26,7 +26,7 @@ use ringkeeper_engine::tree::watch::Watches;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::message::Transaction;
 use ringkeeper_quorum::reconfig::Rules;
-use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
+use ringkeeper_quorum::replica::{LOGGED_BYTES_MAX, Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ReplyBatch, RequestBatch};
 use ringkeeper_quorum::zab::{self, Epochs, Timing};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -168,6 +168,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         cores: options.cores,
         first_session: session::first_id(options.server.0, now.wall_ms),
         rules: options.ensemble.as_ref().map(|ensemble| ensemble.rules).unwrap_or_default(),
+        logged_bytes_max: LOGGED_BYTES_MAX,
         seed,
     };
     let mut replica = match &options.ensemble {

@@ -68,8 +68,8 @@ use std::sync::Arc;
 /// Bytes of proposals under way at which no more requests are taken.
 const WINDOW_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes that wait for the log at which the leader is not listened to: a few writes of it.
-const LOGGED_BYTES_MAX: u64 = 4 << 20;
+/// [`ReplicaConfig::logged_bytes_max`] of a server: a few writes of its log.
+pub const LOGGED_BYTES_MAX: u64 = 4 << 20;
 
 /// How long a sign of life may wait in its core before the replica hears of it. A session expires
 /// this much later than its deadline, so never while one is on its way.
@@ -91,6 +91,8 @@ pub struct ReplicaConfig {
     pub first_session: SessionId,
     /// What reconfigurations may do.
     pub rules: Rules,
+    /// Bytes that wait for the log at which the leader is not listened to.
+    pub logged_bytes_max: u64,
     /// Keys hashes and staggers checkpoints.
     pub seed: u64,
 }
@@ -116,6 +118,7 @@ enum Owner {
 pub struct Replica {
     settings: Arc<Settings>,
     rules: Rules,
+    logged_bytes_max: u64,
     /// Whether this server is, and always will be, a quorum of its own.
     standalone: bool,
     serving: Serving,
@@ -230,10 +233,12 @@ impl Replica {
     }
 
     fn with(config: ReplicaConfig, zab: Zab, database: Database, log: LogWriter, now: Now) -> Self {
-        let ReplicaConfig { settings, server: _, cores, first_session, rules, seed } = config;
+        let ReplicaConfig { settings, server: _, cores, first_session, rules, logged_bytes_max, seed } =
+            config;
         let mut replica = Replica {
             prep: Prep::new(Arc::clone(&settings), seed),
             rules,
+            logged_bytes_max,
             standalone: false,
             serving: Serving::No,
             service: Service::Nothing,
@@ -298,9 +303,11 @@ impl Replica {
     }
 
     /// Whether more is to be heard from the leader: else what comes is left where it is, and back-pressure
-    /// reaches the leader's socket. What the disk cannot take yet is better kept there than in memory here.
+    /// reaches the leader's socket. What the disk cannot take yet is better kept there than in memory here:
+    /// while a tree that the leader sent goes to disk, that is all that is proposed meanwhile. Nothing that
+    /// this waits for needs to be heard.
     pub fn can_log(&self) -> bool {
-        self.failed || self.log.pending_bytes() < LOGGED_BYTES_MAX
+        self.failed || self.log.pending_bytes() + self.log_queue.bytes() < self.logged_bytes_max
     }
 
     /// Whether nothing waits for the log, and nothing for its mark.
@@ -454,6 +461,9 @@ impl Replica {
     }
 
     fn on_tick(&mut self, now: Now, heard_all: bool, out: &mut Vec<Effect>) -> Result<(), LogError> {
+        if !self.can_log() {
+            self.order(now, zab::Input::LeaderUnheard, out)?;
+        }
         self.order(now, zab::Input::Tick, out)?;
         self.database.tree.reclaim();
         if !heard_all {
@@ -536,6 +546,7 @@ mod tests {
             cores,
             first_session: SessionId(1),
             rules: Rules::default(),
+            logged_bytes_max: LOGGED_BYTES_MAX,
             seed: 1,
         };
         Replica::new(config, database, log, at(0))
@@ -742,9 +753,15 @@ mod tests {
         assert_eq!(tell_batch(replica, batch), [said(0, "Moved 2")]);
         assert_eq!(tell(replica, gone(connection(2, 4))), []);
         assert_eq!(tell(replica, reopen(connection(1, 5))), [said(1, "opened 5")]);
-        // The session ends while it moves.
+        // It goes to a learner while it moves.
         assert_eq!(tell(replica, reopen(connection(0, 6))), [said(1, "Moved 5")]);
+        let asks = ToLeader::Revalidate { session: SESSION, timeout_ms: 5000 };
+        replica.on_from_learner(at(0), Link(9), asks);
+        assert_eq!(tell(replica, gone(connection(1, 5))), [said(0, "Moved 6")]);
+        assert_eq!(tell(replica, reopen(connection(1, 7))), [said(1, "opened 7")]);
+        // The session ends while it moves.
+        assert_eq!(tell(replica, reopen(connection(0, 8))), [said(1, "Moved 7")]);
         replica.sessions.remove(SESSION);
-        assert_eq!(tell(replica, gone(connection(1, 5))), [said(0, "refused 6")]);
+        assert_eq!(tell(replica, gone(connection(1, 7))), [said(0, "refused 8")]);
     }
 }

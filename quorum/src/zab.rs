@@ -162,6 +162,8 @@ pub enum Input {
     TreeShows(Members),
     /// More of that tree has come: it is long, but the leader is not silent.
     SnapshotProgress(Attempt),
+    /// What the leader says is left at its socket, since the log cannot take more yet.
+    LeaderUnheard,
     /// A learner said something. The first message on a link introduces it.
     FromLearner(Link, ToLeader),
     /// A learner's connection broke.
@@ -389,6 +391,7 @@ impl Zab {
             (Input::SnapshotProgress(attempt), Phase::Learning(learning)) => {
                 learning.on_progress(core, attempt);
             }
+            (Input::LeaderUnheard, Phase::Learning(learning)) => learning.on_unheard(core, out),
             (Input::TransferProgress(link), Phase::Leading(leading)) => leading.on_progress(core, link),
             (Input::LogSought(link, common), Phase::Leading(leading)) => {
                 leading.on_sought(core, link, common, out);
@@ -429,6 +432,7 @@ impl Zab {
                 | Input::FromLeader(..)
                 | Input::SnapshotStaged(_)
                 | Input::SnapshotProgress(_)
+                | Input::LeaderUnheard
                 | Input::TransferProgress(_)
                 | Input::LogSought(..),
                 _,

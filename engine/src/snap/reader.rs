@@ -28,6 +28,9 @@ pub trait Fetch: fmt::Debug + Sync {
 pub trait Held: Fetch + Send {
     /// All of them.
     fn bytes(&self) -> &[u8];
+
+    /// What they are of, for who says that they are damaged.
+    fn name(&self) -> String;
 }
 
 impl Fetch for Vec<u8> {
@@ -39,6 +42,10 @@ impl Fetch for Vec<u8> {
 impl Held for Vec<u8> {
     fn bytes(&self) -> &[u8] {
         self
+    }
+
+    fn name(&self) -> String {
+        "a checkpoint in memory".to_owned()
     }
 }
 
@@ -341,6 +348,15 @@ impl<'a> Checkpoint<'a> {
             BlockKind::Sessions => Block::Sessions(Sessions { records }),
             BlockKind::Acls => Block::Acls,
         })
+    }
+
+    /// Verifies the block that a byte of the file is in, and returns what bytes that block has. What is in no
+    /// block is in none that is damaged.
+    pub fn verify_at(&self, offset: u64) -> Result<Range<u64>, Fault> {
+        let number = self.index.partition_point(|(block, _)| block.end() <= offset);
+        let Some((block, _)) = self.index.get(number) else { return Ok(offset..offset + 1) };
+        self.records(number)?;
+        Ok(block.offset..block.end())
     }
 
     /// Calls `visit` for each record, in the order of the file.

@@ -5,8 +5,11 @@
 //! node let go. One reader comes later: a walk that has the number of a node that was removed. It finds
 //! either, and may pass over what is gone.
 
-use super::index::{Guard, Slot};
-use crate::snap::Held;
+use super::TreeReader;
+use super::index::{Guard, Slot, pin};
+use crate::snap::{Checkpoint, Fault, Held};
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -114,6 +117,66 @@ impl Kept {
     }
 }
 
+/// The checkpoint that values were left in is not any more what it was when they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFault {
+    /// Which.
+    pub name: String,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+impl fmt::Display for KeptFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}, and values of the tree are in it", self.name, self.fault)
+    }
+}
+
+impl std::error::Error for KeptFault {}
+
+/// Verifies values again, just before they are copied to where they get another checksum. Memory may have had
+/// no room for a page that was verified, and the disk need not give again what it gave then: without this a new
+/// checkpoint, or a learner, would have other bytes than were written, and nothing would ever tell.
+pub struct Recheck<'h> {
+    held: Option<(&'h dyn Held, Checkpoint<'h>)>,
+    /// Of the file: the block that was verified last.
+    verified: Range<u64>,
+}
+
+impl TreeReader {
+    /// What values were left in, if some are there still: for [`Recheck`].
+    pub fn held(&self) -> Option<Arc<dyn Held>> {
+        self.shared().kept.0.load(&pin()).cloned()
+    }
+}
+
+impl<'h> Recheck<'h> {
+    /// Of values that are in what is `held`.
+    ///
+    /// # Errors
+    /// Its beginning or its end is damaged.
+    pub fn of(held: Option<&'h Arc<dyn Held>>) -> Result<Self, KeptFault> {
+        let open = |held: &'h Arc<dyn Held>| match Checkpoint::open_held(held) {
+            Ok(checkpoint) => Ok((&**held, checkpoint)),
+            Err(fault) => Err(KeptFault { name: held.name(), fault }),
+        };
+        Ok(Recheck { held: held.map(open).transpose()?, verified: 0..0 })
+    }
+
+    /// Verifies the block that a value is in, unless it is the one of the value before.
+    ///
+    /// # Errors
+    /// The block is damaged.
+    pub fn verify(&mut self, value: &Value<'_>) -> Result<(), KeptFault> {
+        let (Value::Kept(place), Some((held, checkpoint))) = (value, &self.held) else { return Ok(()) };
+        if !self.verified.contains(&place.offset) {
+            let verified = checkpoint.verify_at(place.offset);
+            self.verified = verified.map_err(|fault| KeptFault { name: held.name(), fault })?;
+        }
+        Ok(())
+    }
+}
+
 /// How many nodes name a value that was kept; the writer's.
 #[derive(Default)]
 pub(super) struct Uses {
@@ -166,12 +229,13 @@ mod tests {
     use crate::database::Database;
     use crate::id::Zxid;
     use crate::log::DatabaseId;
-    use crate::snap::{Checkpoint, CheckpointWriter};
+    use crate::snap::{CheckpointWriter, Fetch};
     use crate::tree::acl::{AclEntry, AclList};
     use crate::tree::digest::TreeDigest;
     use crate::tree::index::pin;
     use crate::tree::node::{DataSet, NodeKind};
     use crate::tree::{Batch, Changes, NewNode};
+    use crate::zookeeper::export::write_stream;
     use std::time::{Duration, Instant};
 
     /// Of each length that matters, and none.
@@ -222,7 +286,7 @@ mod tests {
     /// The checkpoint's file.
     fn written(database: &Database) -> Vec<u8> {
         let mut writer = CheckpointWriter::new(DatabaseId(9), database.last);
-        let drain = |_: &mut CheckpointWriter| Ok::<(), ()>(());
+        let drain = |_: &mut CheckpointWriter| Ok::<(), KeptFault>(());
         let reader = database.tree.reader();
         let newest = checkpoint::write(&mut writer, database.last, &[], &reader, drain).unwrap();
         writer.finish(newest).flatten().collect()
@@ -334,6 +398,62 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(60), "the bytes are still held");
         }
         assert_eq!(value_of(&database, "/5"), Some(Some(b"small".to_vec())));
+    }
+
+    /// A disk that gives other bytes the second time.
+    #[derive(Debug)]
+    struct Changing {
+        before: Vec<u8>,
+        after: Vec<u8>,
+        changed: AtomicBool,
+    }
+
+    impl Fetch for Changing {
+        fn fetch(&self, _: Range<usize>) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
+    impl Held for Changing {
+        fn bytes(&self) -> &[u8] {
+            if self.changed.load(Ordering::Relaxed) { &self.after } else { &self.before }
+        }
+
+        fn name(&self) -> String {
+            "changing".into()
+        }
+    }
+
+    #[test]
+    fn what_changed_on_the_disk_goes_into_no_other_checkpoint_and_to_no_learner() {
+        let [database, _] = twins();
+        let before = written(&database);
+        let at = before.windows(KEPT_BYTES_MIN).position(|bytes| bytes.iter().all(|byte| *byte == 5));
+        let mut after = before.clone();
+        after[at.expect("the value of /4")] ^= 1;
+        let changing = Arc::new(Changing { before, after, changed: AtomicBool::new(false) });
+        let held: Arc<dyn Held> = changing.clone();
+        let mut database = Database::new(2);
+        checkpoint::read(&mut database, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
+        let reader = database.tree.reader();
+        let copied = || {
+            let mut writer = CheckpointWriter::new(DatabaseId(9), database.last);
+            let checkpoint =
+                checkpoint::write(&mut writer, database.last, &[], &reader, |_| Ok::<(), KeptFault>(()));
+            let stream = write_stream(&reader, &[], database.last, 1, |_| Ok::<(), KeptFault>(()));
+            [checkpoint.map(drop), stream]
+        };
+        assert_eq!(copied(), [Ok(()), Ok(())]);
+        changing.changed.store(true, Ordering::Relaxed);
+        for copied in copied() {
+            let why = copied.unwrap_err().to_string();
+            assert!(why.starts_with("changing: damaged at offset "), "{why}");
+        }
+        // What was set since is elsewhere.
+        for path in KEPT {
+            set(&mut database, 100, path, None);
+        }
+        assert!(written(&database).len() > KEPT_BYTES_MIN);
     }
 
     #[test]

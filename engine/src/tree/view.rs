@@ -40,6 +40,10 @@ impl TreeReader {
         TreeReader { shared }
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Starts reading at `horizon`. Hold the view briefly: nothing is freed meanwhile.
     pub fn view(&self, horizon: Zxid) -> View<'_> {
         View { shared: &self.shared, guard: pin(), horizon }

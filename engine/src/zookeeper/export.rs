@@ -17,6 +17,7 @@ use crate::op::perms;
 use crate::tree::TreeReader;
 use crate::tree::acl::{AclEntry, AclList, RawAcl};
 use crate::tree::digest::{self, TreeDigest, persisted};
+use crate::tree::kept::{KeptFault, Recheck};
 use crate::tree::node::NodeKind;
 use crate::tree::walk::Caught;
 use std::borrow::Cow;
@@ -97,8 +98,8 @@ pub fn write_snapshot<E>(
 /// `chunk_bytes` at a time.
 ///
 /// # Errors
-/// The first that `drain` returns.
-pub fn write_stream<E>(
+/// The first that `drain` returns; or a value is damaged that was left in a checkpoint.
+pub fn write_stream<E: From<KeptFault>>(
     tree: &TreeReader,
     sessions: &[(SessionId, u32)],
     zxid: Zxid,
@@ -120,8 +121,11 @@ pub fn write_stream<E>(
     for (list, number) in lists.iter().filter(|(_, number)| **number != OPEN_ACL) {
         writer.item(&Item::Acl { number: *number, list: RawAcl(list) });
     }
+    let held = tree.held();
+    let mut recheck = Recheck::of(held.as_ref())?;
     let mut path = String::new();
     tree.walk(zxid, |caught| {
+        recheck.verify(&caught.data.data)?;
         let Caught { node, data, value, acl, children, .. } = caught;
         let stat = persisted(node, &data, children);
         path.clear();

@@ -21,6 +21,7 @@ use crate::jute::{Write, to_bytes};
 use crate::op::OpCode;
 use crate::tree::acl::{AclEntry, AclList, RawAcl};
 use crate::tree::digest::TreeDigest;
+use crate::tree::kept::KeptFault;
 
 const SESSION: i64 = 0x0100_0000_0000_0007;
 
@@ -262,7 +263,7 @@ fn stream_of(transactions: &[Vec<u8>], chunk_bytes: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     write_stream(&database.tree.reader(), &sessions, database.last, chunk_bytes, |chunk| {
         stream.extend_from_slice(&chunk);
-        Ok::<(), ()>(())
+        Ok::<(), KeptFault>(())
     })
     .unwrap();
     stream
@@ -334,7 +335,7 @@ fn a_tree_that_changes_while_it_is_sent_is_made_right_by_what_follows() {
             }
             chunks += 1;
             stream.extend_from_slice(&chunk);
-            Ok::<(), ()>(())
+            Ok::<(), KeptFault>(())
         })
         .unwrap();
         // Java cannot read a node whose list is not there.

@@ -192,7 +192,7 @@ impl MappedCheckpoint {
             return None;
         }
         self.map.watch(path);
-        Some(Arc::new(KeptCheckpoint(Some(Arc::clone(self)))))
+        Some(Arc::new(KeptCheckpoint { map: Some(Arc::clone(self)), path: path.to_path_buf() }))
     }
 
     /// Verifies header, index and access control lists, and gives the records.
@@ -203,11 +203,15 @@ impl MappedCheckpoint {
 
 /// A checkpoint's file in memory for as long as the tree has values in it.
 #[derive(Debug)]
-struct KeptCheckpoint(Option<Arc<MappedCheckpoint>>);
+struct KeptCheckpoint {
+    map: Option<Arc<MappedCheckpoint>>,
+    /// Where it was mapped; it may have lost its name since.
+    path: PathBuf,
+}
 
 impl KeptCheckpoint {
     fn map(&self) -> &MappedCheckpoint {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.map.as_ref().expect("it is there until it is dropped")
     }
 }
 
@@ -221,12 +225,16 @@ impl Held for KeptCheckpoint {
     fn bytes(&self) -> &[u8] {
         self.map().map.bytes()
     }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
 }
 
 impl Drop for KeptCheckpoint {
     fn drop(&mut self) {
         self.map().map.end_watch();
-        let Some(last) = self.0.take().and_then(Arc::into_inner) else { return };
+        let Some(last) = self.map.take().and_then(Arc::into_inner) else { return };
         // Who lets go last is a thread that serves: to unmap gigabytes, and perhaps to free their file, is
         // for another. Without one it is done here.
         let _ = thread::Builder::new().name("unmap".into()).spawn(move || drop(last));

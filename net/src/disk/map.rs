@@ -4,9 +4,10 @@
 //! nothing is looked at before `fetch` has had it read: what cannot be read is an error of that, with its
 //! place. The kernel may drop a page later and read it again, which it once could; if the disk does not give
 //! it then, the signal comes after all. A tree that leaves values in a map lives with that: nothing can be
-//! answered in the place of such a value, so the process ends, and its last line names the file.
+//! answered in the place of such a value, so the process ends, and its last line names the file. What the disk
+//! gives then may be other bytes, too: who copies values to where they get another checksum verifies them again.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -47,9 +48,8 @@ impl Map {
         // SAFETY: the bytes of a map must not change while they are borrowed. A checkpoint's file is
         // written under another name and renamed when it is complete. It is written again only when it
         // is obsolete, as the beginning of the next one, by who has its lock alone (`may_be_written`):
-        // while this map has its share of the lock, nobody. Where there are no locks, no map is kept
-        // (`is_locked`), and that is done by the thread that alone maps checkpoints once the server runs,
-        // between two of its maps. The directory's lock keeps other servers out.
+        // while this map has its share of the lock, nobody. Where there are no locks, none is written again.
+        // The directory's lock keeps other servers out.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Map { map, file, is_locked })
     }
@@ -153,14 +153,16 @@ fn handle_bus_errors() {
     }
 }
 
-/// Whether a file that is to be written over is in no map. Nobody can map it before it is closed.
+/// Whether a file that is to be written over is in no map, which its lock alone says. Until it is closed no map
+/// of it is kept.
 pub(super) fn may_be_written(file: &File) -> bool {
-    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    file.try_lock().is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::OpenOptionsExt;
 
     #[test]
     fn a_file_is_written_over_when_no_map_has_it() {
@@ -177,6 +179,14 @@ mod tests {
         assert!(may_be_written(&writer));
         let late = Map::new(path.reopen().unwrap()).unwrap();
         assert!(!late.is_locked(), "it is not kept: its file is being written");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_locked_is_not_written_over() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        // A handle without a file behind it, of which the kernel says as little as where there are no locks.
+        let handle = File::options().read(true).custom_flags(libc::O_PATH).open(path.path()).unwrap();
+        assert!(!may_be_written(&handle));
     }
 
     #[test]

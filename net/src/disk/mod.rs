@@ -37,6 +37,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::log::IoFailure;
+use ringkeeper_engine::tree::kept::KeptFault;
 
 mod ahead;
 mod aligned;
@@ -84,6 +85,8 @@ pub enum DiskError {
     },
     /// Another server runs on this directory.
     Locked(PathBuf),
+    /// A checkpoint that values of the tree are in is damaged.
+    Kept(KeptFault),
     /// The directory or one of its files is not what this server may go on with.
     Refused(Refusal),
 }
@@ -93,7 +96,7 @@ impl DiskError {
     pub fn to_failure(&self) -> IoFailure {
         let errno = match self {
             DiskError::Io { error, .. } => error.raw_os_error(),
-            DiskError::Locked(_) | DiskError::Refused(_) => None,
+            DiskError::Locked(_) | DiskError::Kept(_) | DiskError::Refused(_) => None,
         };
         IoFailure { errno, message: self.to_string() }
     }
@@ -114,12 +117,21 @@ impl fmt::Display for DiskError {
                     path.display()
                 )
             }
+            DiskError::Kept(fault) => {
+                write!(f, "{fault}: when the server is started again, it takes the checkpoint before")
+            }
             DiskError::Refused(refusal) => refusal.fmt(f),
         }
     }
 }
 
 impl std::error::Error for DiskError {}
+
+impl From<KeptFault> for DiskError {
+    fn from(fault: KeptFault) -> DiskError {
+        DiskError::Kept(fault)
+    }
+}
 
 impl From<Refusal> for DiskError {
     fn from(refusal: Refusal) -> DiskError {

@@ -5,8 +5,9 @@
 //! | a damaged or unreadable checkpoint | the one before serves, and this is said |
 //! | no checkpoint, a log from its beginning | the log alone is replayed |
 //! | no valid checkpoint, a log that begins later | refused: never an empty tree |
-//! | a log that ends before a checkpoint or the mark says | refused: transactions are lost |
+//! | a log that ends before the mark, or before what shows in a checkpoint beyond its name | refused: transactions are lost |
 //! | no log, though the mark says that there was one | the same |
+//! | a log that ends before the name of the checkpoint that serves, and no mark says more | it begins anew there, as behind a tree that a leader sent |
 //! | a checkpoint of another version or database | refused |
 //! | a torn end of the log, which no checkpoint or mark knows of | cut, and this is said |
 //! | a hole in a log without syncs, of which the same is true | cut, and this is said |

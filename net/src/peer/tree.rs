@@ -1,10 +1,11 @@
 //! Whole trees, on threads of their own: sent to a learner while transactions go on, and taken from a
 //! leader.
 
-use super::connection::ChunkSender;
+use super::connection::{ChunkSender, Gone};
 use super::events::{Done, Results};
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::stage;
 use ringkeeper_engine::zookeeper::stream::Input;
@@ -35,11 +36,28 @@ impl Tree {
     /// There can be no more threads.
     pub fn send(self, zxid: Zxid, chunks: ChunkSender) -> io::Result<()> {
         let walk = move || {
-            // It fails when the connection is gone: then nobody needs it.
-            let _ =
-                write_stream(&self.reader, &self.sessions, zxid, CHUNK_BYTES, |chunk| chunks.send(Ok(chunk)));
+            let send = |chunk| chunks.send(Ok(chunk)).map_err(|Gone| Unsent::Gone);
+            let sent = write_stream(&self.reader, &self.sessions, zxid, CHUNK_BYTES, send);
+            if let Err(Unsent::Damaged(fault)) = sent {
+                // The connection ends for it. So does the server, when the next checkpoint meets it.
+                let _ = chunks.send(Err(fault.to_string()));
+            }
         };
         thread::Builder::new().name("send-tree".into()).spawn(walk).map(drop)
+    }
+}
+
+/// Why a tree is not sent.
+enum Unsent {
+    /// The connection is gone: nobody needs it.
+    Gone,
+    /// What is on this server's disk is not what was written.
+    Damaged(KeptFault),
+}
+
+impl From<KeptFault> for Unsent {
+    fn from(fault: KeptFault) -> Unsent {
+        Unsent::Damaged(fault)
     }
 }
 

@@ -21,9 +21,13 @@ pub struct Batch {
     count: usize,
 }
 
-/// Whether a log that ends at `last` goes on with `zxid` without a gap.
+/// Whether a log that ends at `last` goes on with `zxid` without a gap. An epoch's first transaction has the
+/// number 1; that of a standalone ZooKeeper which counted on over the end of 32 bits has 0.
 pub fn follows(last: Zxid, zxid: Zxid) -> bool {
-    if zxid.epoch() == last.epoch() { zxid == last.next() } else { zxid > last }
+    match zxid.epoch() == last.epoch() {
+        true => zxid == last.next(),
+        false => zxid > last && zxid.counter() <= 1,
+    }
 }
 
 impl Batch {

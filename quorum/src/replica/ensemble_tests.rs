@@ -15,8 +15,11 @@ use ringkeeper_engine::op::OpCode;
 use ringkeeper_engine::session::password;
 use ringkeeper_engine::tree::acl::AclList;
 
+mod installing;
 mod local;
 mod readers;
+mod roles;
+mod sessions;
 
 const SESSION: SessionId = SessionId(0x0300_0000_0000_0007);
 const LINK: Link = Link(5);
@@ -67,6 +70,7 @@ impl Bench {
             cores: 1,
             first_session: SessionId(0x0200_0000_0000_0001),
             rules: Rules::default(),
+            logged_bytes_max: LOGGED_BYTES_MAX,
             seed: 1,
         };
         let servers = (1..4).map(|id| format!("server.{id}=localhost:200{id}:300{id}\n")).collect::<String>();

@@ -111,9 +111,8 @@ impl Replica {
             let tracked = self.sessions.track(session, timeout_ms, now.tick);
             let before = tracked.owner.replace(Owner::Learner(link));
             self.close_owner(before, CloseReason::Moved);
-            if let Some(waiting) = self.moves.remove(&session) {
-                self.close(waiting.to, CloseReason::Moved);
-            }
+            // Whoever waited for it is its owner, and has just been closed.
+            self.moves.remove(&session);
         }
         self.messages.push(zab::Effect::ToLearner(link, ToLearner::Revalidate { session, valid }));
     }

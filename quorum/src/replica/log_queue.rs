@@ -26,10 +26,21 @@ enum LogOp {
     Change(Generation, Change),
 }
 
+impl LogOp {
+    fn bytes(&self) -> u64 {
+        match self {
+            LogOp::Append(batch) => batch.entries().len() as u64,
+            LogOp::Change(..) => 0,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct LogQueue {
     ops: VecDeque<LogOp>,
+    /// Of the transactions in them.
+    bytes: u64,
     under_way: Option<(Generation, Change)>,
     /// Of the log as it is.
     pub generation: Generation,
@@ -45,9 +56,25 @@ impl LogQueue {
         self.under_way.is_some() || self.ops.iter().any(|op| matches!(op, LogOp::Change(..)))
     }
 
+    /// Bytes of transactions that the log is not given yet.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn push(&mut self, op: LogOp) {
+        self.bytes += op.bytes();
+        self.ops.push_back(op);
+    }
+
+    fn pop(&mut self) {
+        let op = self.ops.pop_front();
+        self.bytes -= op.map_or(0, |op| op.bytes());
+    }
+
     /// Forgets what would be appended and then be cut off again. What is left ends in a change.
     fn drop_appends(&mut self) {
         self.ops.retain(|op| matches!(op, LogOp::Change(..)));
+        self.bytes = 0;
     }
 }
 
@@ -55,13 +82,13 @@ impl Replica {
     pub(super) fn append(&mut self, now: Now, batch: Batch) -> Result<(), LogError> {
         self.window_bytes += batch.transaction_bytes();
         if !self.log_queue.is_empty() {
-            self.log_queue.ops.push_back(LogOp::Append(batch));
+            self.log_queue.push(LogOp::Append(batch));
             return Ok(());
         }
         match self.write_batch(now, &batch) {
             Err(LogError::Full) => {
                 let rest = batch.after(self.log.last_appended());
-                self.log_queue.ops.extend(rest.map(LogOp::Append));
+                rest.into_iter().for_each(|rest| self.log_queue.push(LogOp::Append(rest)));
                 Ok(())
             }
             appended => appended,
@@ -81,7 +108,7 @@ impl Replica {
 
     pub(super) fn rewind(&mut self, generation: Generation, last_kept: Zxid) {
         self.window_bytes = self.zab.undelivered_bytes();
-        self.log_queue.ops.push_back(LogOp::Change(generation, Change::Cut(last_kept)));
+        self.log_queue.push(LogOp::Change(generation, Change::Cut(last_kept)));
     }
 
     /// The tree that the leader sent takes the place of this one.
@@ -98,7 +125,7 @@ impl Replica {
         self.plan_checkpoint();
         // Nothing of the log before counts any more.
         self.log_queue.drop_appends();
-        self.log_queue.ops.push_back(LogOp::Change(generation, Change::Begin(zxid)));
+        self.log_queue.push(LogOp::Change(generation, Change::Begin(zxid)));
     }
 
     pub(super) fn feed_log(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), LogError> {
@@ -123,7 +150,7 @@ impl Replica {
                     out.push(self.ask_for(change));
                 }
             }
-            self.log_queue.ops.pop_front();
+            self.log_queue.pop();
         }
         if let Some(step) = self.log.take_upkeep(now.us)? {
             out.push(Effect::Upkeep(step));

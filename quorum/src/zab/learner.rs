@@ -61,6 +61,8 @@ pub(super) struct Learning {
     tries: u32,
     retry_at: Tick,
     heard: Tick,
+    /// When the leader is to hear of this server again, while this server cannot hear it.
+    ping_at: Tick,
     /// Whether the leader is a Ringkeeper.
     extended: bool,
     epoch: Epoch,
@@ -89,6 +91,7 @@ impl Learning {
             tries: 0,
             retry_at: core.now,
             heard: core.now,
+            ping_at: core.now,
             extended: false,
             epoch: Epoch(0),
             promise: false,
@@ -406,6 +409,23 @@ impl Learning {
     pub(super) fn on_progress(&mut self, core: &Core, attempt: Attempt) {
         if (attempt, Stage::Staging) == (self.attempt, self.stage) {
             self.heard = core.now;
+        }
+    }
+
+    /// What the leader says cannot be taken yet: a tree goes to disk, or a long cut. Until that is over this
+    /// server serves nobody, and that the leader is not heard is no silence of the leader's. Nor is this
+    /// server silent: a Ringkeeper, whose pings are not answered meanwhile, hears so. Java's leader bears no
+    /// word before the ack of NEWLEADER, and waits as long for a learner of its own, which reads nothing while
+    /// it writes a tree.
+    pub(super) fn on_unheard(&mut self, core: &Core, out: &mut Vec<Effect>) {
+        if self.stage >= Stage::Acked {
+            return;
+        }
+        self.heard = core.now;
+        if self.extended && self.stage >= Stage::Receiving && core.now >= self.ping_at {
+            self.ping_at = core.now.plus_ms(core.config.timing.tick_ms / 2);
+            let zxid = core.history.last().to_jute();
+            self.send(ToLeader::Ping { zxid, touched: Vec::new() }, out);
         }
     }
 

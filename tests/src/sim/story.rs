@@ -19,7 +19,7 @@
 //! | `log synced [2]`, `epochs synced` | the disk has everything, or the oldest so many writes |
 //! | `late completion 0 1:3` | the disk's word for a log of an earlier generation |
 //! | `propose [N]` | the next transaction, or the next N at once |
-//! | `wait 500` | milliseconds |
+//! | `wait 500`, `deaf 500` | milliseconds; in which what the leader says is left at its socket |
 
 use super::disk::{Disk, LogOp};
 use super::oracle::{Tree, value};
@@ -161,14 +161,20 @@ impl Story {
                 Some(zxid) => self.input(Input::Propose(batch(zxid, zxid))),
                 None => self.say("may not propose"),
             },
-            ["wait", ms] => {
-                let end = self.now_ms + number::<u64>(ms);
-                while self.now_ms < end {
-                    self.now_ms += 10;
-                    self.input(Input::Tick);
-                }
-            }
+            ["wait", ms] => self.wait(number(ms), false),
+            ["deaf", ms] => self.wait(number(ms), true),
             _ => panic!("no line of a story: {}", words.join(" ")),
+        }
+    }
+
+    fn wait(&mut self, ms: u64, deaf: bool) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            self.now_ms += 10;
+            if deaf {
+                self.input(Input::LeaderUnheard);
+            }
+            self.input(Input::Tick);
         }
     }
 

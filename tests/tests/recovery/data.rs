@@ -5,17 +5,27 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use ringkeeper_engine::log::reader::SegmentReader;
+use ringkeeper_net::disk::{Record, look_at_records};
 use ringkeeper_tests::wire::{Encoder, Session, op};
 use tempfile::TempDir;
 
-use crate::run::{Running, start, until_one_is_prepared};
+use crate::run::{Running, start, until};
 
-/// Small, so that a run of a second has many segments and checkpoints.
-const SETTINGS: [&str; 4] = ["--set", "log.segmentBytes=65536", "--set", "snapCount=80"];
+/// Small, so that a run of a second has many segments.
+const SEGMENT_BYTES: u64 = 65_536;
+/// Many checkpoints, so that files are used again.
+const CHECKPOINTS: &str = "snapCount=80";
+/// None: a checkpoint is written whenever it is, and sees what is written meanwhile. The rows of the table
+/// are about damage that no checkpoint knows of.
+const NO_CHECKPOINTS: &str = "snapCount=1000000";
 const NODES: usize = 40;
 const ROUNDS: usize = 40;
+/// So many batches of the newest segment are there before the last writes come, and so many of those.
+const BATCHES_BEFORE: usize = 8;
+const LAST_WRITES: usize = 6;
 
 /// A tree as its writer knows it.
 pub type Nodes = BTreeMap<String, Vec<u8>>;
@@ -39,42 +49,104 @@ pub struct Data {
 }
 
 impl Data {
-    /// Fills a new directory.
+    /// Fills a new directory: a server that takes checkpoints has it, then one that takes none.
     pub fn fill(sync: &str, end: End) -> Data {
         let home = tempfile::Builder::new().prefix("ringkeeper-recovery-").tempdir().expect("a directory");
         let path = home.path().join("data");
         let mut data = Data { path, writes: Vec::new(), mark_left: Vec::new(), _home: home };
-        let sync = format!("log.sync={sync}");
-        let server = start(&data.path, &[&SETTINGS[..], &["--set", &sync]].concat()).serves();
+        data.fill_with_checkpoints(sync, end);
+        data.fill_without_checkpoints(sync, end);
+        data
+    }
+
+    fn serve(&self, sync: &str, checkpoints: &str) -> Running {
+        let (sync, segments) = (format!("log.sync={sync}"), format!("log.segmentBytes={SEGMENT_BYTES}"));
+        start(&self.path, &["--set", &segments, "--set", checkpoints, "--set", &sync]).serves()
+    }
+
+    fn fill_with_checkpoints(&mut self, sync: &str, end: End) {
+        let server = self.serve(sync, CHECKPOINTS);
         let mut session = server.session().expect("a session");
-        data.write(&mut session, "/t", b"");
+        self.write(&mut session, "/t", b"");
         for node in 0..NODES {
-            data.write(&mut session, &format!("/t/n{node:02}"), b"first");
+            self.write(&mut session, &format!("/t/n{node:02}"), b"first");
         }
         for round in 0.. {
+            self.write_some(&mut session, NODES);
             // A row of the table is about a file that is used again, which takes checkpoints: on a busy machine
-            // they are late.
-            if round >= ROUNDS && (end == End::Stopped || data.newest_segment().header.recycled) {
+            // they are late. What is prepared by now takes no other file.
+            until(|| self.is_prepared(), "a segment is prepared");
+            if round >= ROUNDS && !self.files("log", "rkspare").is_empty() {
                 break;
             }
-            assert!(round < 20 * ROUNDS, "no file was used again");
-            for node in 0..NODES {
-                let value = format!("{round}:{node} ").repeat(160 + node);
-                data.write(&mut session, &format!("/t/n{node:02}"), value.as_bytes());
-            }
+            assert!(round < 20 * ROUNDS, "no file to be used again");
         }
+        // It is not to expire among what is written last.
+        session.request(op::CLOSE_SESSION, &[]).expect("a reply");
+        match end {
+            End::Stopped => assert_eq!(server.stop().0, Some(0)),
+            End::Killed => server.kill(),
+        }
+    }
+
+    fn fill_without_checkpoints(&mut self, sync: &str, end: End) {
+        let server = self.serve(sync, NO_CHECKPOINTS);
+        let mut session = server.session().expect("a session");
+        self.write_some(&mut session, 1);
+        let first = self.newest_segment().header.sequence;
+        // Rows about a server that was stopped strike the segment before, too.
+        let wanted = if end == End::Stopped { first.next() } else { first };
+        let newest = loop {
+            let newest = self.newest_segment();
+            if newest.header.sequence >= wanted && newest.offsets.len() > BATCHES_BEFORE {
+                break newest;
+            }
+            self.write_some(&mut session, 1);
+        };
+        // Rows are about the segment that is ready for what comes next, and about what the mark says of the
+        // newest: neither is waited for by what is written.
+        until(|| self.is_prepared(), "a segment is prepared");
+        until(|| self.marked() > Some(newest.header.previous_zxid), "the newest segment is marked");
+        self.write_some(&mut session, LAST_WRITES);
         match end {
             End::Stopped => assert_eq!(server.stop().0, Some(0)),
             End::Killed => {
-                // Rows of the table are about the segment that is ready for what comes next.
-                until_one_is_prepared(|| data.segments().len() > data.written().len());
                 server.kill();
-                // Most rows are about damage that no mark knows of; how far it reaches, chance decides.
-                data.mark_left = fs::read(data.mark()).unwrap_or_default();
-                fs::remove_file(data.mark()).or_else(absent).expect("no mark");
+                // Most rows are about damage that no mark knows of.
+                self.mark_left = fs::read(self.mark()).expect("a mark");
+                fs::remove_file(self.mark()).expect("a mark");
             }
         }
-        data
+        assert_eq!(
+            self.newest_segment().path,
+            newest.path,
+            "the last writes are in the segment that is marked"
+        );
+    }
+
+    /// Whether the segment behind the newest one has its file. To be called when nothing is being written.
+    fn is_prepared(&self) -> bool {
+        let newest = self.segments().pop().expect("a segment");
+        let is_whole = fs::metadata(&newest).is_ok_and(|file| file.len() == SEGMENT_BYTES);
+        is_whole && Segment::read(newest).is_none()
+    }
+
+    /// How far the mark says that the log is durable.
+    fn marked(&self) -> Option<Zxid> {
+        let records = look_at_records(&self.path).expect("records");
+        let copies = records.into_iter().flat_map(|file| file.copies).flatten();
+        let marks =
+            copies.filter_map(|record| if let Record::Mark(zxid) = record { Some(zxid) } else { None });
+        marks.max()
+    }
+
+    /// Gives so many nodes, one after the other, another value each.
+    fn write_some(&mut self, session: &mut Session, count: usize) {
+        for number in self.writes.len()..self.writes.len() + count {
+            let node = number % NODES;
+            let value = format!("{number}:{node} ").repeat(130 + node);
+            self.write(session, &format!("/t/n{node:02}"), value.as_bytes());
+        }
     }
 
     fn write(&mut self, session: &mut Session, path: &str, value: &[u8]) {
@@ -104,11 +176,9 @@ impl Data {
         self.file("mark")
     }
 
-    /// Puts back the mark that a server left that was killed, if it left one.
+    /// Puts back the mark that a server left that was killed: it knows that the newest segment was begun.
     pub fn put_back_mark(&self) {
-        if !self.mark_left.is_empty() {
-            fs::write(self.mark(), &self.mark_left).expect("the mark");
-        }
+        fs::write(self.mark(), &self.mark_left).expect("the mark");
     }
 
     fn files(&self, directory: &str, ending: &str) -> Vec<PathBuf> {
@@ -239,10 +309,6 @@ pub fn set_version(path: &Path, header_bytes: usize, version: u32) {
 }
 
 pub const SEGMENT_HEADER: usize = SEGMENT_HEADER_BYTES;
-
-fn absent(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
 
 pub fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;

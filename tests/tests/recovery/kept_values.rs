@@ -2,15 +2,15 @@
 //! see what was written, and the map goes with the last value.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ringkeeper_tests::wire::{Encoder, Session, op};
 use tempfile::TempDir;
 
 use crate::data::{Nodes, put, shown};
-use crate::run::{PAUSE, Running, start};
+use crate::run::{Running, start, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Small, so that a moment's writes make many segments and checkpoints.
@@ -78,14 +78,6 @@ fn mapped(server: &Running) -> Option<(PathBuf, bool)> {
     })
 }
 
-fn until(is_so: impl Fn() -> bool, what: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(PAUSE);
-    }
-}
-
 #[test]
 fn values_outlive_the_name_of_the_file_that_has_them_and_the_map_goes_with_the_last() {
     let mut data = Data::fill();
@@ -117,7 +109,7 @@ fn values_outlive_the_name_of_the_file_that_has_them_and_the_map_goes_with_the_l
     (3..LARGE).for_each(|node| data.put(&mut session, &format!("/large{node}"), &large(node, "third")));
     // What the log brought after the checkpoint was never in it.
     data.put(&mut session, "/large0", b"");
-    until(|| mapped(&server).is_none(), "the map stays though no value is left in it");
+    until(|| mapped(&server).is_none(), "the map goes, as no value is left in it");
     assert_eq!(shown(&server, &data.nodes), data.nodes);
     let (code, said) = server.stop();
     assert_eq!(code, Some(0), "{said}");
@@ -141,5 +133,31 @@ fn a_value_that_cannot_be_read_any_more_ends_the_server_which_names_the_file() {
     // The checkpoint before serves.
     let server = data.serve();
     assert!(server.said().contains(&path.display().to_string()), "{}", server.said());
+    assert_eq!(shown(&server, &data.nodes), data.nodes);
+}
+
+/// A page that memory had no more room for is read again, and the disk need not give what it gave at the start.
+#[test]
+fn a_value_that_changed_on_the_disk_goes_into_no_other_checkpoint() {
+    let data = Data::fill();
+    let server = data.serve();
+    let (path, _) = mapped(&server).expect("a checkpoint is mapped");
+    let (file, value) = (fs::read(&path).expect("the file"), large(7, "first"));
+    let at = file.windows(value.len()).position(|bytes| bytes == value).expect("it is in there") as u64;
+    let file = fs::File::options().write(true).open(&path).expect("the file");
+    file.write_all_at(b"x", at + 9000).expect("a byte of it is another");
+    let mut session = server.session().expect("a session");
+    let deadline = Instant::now() + PATIENCE;
+    while put(&mut session, "/small", b"0", true).is_ok() {
+        assert!(Instant::now() < deadline, "what changed was copied: {:?}", checkpoints(&data.path));
+    }
+    let (code, said) = server.ended();
+    assert_eq!(code, Some(1), "{said}");
+    let last = said.lines().last().expect("a line");
+    let place = format!("{}: damaged at offset ", path.display());
+    assert!(last.starts_with("error: ") && last.contains(&place), "{said}");
+    let server = data.serve();
+    let why = format!("{} is damaged, the one before it serves", path.display());
+    assert!(server.said().contains(&why), "{}", server.said());
     assert_eq!(shown(&server, &data.nodes), data.nodes);
 }

@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Waits until a new server's second segment has its whole length.
 pub fn until_prepared(data: &Path, bytes: u64) {
     let next = data.join("log/000000000002.rklog");
-    until_one_is_prepared(|| fs::metadata(&next).is_ok_and(|file| file.len() == bytes));
+    until(|| fs::metadata(&next).is_ok_and(|file| file.len() == bytes), "a segment is prepared");
 }
 
-/// Waits until a server has done so.
-pub fn until_one_is_prepared(has: impl Fn() -> bool) {
+/// Waits until something is so that nothing announces.
+pub fn until(is_so: impl Fn() -> bool, what: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while !has() {
-        assert!(Instant::now() < deadline, "no segment was prepared");
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it was waited for: {what}");
         std::thread::sleep(PAUSE);
     }
 }

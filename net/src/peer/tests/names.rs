@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 /// The name that server 2 has of server 1.
 const NAME: &str = "one.test";
@@ -21,15 +22,18 @@ enum Answer {
     Hangs,
 }
 
-/// A name server's answers about [`NAME`], one after the other, and from then on the truth.
+/// A name server's answers about [`NAME`], one after the other, and from then on the truth. The thread that
+/// serves everybody may not ask it.
 fn answering(answers: Vec<Answer>, asked: Arc<AtomicUsize>) -> (Resolve, Sender<()>) {
     let (end, ended) = channel::<()>();
     let ended = Mutex::new(ended);
+    let servers_thread = thread::current().id();
     let resolve: Resolve = Arc::new(move |host, port| {
         let there = |host: &str| Ok(vec![SocketAddr::new(host.parse().unwrap(), port)]);
         if host != NAME {
             return there(host);
         }
+        assert_ne!(thread::current().id(), servers_thread, "all wait for the name server");
         match answers.get(asked.fetch_add(1, Ordering::SeqCst)) {
             None => there("127.0.0.1"),
             Some(Answer::At(address)) => Ok(vec![*address]),
@@ -110,6 +114,47 @@ fn who_calls_is_reached_though_the_attempt_to_reach_it_hangs() {
             assert_eq!(pair.notification(2).await, (ServerId(1), says(2)), "{answer:?}");
             // Over the connection of who called: no address that the name stands for takes one.
             assert_eq!(pair.notification(1).await, (ServerId(2), says(1)));
+        });
+    }
+}
+
+#[test]
+fn the_leaders_name_is_resolved_again_at_each_attempt() {
+    let refuses = Answer::At("127.0.0.9:1".parse().unwrap());
+    let asked = Arc::default();
+    run(&[Answer::Unknown, refuses], &asked, async |pair, _| {
+        for attempt in [1, 2].map(Attempt) {
+            pair.does(2, Effect::Connect(attempt, ServerId(1)));
+            let input = pair.next(2).await;
+            assert!(matches!(input, Input::LeaderLost(lost) if lost == attempt), "{input:?}");
+        }
+        pair.does(2, Effect::Connect(Attempt(3), ServerId(1)));
+        let input = pair.next(2).await;
+        assert!(matches!(input, Input::Connected(Attempt(3))), "{input:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+    });
+}
+
+#[test]
+fn an_attempt_to_reach_the_leader_that_hangs_holds_up_neither_an_election_nor_the_next_attempt() {
+    let (address, _sockets) = dead();
+    for answer in [Answer::Hangs, Answer::At(address)] {
+        let asked = Arc::default();
+        run(&[answer], &asked, async |pair, _| {
+            pair.does(2, Effect::Connect(Attempt(1), ServerId(1)));
+            while asked.load(Ordering::SeqCst) == 0 {
+                ring::sleep(Duration::from_millis(1)).await;
+            }
+            pair.does(2, Effect::Notify(ServerId(1), says(1)));
+            assert_eq!(pair.notification(1).await, (ServerId(2), says(1)), "{answer:?}");
+            pair.does(2, Effect::Connect(Attempt(2), ServerId(1)));
+            loop {
+                match pair.next(2).await {
+                    Input::Connected(Attempt(2)) => break,
+                    Input::ElectionLink { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
         });
     }
 }

@@ -10,6 +10,7 @@ use ringkeeper_engine::log::{
 };
 use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter};
 use ringkeeper_engine::tree::TreeReader;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_net::disk::Restore;
 use ringkeeper_net::restore::{Apply, Restart, Restored};
 use ringkeeper_quorum::members::Members;
@@ -134,7 +135,8 @@ impl Disk {
         as_named: bool,
     ) {
         let mut writer = CheckpointWriter::new(DATABASE, first);
-        let Ok(newest) = checkpoint::write(&mut writer, first, sessions, tree, |_| Ok::<(), Infallible>(()));
+        let newest = checkpoint::write(&mut writer, first, sessions, tree, |_| Ok::<(), KeptFault>(()));
+        let newest = newest.expect("what is in memory stays as it is");
         let newest = if as_named { first } else { newest };
         let bytes = writer.finish(newest).collect::<Vec<_>>().concat();
         self.checkpoints.insert(first, bytes);

@@ -8,6 +8,7 @@ use ringkeeper_engine::id::{ServerId, SessionId, Zxid};
 use ringkeeper_engine::log::IoFailure;
 use ringkeeper_engine::tree::TreeReader;
 use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_engine::zookeeper::export::write_stream;
 use ringkeeper_engine::zookeeper::restore::{Staged, stage};
 use ringkeeper_engine::zookeeper::transaction::Transaction;
@@ -15,7 +16,9 @@ use ringkeeper_quorum::message::{Notification, QuorumPacket, ToLeader, ToLearner
 use ringkeeper_quorum::step::{Effect, Input, Reply, ReplyBatch, Service, StagedTree};
 use ringkeeper_quorum::zab::{self, Attempt, Link};
 use std::collections::VecDeque;
-use std::convert::Infallible;
+
+/// How long what there is no room for is left where it is.
+const DEAF_US: u64 = 200;
 
 impl Ensemble {
     pub(super) fn effects(&mut self, index: usize, out: Vec<Effect>) {
@@ -234,6 +237,14 @@ impl Ensemble {
         }
     }
 
+    /// Whether a learner has no room for what its leader says. That the connection ends it hears all the same,
+    /// and a tree is not for the log.
+    fn leaves_it_there(&self, connection: &Connection) -> bool {
+        let replica = self.servers[connection.learner.server].replica.as_ref();
+        let is_packet = matches!(connection.to_learner.front(), Some(Frame::Packet(_)));
+        is_packet && self.is_alive(connection.learner) && replica.is_some_and(|replica| !replica.can_log())
+    }
+
     fn link_of(&self, learner: Life, attempt: Attempt) -> Option<Link> {
         let mut links = self.links.iter();
         links.find(|(_, c)| (c.learner, c.attempt) == (learner, attempt)).map(|(link, _)| *link)
@@ -251,6 +262,9 @@ impl Ensemble {
     }
 
     pub(super) fn frame_arrives(&mut self, link: Link, to_leader: bool) {
+        if !to_leader && self.links.get(&link).is_some_and(|link| self.leaves_it_there(link)) {
+            return self.after_us(DEAF_US, Event::Frame { link, to_leader });
+        }
         let Some(connection) = self.links.get_mut(&link) else { return };
         let frames = if to_leader { &mut connection.to_leader } else { &mut connection.to_learner };
         let Some(frame) = frames.pop_front() else { return };
@@ -334,9 +348,10 @@ impl Ensemble {
 
 fn stream(tree: &TreeReader, sessions: &[(SessionId, u32)], zxid: Zxid) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let Ok(_) = write_stream(tree, sessions, zxid, 1 << 16, |chunk| {
+    let written = write_stream(tree, sessions, zxid, 1 << 16, |chunk| {
         bytes.extend_from_slice(&chunk);
-        Ok::<(), Infallible>(())
+        Ok::<(), KeptFault>(())
     });
+    written.expect("what is in memory stays as it is");
     bytes
 }

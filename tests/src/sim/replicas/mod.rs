@@ -23,7 +23,7 @@ use ringkeeper_engine::log::{LogWrite, Upkeep};
 use ringkeeper_engine::tree::digest::{TreeDigest, persisted};
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::Rules;
-use ringkeeper_quorum::replica::{Replica, ReplicaConfig};
+use ringkeeper_quorum::replica::{LOGGED_BYTES_MAX, Replica, ReplicaConfig};
 use ringkeeper_quorum::step::{ConnectionId, Input, Request, RequestBatch, Service};
 use ringkeeper_quorum::zab::{self, Attempt, Config, Epochs, Link, Timing};
 use std::cmp::Reverse;
@@ -59,6 +59,8 @@ pub struct Plan {
     pub observers: u8,
     /// Clients.
     pub clients: usize,
+    /// Bytes that wait for the log at which a learner leaves what its leader says where it is.
+    pub logged_bytes_max: u64,
     /// Bytes of applied transactions that a server keeps for learners.
     pub window_bytes: usize,
     /// Most transactions in an epoch.
@@ -88,11 +90,13 @@ impl Plan {
         let voters = *rng.choice(&[1, 3, 3, 3, 5]).expect("choices");
         let mut places_rng = Rng::with_seed(seed ^ 0x6772_6f75);
         let grouped = voters > 1 && places_rng.u8(0..3) == 0;
+        let mut logged_rng = Rng::with_seed(seed ^ 0x6c6f_6767);
         Plan {
             voters,
             places: if grouped { groups::draw(&mut places_rng, voters) } else { Places::new() },
             observers: *rng.choice(&[0, 0, 1]).expect("choices"),
             clients: *rng.choice(&[2, 5, 9]).expect("choices"),
+            logged_bytes_max: *logged_rng.choice(&[1, 200, LOGGED_BYTES_MAX]).expect("choices"),
             window_bytes: *rng.choice(&[0, 2000, 1 << 20]).expect("choices"),
             epoch_transactions_max: *rng.choice(&[u32::MAX, u32::MAX, 200]).expect("choices"),
             snap_count: *rng.choice(&[20, 100, 100_000]).expect("choices"),
@@ -360,6 +364,7 @@ impl Ensemble {
             server: id,
             cores: 1,
             rules: Rules::default(),
+            logged_bytes_max: self.plan.logged_bytes_max,
             first_session: SessionId((i64::from(id.0) << 56) + ((server.start as i64) << 32)),
             seed: self.seed,
         };
