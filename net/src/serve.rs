@@ -477,6 +477,7 @@ fn prepare_cores(
             traffic: Default::default(),
             touched: Vec::new(),
             in_flight: 0,
+            asking: 0,
             in_flight_max: (settings.global_outstanding_limit / u32::from(options.cores)).max(1),
             inquiries: inquiries_in,
         };

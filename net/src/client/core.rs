@@ -89,8 +89,10 @@ pub struct CoreState {
     pub touched: Vec<u64>,
     /// Requests that the replica has and has not answered.
     pub in_flight: u32,
-    /// In-flight requests above which only connections without one are read: this core's share of
-    /// `globalOutstandingLimit`.
+    /// Connections that have one of them.
+    pub asking: u32,
+    /// In-flight requests above which a connection is read only as long as it has fewer than an equal part of so
+    /// many: this core's share of `globalOutstandingLimit`.
     pub in_flight_max: u32,
     /// Takes operators' questions past the requests, which may have to wait for the disk.
     pub inquiries: Sender<Request>,
@@ -190,6 +192,7 @@ impl Core {
         self.admission.leave(connection.peer.ip());
         self.state.watches.remove_connection(number);
         self.state.in_flight -= connection.sent.len() as u32;
+        self.state.asking -= u32::from(!connection.sent.is_empty());
         if let Some(session) = connection.session() {
             debug!(%session, "gone");
             self.state.ask(Request::Gone { connection: connection.id, session });
@@ -392,8 +395,14 @@ impl CoreState {
             && connection.output.len() < OUTPUT_BYTES_MAX
             && connection.waiting_bytes < WAITING_BYTES_MAX
             && connection.order.outstanding() < OUTSTANDING_MAX
-            && (self.in_flight <= self.in_flight_max || connection.order.outstanding() == 0)
+            && (self.in_flight <= self.in_flight_max || self.has_its_part_left(connection))
             && !matches!(connection.stage, Stage::Opening { .. } | Stage::Command(_))
+    }
+
+    /// Who comes while others have all that may be in flight is not kept from it: after one request at a time it
+    /// would be some hundred times as slow as they are.
+    fn has_its_part_left(&self, connection: &Connection) -> bool {
+        connection.order.outstanding() < (self.in_flight_max / self.asking.max(1)).max(1) as usize
     }
 
     /// What stopped a connection may be over: serves what waits, takes what came, reads on.
@@ -595,6 +604,7 @@ mod tests {
             traffic: Default::default(),
             touched: Vec::new(),
             in_flight: 0,
+            asking: 0,
             in_flight_max: 1000,
             inquiries: mailbox(1, Wake::new(), Wake::new()).0,
             settings,
@@ -625,6 +635,34 @@ mod tests {
         let mut woken = std::pin::pin!(wake.woken());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         woken.as_mut().poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn who_comes_while_others_have_all_that_may_be_in_flight_has_a_part_of_it() {
+        let run = async {
+            let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let address = socket.local_addr().unwrap();
+            let listener = Listener::new(socket);
+            let (mut core, _replica) = core();
+            core.state.in_flight_max = 10;
+            let writes: Vec<u8> = (0..100).flat_map(|xid| frame(xid, OpCode::SetData, &[0; 8])).collect();
+            let mut ends = Vec::new();
+            for in_flight in [11, 5, 3] {
+                let (number, end) = connect(&mut core, &listener, address).await;
+                ends.push(end);
+                core.on_bytes(number, &writes);
+                assert_eq!(core.connections[&number].sent.len(), in_flight);
+            }
+            assert_eq!((core.state.in_flight, core.state.asking), (19, 3));
+            core.connections
+                .keys()
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|number| core.remove(number));
+            assert_eq!((core.state.in_flight, core.state.asking), (0, 0));
+        };
+        ring::run(Default::default(), run).unwrap();
     }
 
     #[test]

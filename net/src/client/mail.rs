@@ -39,6 +39,7 @@ impl Core {
                     connection.order.answered();
                     self.state.in_flight -= 1;
                     if let Some(Sent { xid, op, at, watch }) = connection.sent.pop_front() {
+                        self.state.asking -= u32::from(connection.sent.is_empty());
                         connection.reads_sent -= u32::from(is_read(op));
                         if let Some(path) = watch {
                             // Between the changes that the answer knows of and those that it does not.

@@ -193,6 +193,7 @@ impl CoreState {
         self.ask(Request::Ordered { connection: connection.id, session, xid, op, body, auth });
         connection.order.sent();
         self.in_flight += 1;
+        self.asking += u32::from(connection.sent.is_empty());
         connection.reads_sent += u32::from(is_read(op));
         connection.sent.push_back(Sent { xid, op, at, watch });
     }
