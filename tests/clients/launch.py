@@ -32,6 +32,7 @@ SUITES = {
     "aiozk": ["-p", "aiozk_plugin", "--pyargs", "aiozk.test"],
     "kazoo": ["-p", "kazoo_plugin", "--pyargs", "kazoo.tests"],
     "crash": [HERE / "test_crash.py"],
+    "applications": [HERE / "test_patroni.py", HERE / "test_clickhouse.py"],
 }
 
 
@@ -97,7 +98,7 @@ def main():
         if failed == 0 and (code != 0 or left):
             failed = 1
         took = time.monotonic() - began
-        print(f"{name:10} {passed:4} passed, {failed} failed, {len(skipped)} skipped in {took:.0f} s", flush=True)
+        print(f"{name:12} {passed:4} passed, {failed} failed, {len(skipped)} skipped in {took:.0f} s", flush=True)
         for reason in skipped:
             print(f"           skipped {reason}")
         if failed:

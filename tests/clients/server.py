@@ -1,4 +1,4 @@
-"""Starts, stops and kills one standalone server for a test.
+"""Starts, stops and kills one standalone server, or an ensemble, for a test.
 
 Two kinds behind one class: `ringkeeper` is the server under test, `zookeeper` is Debian's
 ZooKeeper, the original that every test here is validated against. A test never sees which of the
@@ -141,19 +141,27 @@ class Server:
         )
         self.config_path.write_text("\n".join(lines) + "\n")
 
-    def start(self):
-        """Starts the server on whatever its data directory holds, and waits until it serves."""
+    def launch(self):
+        """Starts the server on whatever its data directory holds."""
         command, environment = command_line(self.kind, self.config_path, self.properties)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
+
+    def start(self):
+        """Starts the server and waits until it serves."""
+        self.launch()
+        self.wait()
+        return self
+
+    def wait(self):
+        """Waits until the server serves; kills it if it does not."""
         try:
             wait_until_serving(self.process, self.port, self.log_path)
         except RuntimeError:
             self.kill()
             raise
-        return self
 
     def stop(self):
         """Stops the server cleanly."""
@@ -162,3 +170,49 @@ class Server:
     def kill(self):
         """kill -9."""
         return end(self.process, signal.SIGKILL)
+
+
+class Ensemble:
+    """Servers of one kind on loopback ports of their own, all of which vote."""
+
+    def __init__(self, kind, directory, count=3):
+        numbers = range(1, count + 1)
+        ports = iter(free_ports(2 * count))
+        members = [f"server.{number}=127.0.0.1:{next(ports)}:{next(ports)}" for number in numbers]
+        config = ("initLimit=20", "syncLimit=10", *members)
+        self.servers = [Server(kind, pathlib.Path(directory) / f"server-{number}", config) for number in numbers]
+        for number, server in zip(numbers, self.servers):
+            (server.directory / "data").mkdir(exist_ok=True)
+            (server.directory / "data/myid").write_text(f"{number}\n")
+
+    @property
+    def addresses(self):
+        """Where clients may connect to."""
+        return [server.address for server in self.servers]
+
+    def start(self):
+        """Starts all and waits until each serves."""
+        for server in self.servers:
+            server.launch()
+        for server in self.servers:
+            server.wait()
+        return self
+
+    def leader(self):
+        """The server that leads; waits until there is one."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            for server in self.servers:
+                try:
+                    if "Mode: leader" in four_letter_word(server.port, "srvr"):
+                        return server
+                except OSError:
+                    pass
+            time.sleep(0.02)
+        raise RuntimeError(f"no server led in {READY_SECONDS} s:\n{tail(self.servers[0].log_path)}")
+
+    def kill(self):
+        """kill -9 of all."""
+        for server in self.servers:
+            if server.process is not None:
+                server.kill()
