@@ -113,7 +113,7 @@ fn work(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut His
 fn append(choices: &mut Unstructured<'_>, session: &mut Session, history: &mut History) -> Result<()> {
     let gap = choices.int_in_range(1..=3)?;
     let zxid = Zxid(session.writer.last_appended().0 + gap);
-    let length = *choices.choose(&[0, 1, 30, 300, 500, 3000, 9000])?;
+    let length = *choices.choose(&[1, 2, 30, 300, 500, 3000, 9000])?;
     let mut bytes: Vec<u8> = (0..length).map(|index| (zxid.0 as usize * 31 + index) as u8).collect();
     // What a client sends may be a copy of what lies in the log.
     if choices.ratio(1u8, 4)?

@@ -19,7 +19,9 @@
 //! - A batch's header has a checksum of its own, begun with the database's random id. So a length is
 //!   trusted only when it is ours, and recovery's search for batches behind damage finds none in the
 //!   bytes that a client chose.
-//!
+//! - No transaction is empty. A header holds the last zxid, four bytes later the entries' checksum; of an
+//!   empty transaction the entry is its zxid and four bytes. A change of the zxid would change the checksum
+//!   of the entry to just what hides it from the header's, so a header torn there would be taken for whole.
 //! - Each batch says what was known to be committed when it was written. So a server of an ensemble
 //!   that starts applies that much, and waits to hear of the rest.
 //!
@@ -490,6 +492,29 @@ mod tests {
             assert_eq!(BatchHeader::decode(DatabaseId(5), &bytes), None, "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    /// A torn write leaves a new header's beginning and an old one's end.
+    #[test]
+    fn what_two_headers_make_together_is_none() {
+        let encoded = |zxid: u64, transaction: &[u8]| {
+            let mut entry = encode_entry_header(Zxid(zxid), transaction.len() as u32).to_vec();
+            entry.extend_from_slice(transaction);
+            let entries_checksum = Checksum(crc32c::crc32c(&entry));
+            let zxid = Zxid(zxid);
+            let header = BatchHeader { first_zxid: zxid, last_zxid: zxid, entries_checksum, ..batch() };
+            let mut bytes = [0; BATCH_HEADER_BYTES];
+            header.encode(DatabaseId(5), &mut bytes);
+            bytes
+        };
+        let taken = |transaction: &[u8]| {
+            let (old, new) = (encoded(8, transaction), encoded(16, transaction));
+            let torn = |at: usize| [&new[..at], &old[at..]].concat();
+            let mixed = (0..BATCH_HEADER_BYTES).map(torn).filter(|torn| *torn != old && *torn != new);
+            mixed.filter(|torn| BatchHeader::decode(DatabaseId(5), torn).is_some()).count()
+        };
+        assert_eq!([&b"x"[..], b"of several bytes"].map(taken), [0, 0]);
+        assert!(taken(b"") > 0, "why an empty transaction is not taken");
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub enum LogError {
     Full,
     /// The transaction has more bytes than the log takes.
     TooLong(usize),
+    /// The transaction has no bytes: see [`format`](super::format).
+    Empty,
 }
 
 impl fmt::Display for LogError {
@@ -150,6 +152,7 @@ impl fmt::Display for LogError {
             LogError::TooLong(bytes) => {
                 write!(f, "a transaction of {bytes} bytes; the log takes {ENTRY_BYTES_MAX}")
             }
+            LogError::Empty => f.write_str("a transaction without bytes"),
         }
     }
 }
@@ -295,6 +298,9 @@ impl LogWriter {
     pub fn append(&mut self, zxid: Zxid, transaction: &[u8], now_us: u64) -> Result<(), LogError> {
         self.alive()?;
         assert!(zxid > self.appended, "{zxid} appended after {}", self.appended);
+        if transaction.is_empty() {
+            return Err(LogError::Empty);
+        }
         if transaction.len() > ENTRY_BYTES_MAX {
             return Err(LogError::TooLong(transaction.len()));
         }
