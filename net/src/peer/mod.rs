@@ -22,7 +22,7 @@
 //! no bound. Here that limit stands (`zab`), and a bound in bytes beside it.
 
 mod connection;
-mod dial;
+pub(crate) mod dial;
 mod election;
 mod events;
 pub mod log;

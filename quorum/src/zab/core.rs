@@ -179,10 +179,6 @@ impl Core {
         out.push(Effect::Members(self.config.members.clone(), by));
         let Some(activation) = activation else { return false };
         self.role = activation.role;
-        if let Some(client) = activation.client {
-            let text = format!("clients are to connect to {client}, which takes a restart of this server");
-            out.push(Effect::Notice(text));
-        }
         self.designated = designated.filter(|designated| *designated != leader);
         activation.looks_again
     }
