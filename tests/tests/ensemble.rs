@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use permissions::a_reconfiguration_is_for_who_may_write_the_configuration;
 use ports::{
-    a_port_for_clients_that_is_taken_costs_new_clients_alone,
+    a_port_for_clients_that_is_taken_costs_new_clients_alone, a_server_that_was_away_comes_to_its_new_ports,
     clients_come_to_the_port_that_a_reconfiguration_names,
     ports_for_servers_that_are_taken_cost_no_session_and_no_write,
-    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    servers_meet_at_the_ports_that_a_reconfiguration_names, two_servers_may_trade_places,
 };
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_quorum::members::Members;
@@ -75,6 +75,8 @@ const THREE: &[(&str, Law)] = table![
     a_port_for_clients_that_is_taken_costs_new_clients_alone,
     servers_meet_at_the_ports_that_a_reconfiguration_names,
     ports_for_servers_that_are_taken_cost_no_session_and_no_write,
+    a_server_that_was_away_comes_to_its_new_ports,
+    two_servers_may_trade_places,
     a_server_without_weight_counts_for_nothing,
 ];
 
@@ -120,6 +122,8 @@ line_up! { rrr:
     a_port_for_clients_that_is_taken_costs_new_clients_alone,
     servers_meet_at_the_ports_that_a_reconfiguration_names,
     ports_for_servers_that_are_taken_cost_no_session_and_no_write,
+    a_server_that_was_away_comes_to_its_new_ports,
+    two_servers_may_trade_places,
     a_server_without_weight_counts_for_nothing,
 }
 // Ours leads Java's servers.
