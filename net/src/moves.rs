@@ -60,11 +60,7 @@ impl<K> Open<K> {
     ///
     /// # Errors
     /// There can be no more file descriptors.
-    pub fn new(
-        key: K,
-        address: SocketAddr,
-        sockets: Vec<TcpListener>,
-    ) -> io::Result<(Open<K>, Vec<Opened>)> {
+    pub fn new(key: K, address: SocketAddr, sockets: Vec<TcpListener>) -> io::Result<(Open<K>, Vec<Opened>)> {
         let closed = Closed::default();
         let copies = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
         let opened = |socket| Opened { socket, closed: closed.clone() };
@@ -180,9 +176,8 @@ impl<K: Clone + Display + Eq> Opener<K> {
                 }
             }
         }
-        self.open.retain(|Open { key, address, .. }| {
-            unknown.contains(&key) || targets.contains(&(key, *address))
-        });
+        self.open
+            .retain(|Open { key, address, .. }| unknown.contains(&key) || targets.contains(&(key, *address)));
         for (key, address) in targets {
             let is_it = |open: &Open<K>| open.key == *key && open.address == address;
             if self.open.iter().any(is_it) {

@@ -358,10 +358,7 @@ pub fn activate(
             !voted || learners_reach(before, leader) != learners_reach(after, leader)
         }
     };
-    Some(Activation {
-        role: role_after,
-        looks_again: leader_changed || role_after != role,
-    })
+    Some(Activation { role: role_after, looks_again: leader_changed || role_after != role })
 }
 
 /// Where learners reach a server, in no order.
