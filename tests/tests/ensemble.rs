@@ -132,12 +132,17 @@ line_up! { jjr:
     a_rolling_restart_costs_no_session_and_no_write,
     a_session_is_everywhere,
     a_server_without_data_takes_the_whole_tree,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    a_server_that_was_away_comes_to_its_new_ports,
 }
 // Ours follows one, and observes. A killed leader is not among the laws: where a ZooKeeper of 3.8 comes back to
 // another under load, it may fail by itself (ZOOKEEPER-4394).
 line_up! { rjj:
     an_observer_serves_and_does_not_vote,
     a_server_without_data_takes_the_whole_tree,
+    clients_come_to_the_port_that_a_reconfiguration_names,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    a_server_that_was_away_comes_to_its_new_ports,
 }
 // Both kinds of servers keep the same files.
 line_up! { rrj: a_reconfiguration_is_granted_or_refused_as_the_rules_say }
