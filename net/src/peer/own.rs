@@ -53,6 +53,9 @@ pub fn places(config: &PeersConfig) -> Vec<Place<Port>> {
     [Port::Election, Port::Quorum].into_iter().flat_map(of_port).collect()
 }
 
+/// What moves sockets, and those that are open, to accept from.
+type Movable = (Moves<Port>, Vec<(Port, Opened)>);
+
 /// What moves these sockets when another configuration says so, and the sockets to accept from now; `give` is
 /// told of later ones.
 ///
@@ -62,7 +65,7 @@ pub fn moves(
     config: &PeersConfig,
     sockets: Sockets,
     mut give: impl FnMut(Port, Opened) + Send + 'static,
-) -> io::Result<(Moves<Port>, Vec<(Port, Opened)>)> {
+) -> io::Result<Movable> {
     let (mut open, mut opened) = (Vec::new(), Vec::new());
     for (port, address, socket) in sockets {
         let (its, sockets) = Open::new(port, address, vec![socket])?;
