@@ -1,11 +1,13 @@
 //! The replica core: drains inputs, steps the replica, runs its effects.
 
 use crate::background::{CheckpointJob, DiskJob, DiskJobs, Results};
+use crate::client::doors::Clients;
 use crate::client::tasks;
 use crate::clock::Clock;
 use crate::log_lane::LogLane;
 use crate::mailbox::{Mail, Receiver, Sender};
 use crate::members_file;
+use crate::moves::{Moves, Place};
 use crate::peer::Peers;
 use crate::peer::tree::Tree;
 use crate::ring::{self, Wake};
@@ -73,6 +75,8 @@ pub struct Drive {
     pub log: LogLane,
     /// The other servers of the ensemble, if there is one.
     pub peers: Option<Peers>,
+    /// Where clients come in.
+    pub clients: Moves<Clients>,
     /// Where the ensemble's configuration is kept, if it is.
     pub config_file: Option<PathBuf>,
     /// This server.
@@ -238,6 +242,11 @@ impl Drive {
                 info!("the ensemble is another: {}", members.to_string().replace('\n', ", "));
                 if let Some(file) = &self.config_file {
                     report(members_file::keep(file, &members, self.server));
+                }
+                // Where the configuration does not say, that stays as it is.
+                let own = members.servers().get(&self.server);
+                if let Some(at) = own.and_then(|member| member.client.clone()) {
+                    self.clients.want(vec![Place { key: Clients, at }]);
                 }
                 peers.set_members(members);
             }

@@ -9,6 +9,7 @@
 //! | `client` | a core's connections |
 //! | `peer` | the connections to the other servers of the ensemble |
 //! | `listen` | listening sockets |
+//! | `moves` | listening elsewhere, when a reconfiguration says so |
 //! | `disk` | the data directory |
 //! | `restore` | what recovery reads, as a database |
 //! | `background` | the log's upkeep, checkpoints, cuts and epochs, on threads of their own |
@@ -26,6 +27,7 @@ pub mod listen;
 pub mod log_lane;
 pub mod mailbox;
 mod members_file;
+mod moves;
 pub mod peer;
 pub mod restore;
 pub mod ring;

@@ -54,7 +54,11 @@ impl Bound {
 /// # Errors
 /// As the kernel says; also when somebody else listens there.
 pub fn bind(address: SocketAddr, options: ListenOptions, count: u16) -> io::Result<Bound> {
-    let socket = patiently(|| socket(address, options, false))?;
+    patiently(|| bind_once(address, options, count))
+}
+
+fn bind_once(address: SocketAddr, options: ListenOptions, count: u16) -> io::Result<Bound> {
+    let socket = socket(address, options, false)?;
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok(Bound { address, socket, options, count })
 }
@@ -65,6 +69,14 @@ pub fn bind(address: SocketAddr, options: ListenOptions, count: u16) -> io::Resu
 /// As [`bind`] and [`Bound::listen`].
 pub fn listen(address: SocketAddr, options: ListenOptions, count: u16) -> io::Result<Vec<TcpListener>> {
     bind(address, options, count)?.listen()
+}
+
+/// The same, and does not wait for whoever has the address.
+///
+/// # Errors
+/// As [`bind`] and [`Bound::listen`].
+pub fn listen_once(address: SocketAddr, options: ListenOptions, count: u16) -> io::Result<Vec<TcpListener>> {
+    bind_once(address, options, count)?.listen()
 }
 
 /// Tries again while the address is taken, for a moment: the kernel takes the ring of a process that

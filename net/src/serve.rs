@@ -4,6 +4,7 @@ use crate::background::{self, CheckpointPolicy, Results};
 use crate::client::admission::Admission;
 use crate::client::commands::{Commands, Facts};
 use crate::client::core::{Core, CoreState};
+use crate::client::doors::{self, Clients, Doors};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
@@ -12,10 +13,11 @@ use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, bind};
 use crate::log_lane::{LogLane, ReadySegment};
 use crate::mailbox::{Mail, Receiver, Sender, mailbox};
+use crate::moves::Moves;
 use crate::peer::log::SegmentLog;
 use crate::peer::{Peers, PeersConfig};
 use crate::restore::{Apply, Restart, Restored};
-use crate::ring::{self, Listener, Runtime, Wake};
+use crate::ring::{self, Runtime, Wake};
 use crate::stages::{Stages, Stamps};
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::{ServerId, Zxid};
@@ -35,7 +37,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,16 +198,18 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop), wake.clone())?;
     let facts = Facts {
-        client_port: address.port(),
+        client_port: Arc::new(address.port().into()),
         data_dir: directory.snap(),
         data_log_dir: directory.log(),
         ..options.facts.clone()
     };
     let stages = Arc::new(Stages::new(options.cores, options.stage_trace));
+    let how = (options.listen, options.listening, options.cores);
+    let opened = doors::open(bound, how, Arc::clone(&facts.client_port));
+    let (clients, doors) =
+        opened.map_err(|error| ServeError::Io(format!("listening on {address}"), error))?;
     let commands = Arc::new(Commands::new(facts, Arc::clone(&stages)));
-    let listeners =
-        bound.listen().map_err(|error| ServeError::Io(format!("listening on {address}"), error))?;
-    let mut cores = prepare_cores(&options, (commands, &stages), listeners, &replica, clock, &wake);
+    let mut cores = prepare_cores(&options, (commands, &stages), doors, &replica, clock, &wake);
     let own = (cores.len() == 1).then(|| cores.remove(0));
     let control = Control { clock, stamps: Stamps::of_replica(&stages, clock), wake, stop };
     let (mut links, core_threads) = start_cores(cores, &control, (options.runtime, options.spin))?;
@@ -214,7 +218,7 @@ pub fn serve(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<(), Ser
         core
     });
     ready(address);
-    run_replica(&options, directory, replica, links, control, own)?;
+    run_replica(&options, directory, replica, (links, clients), control, own)?;
     for (stop, thread) in core_threads {
         stop.wake();
         if let Ok(ran) = thread.join() {
@@ -249,7 +253,7 @@ fn run_replica(
     options: &Options,
     directory: Arc<DataDirectory>,
     replica: Replica,
-    cores: Vec<CoreLink>,
+    (cores, clients): (Vec<CoreLink>, Moves<Clients>),
     control: Control,
     own: Option<CoreParts>,
 ) -> Result<(), ServeError> {
@@ -283,6 +287,7 @@ fn run_replica(
         epochs,
         log,
         peers: None,
+        clients,
         config_file: options.ensemble.as_ref().and_then(|ensemble| ensemble.config_file.clone()),
         server: options.server,
         stop,
@@ -435,7 +440,7 @@ type CoreThread = (Wake, thread::JoinHandle<io::Result<()>>);
 struct CoreParts {
     state: CoreState,
     clock: Clock,
-    listener: TcpListener,
+    doors: Doors,
     requests_in: Sender<Mail<RequestBatch>>,
     admission: Arc<Admission>,
     replies_out: Receiver<Mail<ReplyBatch>>,
@@ -446,14 +451,14 @@ struct CoreParts {
 fn prepare_cores(
     options: &Options,
     (commands, stages): (Arc<Commands>, &Arc<Stages>),
-    listeners: Vec<TcpListener>,
+    doors: Vec<Doors>,
     replica: &Replica,
     clock: Clock,
     replica_wake: &Wake,
 ) -> Vec<(CoreLink, CoreParts)> {
     let settings = Arc::new(options.settings.clone());
     let admission = Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns));
-    let core = |(number, listener): (usize, TcpListener)| {
+    let core = |(number, doors): (usize, Doors)| {
         let (wake, flush, stop) = (Wake::new(), Wake::new(), Wake::new());
         let (requests_in, requests) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
         let (inquiries_in, inquiries) = mailbox(MAILBOX_BATCHES, flush.clone(), replica_wake.clone());
@@ -483,9 +488,9 @@ fn prepare_cores(
         };
         let link = CoreLink { requests, inquiries, replies, undelivered: Default::default() };
         let admission = Arc::clone(&admission);
-        (link, CoreParts { state, clock, listener, requests_in, admission, replies_out, wake, stop })
+        (link, CoreParts { state, clock, doors, requests_in, admission, replies_out, wake, stop })
     };
-    listeners.into_iter().enumerate().map(core).collect()
+    doors.into_iter().enumerate().map(core).collect()
 }
 
 /// Starts a thread a core.
@@ -513,9 +518,9 @@ fn start_cores(
 }
 
 async fn run_core(parts: CoreParts) {
-    let CoreParts { state, clock, listener, requests_in, admission, replies_out, wake, stop } = parts;
+    let CoreParts { state, clock, doors, requests_in, admission, replies_out, wake, stop } = parts;
     let core = Core::new(state, clock, requests_in, admission);
-    Tasks::run(core, Listener::new(listener), replies_out, wake, stop).await;
+    Tasks::run(core, doors, replies_out, wake, stop).await;
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! two names of one machine are two addresses. Like ZooKeeper, loopback and wildcard addresses may be shared.
 
 use crate::members::{
-    HostPort, Member, Members, MembersError, NO_PARTICIPANT_NO_WEIGHT, PeerAddress, Role, parse_member,
+    Member, Members, MembersError, NO_PARTICIPANT_NO_WEIGHT, PeerAddress, Role, parse_member,
 };
 use ringkeeper_engine::error::ErrorCode;
 use ringkeeper_engine::id::{ServerId, Zxid};
@@ -332,8 +332,6 @@ pub struct Activation {
     pub role: Role,
     /// Whether it leaves whom it follows and looks for a leader: its role or its leader has changed.
     pub looks_again: bool,
-    /// Where it takes clients from now on, if that has changed.
-    pub client: Option<HostPort>,
 }
 
 /// Activates `after` at a server that has a role and follows (or is) `leader`, while `designated` is the one
@@ -352,7 +350,6 @@ pub fn activate(
     if before.version() >= after.version() || is_same {
         return None;
     }
-    let client = |members: &Members| members.servers().get(&server).and_then(|m| m.client.clone());
     let role_after = after.servers().get(&server).map_or(Role::Participant, |member| member.role);
     let leader_changed = match designated {
         Some(designated) => designated != leader,
@@ -361,11 +358,7 @@ pub fn activate(
             !voted || learners_reach(before, leader) != learners_reach(after, leader)
         }
     };
-    Some(Activation {
-        role: role_after,
-        looks_again: leader_changed || role_after != role,
-        client: client(after).filter(|_| client(before) != client(after)),
-    })
+    Some(Activation { role: role_after, looks_again: leader_changed || role_after != role })
 }
 
 /// Where learners reach a server, in no order.
@@ -575,21 +568,21 @@ mod tests {
             let designated = designated.map(ServerId);
             let activation =
                 activate(ServerId(server), Participant, &before, &after(change), leader, designated);
-            activation.map(|a| (a.role, a.looks_again, a.client.map(|client| client.port)))
+            activation.map(|a| (a.role, a.looks_again))
         };
         let leaving = |text| Change { leaving: Some(text), ..ANY };
         let joining = |text| Change { joining: Some(text), ..ANY };
         assert_eq!(changed(1, &ANY, None), None, "the same servers");
-        assert_eq!(changed(1, &leaving("2"), Some(3)), Some((Participant, false, None)));
-        assert_eq!(changed(1, &leaving("2"), None), Some((Participant, false, None)));
-        assert_eq!(changed(2, &leaving("2"), Some(3)), Some((Participant, false, None)));
-        assert_eq!(changed(1, &leaving("3"), Some(2)), Some((Participant, true, None)));
-        assert_eq!(changed(1, &leaving("3"), None), Some((Participant, true, None)));
+        assert_eq!(changed(1, &leaving("2"), Some(3)), Some((Participant, false)));
+        assert_eq!(changed(1, &leaving("2"), None), Some((Participant, false)));
+        assert_eq!(changed(2, &leaving("2"), Some(3)), Some((Participant, false)));
+        assert_eq!(changed(1, &leaving("3"), Some(2)), Some((Participant, true)));
+        assert_eq!(changed(1, &leaving("3"), None), Some((Participant, true)));
         let observer = joining("server.1=127.0.0.1:2001:3001:observer;127.0.0.1:2190");
-        assert_eq!(changed(1, &observer, Some(3)), Some((Observer, true, Some(2190))));
-        assert_eq!(changed(2, &observer, Some(3)), Some((Participant, false, None)));
+        assert_eq!(changed(1, &observer, Some(3)), Some((Observer, true)));
+        assert_eq!(changed(2, &observer, Some(3)), Some((Participant, false)));
         let moved = joining("server.3=127.0.0.1:2999:3003;127.0.0.1:2183");
-        assert_eq!(changed(1, &moved, None), Some((Participant, true, None)));
+        assert_eq!(changed(1, &moved, None), Some((Participant, true)));
         let stale = activate(ServerId(1), Participant, &after(&leaving("2")), &before, leader, None);
         assert_eq!(stale, None, "an older one");
     }

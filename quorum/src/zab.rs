@@ -450,7 +450,11 @@ impl Zab {
             // All that follow the last leader know whom it named: no election is held.
             let core = &self.core;
             let vote = Vote { epoch: core.epochs.current, zxid: core.history.last(), leader: Some(leader) };
-            return self.decided(Some(Decision { vote, leader }), out);
+            self.decided(Some(Decision { vote, leader }), out);
+            if let Phase::Learning(learning) = &mut self.phase {
+                learning.leader_was_named();
+            }
+            return;
         }
         self.core.tell_all(out);
         self.decided(decision, out);
@@ -537,14 +541,14 @@ impl Zab {
     fn on_election_link(&mut self, peer: ServerId, up: bool, out: &mut Vec<Effect>) -> Result<(), Quit> {
         let core = &mut self.core;
         core.note_link(peer, up);
-        match &self.phase {
+        match &mut self.phase {
             Phase::Looking if up => core.tell(peer, PeerState::Looking, out),
             Phase::Looking => {
                 let decision = core.on_down();
                 self.decided(decision, out);
             }
-            Phase::Learning(learning) if !up => return learning.on_unreachable(peer),
-            Phase::Learning(_) | Phase::Leading(_) => {}
+            Phase::Learning(learning) => return learning.on_election_link(core.now, peer, up),
+            Phase::Leading(_) => {}
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 mod monitor;
 #[path = "ensemble/permissions.rs"]
 mod permissions;
+#[path = "ensemble/ports.rs"]
+mod ports;
 #[path = "ensemble/weights.rs"]
 mod weights;
 
@@ -16,6 +18,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use permissions::a_reconfiguration_is_for_who_may_write_the_configuration;
+use ports::{
+    a_port_for_clients_that_is_taken_costs_new_clients_alone, a_server_that_was_away_comes_to_its_new_ports,
+    clients_come_to_the_port_that_a_reconfiguration_names,
+    ports_for_servers_that_are_taken_cost_no_session_and_no_write,
+    servers_meet_at_the_ports_that_a_reconfiguration_names, two_servers_may_trade_places,
+};
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_quorum::members::Members;
 use ringkeeper_quorum::reconfig::{self, Change, Rules};
@@ -63,6 +71,12 @@ const THREE: &[(&str, Law)] = table![
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
     a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
+    clients_come_to_the_port_that_a_reconfiguration_names,
+    a_port_for_clients_that_is_taken_costs_new_clients_alone,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    ports_for_servers_that_are_taken_cost_no_session_and_no_write,
+    a_server_that_was_away_comes_to_its_new_ports,
+    two_servers_may_trade_places,
     a_server_without_weight_counts_for_nothing,
 ];
 
@@ -104,6 +118,12 @@ line_up! { rrr:
     a_reconfiguration_is_granted_or_refused_as_the_rules_say,
     a_reconfiguration_is_for_who_may_write_the_configuration,
     a_leader_that_is_voted_out_hands_over,
+    clients_come_to_the_port_that_a_reconfiguration_names,
+    a_port_for_clients_that_is_taken_costs_new_clients_alone,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    ports_for_servers_that_are_taken_cost_no_session_and_no_write,
+    a_server_that_was_away_comes_to_its_new_ports,
+    two_servers_may_trade_places,
     a_server_without_weight_counts_for_nothing,
 }
 // Ours leads Java's servers.
@@ -112,12 +132,17 @@ line_up! { jjr:
     a_rolling_restart_costs_no_session_and_no_write,
     a_session_is_everywhere,
     a_server_without_data_takes_the_whole_tree,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    a_server_that_was_away_comes_to_its_new_ports,
 }
 // Ours follows one, and observes. A killed leader is not among the laws: where a ZooKeeper of 3.8 comes back to
 // another under load, it may fail by itself (ZOOKEEPER-4394).
 line_up! { rjj:
     an_observer_serves_and_does_not_vote,
     a_server_without_data_takes_the_whole_tree,
+    clients_come_to_the_port_that_a_reconfiguration_names,
+    servers_meet_at_the_ports_that_a_reconfiguration_names,
+    a_server_that_was_away_comes_to_its_new_ports,
 }
 // Both kinds of servers keep the same files.
 line_up! { rrj: a_reconfiguration_is_granted_or_refused_as_the_rules_say }

@@ -2,7 +2,9 @@
 //! the ring and [`Core`]; nothing is decided here.
 
 use super::core::Core;
+use super::doors::Doors;
 use crate::mailbox::{Mail, Receiver};
+use crate::moves::{Closed, Opened};
 use crate::ring::{self, Incoming, Listener, Stream, Wake};
 use ringkeeper_quorum::step::ReplyBatch;
 use std::cell::{Cell, RefCell};
@@ -27,14 +29,14 @@ impl Tasks {
     /// Runs a core until `stop` is woken.
     pub async fn run(
         core: Core,
-        listener: Listener,
+        doors: Doors,
         mail: Receiver<Mail<ReplyBatch>>,
         mail_wake: Wake,
         stop: Wake,
     ) {
         let flush = core.state.flush.clone();
         let tasks = Tasks { core: Rc::new(RefCell::new(core)), stopping: Rc::new(Cell::new(false)) };
-        ring::spawn(tasks.clone().accept(listener));
+        ring::spawn(tasks.clone().listen(doors));
         // On the thread of the replica too, which goes first: clients wait for its answers.
         ring::spawn_urgent(tasks.clone().deliver(mail, mail_wake));
         ring::spawn(tasks.clone().flush(flush));
@@ -49,7 +51,16 @@ impl Tasks {
         }
     }
 
-    async fn accept(self, listener: Listener) {
+    async fn listen(self, doors: Doors) {
+        while !self.stopping.get() {
+            for Opened { socket, closed } in doors.opened.try_iter() {
+                ring::spawn(self.clone().accept(Listener::new(socket), closed));
+            }
+            doors.wake.woken().await;
+        }
+    }
+
+    async fn accept(self, listener: Listener, closed: Closed) {
         while !self.stopping.get() {
             match listener.accept().await {
                 // Whoever comes now would keep the stop waiting.
@@ -66,6 +77,7 @@ impl Tasks {
                         ring::spawn(self.clone().write(number, stream, writer));
                     }
                 }
+                Err(_) if closed.is_so() => return,
                 Err(error) => {
                     warn!("a connection was not accepted: {error}");
                     ring::sleep(ACCEPT_PAUSE).await;

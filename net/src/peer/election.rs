@@ -7,7 +7,7 @@ use super::events::{Done, Event, Key, Port};
 use super::{Context, STRANGERS_MAX};
 use crate::ring::{self, Stream};
 use ringkeeper_engine::id::ServerId;
-use ringkeeper_quorum::members::HostPort;
+use ringkeeper_quorum::members::{HostPort, Members};
 use ringkeeper_quorum::message::election::MESSAGE_BYTES_MAX;
 use ringkeeper_quorum::message::{InitialMessage, MessageError, Notification};
 use ringkeeper_quorum::zab::Input;
@@ -103,6 +103,19 @@ impl Election {
         match &peer.connected {
             Some(connected) => connected.connection.send_newest(message),
             None => peer.reach(context, to),
+        }
+    }
+
+    /// The ensemble is another. Where somebody said that it is counts no more if the configuration says that it
+    /// has moved since: another server may be there by now.
+    pub fn members_changed(&mut self, before: &Members, after: &Members) {
+        let addresses = |members: &Members, server: &ServerId| {
+            members.servers().get(server).map(|member| member.addresses.clone())
+        };
+        for (server, peer) in &mut self.peers {
+            if addresses(before, server) != addresses(after, server) {
+                peer.hosts.clear();
+            }
         }
     }
 

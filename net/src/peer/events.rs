@@ -1,6 +1,7 @@
 //! What the tasks and threads of the peers' connections tell the loop: that something is there to be
 //! looked at, each thing once until it was looked at. Nothing is decided here.
 
+use crate::moves::Opened;
 use crate::ring::{Stream, Wake};
 use crossbeam::queue::SegQueue;
 use ringkeeper_engine::id::ServerId;
@@ -9,6 +10,7 @@ use ringkeeper_engine::zookeeper::restore::Staged;
 use ringkeeper_quorum::zab::{Attempt, Link};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -32,6 +34,15 @@ pub enum Port {
     Election,
     /// For learners.
     Quorum,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Port::Election => "the election port",
+            Port::Quorum => "the quorum port",
+        })
+    }
 }
 
 /// What is there to be looked at, on this thread.
@@ -111,6 +122,8 @@ pub enum Done {
     StageTook(Attempt),
     /// Has the whole tree, or knows why not; with the chunks that are not of it.
     Staged(Attempt, Result<Box<Staged>, String>, Receiver<Vec<u8>>),
+    /// Listens for this server's peers at another address.
+    Opened(Port, Opened),
     /// Searched the log for where a learner's ends.
     Sought(Link, Option<Zxid>),
 }

@@ -7,7 +7,7 @@
 //! | `quorum` | learners' connections to this server, and its own to its leader; packets |
 //! | `tree` | whole trees, sent and taken, on threads |
 //! | `log` | what a learner missed, from the log on disk, on threads |
-//! | `own` | listening on this server's own addresses |
+//! | `own` | listening on this server's own addresses, which a reconfiguration may move |
 //! | `dial` | names and connecting, on threads |
 //! | `connection` | bytes in and out of one socket, bounded |
 //! | `events` | what tasks and threads bring back |
@@ -22,7 +22,7 @@
 //! no bound. Here that limit stands (`zab`), and a bound in bytes beside it.
 
 mod connection;
-mod dial;
+pub(crate) mod dial;
 mod election;
 mod events;
 pub mod log;
@@ -41,6 +41,7 @@ use self::log::{LearnerLog, Part};
 use self::quorum::Quorum;
 use self::tree::Tree;
 use self::warnings::Warnings;
+use crate::moves::{Moves, Opened};
 use crate::ring::{self, Listener, Wake};
 use ringkeeper_engine::id::{ServerId, Zxid};
 use ringkeeper_engine::log::ENTRY_BYTES_MAX;
@@ -50,7 +51,7 @@ use ringkeeper_quorum::zab::{Attempt, Effect, Input, Link};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,6 +167,8 @@ pub struct Peers {
     context: Context,
     election: Election,
     quorum: Quorum,
+    /// What this server's own sockets are moved by.
+    moves: Moves<Port>,
     /// Whether a sweep is due.
     sweeping: bool,
     stopped: Rc<Cell<bool>>,
@@ -185,7 +188,7 @@ impl Peers {
     /// This server is not in the configuration; an address of its own cannot be resolved or listened on.
     pub fn start(config: PeersConfig, wake: Wake) -> io::Result<Peers> {
         let sockets = own::listeners(&config)?;
-        Ok(Self::on(sockets, config, wake))
+        Self::on(sockets, config, wake)
     }
 
     /// The same, but tries as often as the configuration says, on a thread: a name server may take its time.
@@ -206,24 +209,34 @@ impl Peers {
             if let Some(sockets) = listening.take() {
                 // What else it told of is looked for by whoever waits next.
                 wake.wake();
-                return Ok(Some(Self::on(sockets?, config, wake)));
+                return Self::on(sockets?, config, wake).map(Some);
             }
             wake.woken().await;
         }
     }
 
-    fn on(sockets: Vec<(Port, TcpListener)>, config: PeersConfig, wake: Wake) -> Peers {
+    fn on(
+        sockets: Vec<(Port, SocketAddr, TcpListener)>,
+        config: PeersConfig,
+        wake: Wake,
+    ) -> io::Result<Peers> {
         let (events, results) = (Rc::new(Events::new(wake.clone())), Results::new(wake));
-        let stopped = Rc::new(Cell::new(false));
-        for (port, socket) in sockets {
-            let listener = Listener::new(socket);
-            ring::spawn(accept(listener, port, Rc::clone(&events), Rc::clone(&stopped)));
-        }
+        let later = results.clone();
+        let give = move |port, opened| later.put(Done::Opened(port, opened));
+        let (moves, opened) = own::moves(&config, sockets, give)?;
         let own = config.hosts(config.me, Port::Election);
         let (ready, warnings) = (VecDeque::new(), Warnings::default());
         let context = Context { config, own, events, results, ready, warnings };
         let (election, quorum) = (Election::default(), Quorum::default());
-        Peers { context, election, quorum, sweeping: false, stopped }
+        let (sweeping, stopped) = (false, Rc::default());
+        let peers = Peers { context, election, quorum, moves, sweeping, stopped };
+        opened.into_iter().for_each(|(port, opened)| peers.accept(port, opened));
+        Ok(peers)
+    }
+
+    fn accept(&self, port: Port, opened: Opened) {
+        let (events, stopped) = (Rc::clone(&self.context.events), Rc::clone(&self.stopped));
+        ring::spawn(accept(opened, port, events, stopped));
     }
 
     /// Does what the effect asks of the network; returns those that ask for something else.
@@ -276,14 +289,17 @@ impl Peers {
         self.quorum.take_staged(attempt)
     }
 
-    /// From here on the ensemble is another. What is connected stays so.
+    /// From here on the ensemble is another. What is connected stays so; where it moves this server, others come
+    /// there from here on.
     pub fn set_members(&mut self, members: Members) {
         let next = &mut self.context.config.next_members;
         next.take_if(|next| next.version() <= members.version());
-        self.context.config.members = members;
+        let before = std::mem::replace(&mut self.context.config.members, members);
+        self.election.members_changed(&before, &self.context.config.members);
         let own = self.context.config.hosts(self.context.config.me, Port::Election);
         if !own.is_empty() {
             self.context.own = own;
+            self.moves.want(own::places(&self.context.config));
         }
     }
 
@@ -299,6 +315,7 @@ impl Peers {
             Done::Leader(attempt, dialled) => self.quorum.dialled(context, attempt, dialled),
             Done::StageTook(attempt) => self.quorum.stage_took(context, attempt),
             Done::Staged(attempt, staged, rest) => self.quorum.staged(context, attempt, staged, &rest),
+            Done::Opened(port, opened) => self.accept(port, opened),
             Done::Sought(link, common) => context.ready.push_back(Input::LogSought(link, common)),
         }
     }
@@ -352,11 +369,13 @@ impl Peers {
     }
 }
 
-async fn accept(listener: Listener, port: Port, events: Rc<Events>, stopped: Rc<Cell<bool>>) {
+async fn accept(opened: Opened, port: Port, events: Rc<Events>, stopped: Rc<Cell<bool>>) {
+    let (listener, closed) = (Listener::new(opened.socket), opened.closed);
     while !stopped.get() {
         match listener.accept().await {
             Ok(_) if stopped.get() => return,
             Ok((stream, address)) => events.push(Event::Accepted(port, stream, address)),
+            Err(_) if closed.is_so() => return,
             Err(error) => {
                 warn!("{port:?} port: a connection was not accepted: {error}");
                 ring::sleep(ACCEPT_PAUSE).await;

@@ -137,6 +137,9 @@ pub struct Notification {
 /// What an observer without a candidate sends for leader, zxid and epoch.
 const NOTHING: i64 = i64::MIN;
 
+/// The epoch of a vote that has none.
+const NO_EPOCH: i64 = -1;
+
 /// The format that is written.
 pub const VERSION: i32 = 2;
 
@@ -187,6 +190,9 @@ impl Notification {
             Vote::default()
         } else {
             let leader = Some(server_id("proposed leader", leader)?);
+            // Whoever was named to lead, or follows somebody who was, has no epoch in its vote before it has
+            // heard of one (`QuorumPeer.updateVote`). Nobody leads in epoch 0.
+            let peer_epoch = if peer_epoch == NO_EPOCH { 0 } else { peer_epoch };
             Vote { epoch: epoch("epoch of the proposed leader", peer_epoch)?, zxid, leader }
         };
         Ok(Notification { vote, round: Round(round), state, version, members })
@@ -237,6 +243,17 @@ mod tests {
         assert_eq!(read(one), Ok((vote(6), 1, None)), "44 bytes of format 1");
         let two = "0000000000000006 00000002 00000000";
         assert_eq!(read(two), Ok((vote(6), 2, Some("".into()))), "44 bytes of format 2");
+    }
+
+    /// `new Vote(designatedLeader, zxid)`: of a server that was named to lead, or that follows such a one.
+    #[test]
+    fn a_vote_without_epoch_is_read() {
+        let nothing = "ffffffffffffffff";
+        let golden = bytes(&format!(
+            "00000001 0000000000000003 0000000500000007 {nothing} {nothing} 00000002 00000000"
+        ));
+        let notification = Notification::decode(&golden).unwrap();
+        assert_eq!((notification.vote, notification.round), (vote(0), Round(-1)));
     }
 
     /// ZOOKEEPER-3769, ZOOKEEPER-4787: such a message killed the receiver.

@@ -179,10 +179,6 @@ impl Core {
         out.push(Effect::Members(self.config.members.clone(), by));
         let Some(activation) = activation else { return false };
         self.role = activation.role;
-        if let Some(client) = activation.client {
-            let text = format!("clients are to connect to {client}, which takes a restart of this server");
-            out.push(Effect::Notice(text));
-        }
         self.designated = designated.filter(|designated| *designated != leader);
         activation.looks_again
     }
@@ -409,7 +405,7 @@ fn seen_members(config: &Config, log: impl Iterator<Item = Transaction>) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Input, Timing, Zab};
+    use super::super::{Input, Quit, Timing, Zab};
     use super::*;
     use crate::message::Round;
 
@@ -510,6 +506,31 @@ mod tests {
         assert_eq!(talk([server(1, voters, 5), server(2, voters, 5)]), 1);
         // The first is told that it has no vote any more.
         assert_eq!(talk([server(1, [1, 3, 4], 4), server(2, voters, 5)]), 2);
+    }
+
+    /// A ZooKeeper closes its election port, and opens it again, whenever another configuration is in force.
+    #[test]
+    fn a_leader_that_was_named_is_waited_for_though_its_election_port_is_closed_for_a_moment() {
+        let (mut zab, mut out) = (Zab::new(config(None), Recovered::default()), Vec::new());
+        zab.start(Tick(0), &mut out);
+        zab.core.designated = Some(ServerId(2));
+        zab.zab_timeout(Quit::because("another was named"), &mut out);
+        let mut at = |ms, up: Option<bool>| {
+            let link = |up| Input::ElectionLink { peer: ServerId(2), up };
+            zab.step(Tick(ms), up.map_or(Input::Tick, link), &mut out);
+            zab.is_looking()
+        };
+        let moments = [
+            (0, Some(true)),
+            (10, Some(false)),
+            (1000, None),
+            (1005, Some(true)),
+            (1500, None),
+            (2000, Some(false)),
+            (3000, None),
+        ];
+        assert!(moments.into_iter().all(|(ms, up)| !at(ms, up)));
+        assert!(at(3001, None), "a second is no moment");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::fmt;
 const CONNECTS_MAX: u32 = 10;
 /// Longest wait between two of them.
 const CONNECT_RETRY_MS_MAX: u64 = 200;
+/// How long the election port of a leader that was named may be closed before it leads: a ZooKeeper closes and
+/// opens it whenever another configuration is in force.
+const NAMED_CLOSED_MS_MAX: u64 = 1000;
 
 /// How far a learner is. Later stages come later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +59,10 @@ struct Turn {
 
 pub(super) struct Learning {
     leader: ServerId,
+    /// Whether the leader before named it: it may not know yet that it leads.
+    was_named: bool,
+    /// Since when its election port cannot be reached, if it was named.
+    closed_since: Option<Tick>,
     attempt: Attempt,
     stage: Stage,
     tries: u32,
@@ -86,6 +93,8 @@ impl Learning {
     pub(super) fn new(core: &mut Core, leader: ServerId, out: &mut Vec<Effect>) -> Self {
         let mut learning = Learning {
             leader,
+            was_named: false,
+            closed_since: None,
             attempt: Attempt(0),
             stage: Stage::Waiting,
             tries: 0,
@@ -104,6 +113,11 @@ impl Learning {
         };
         learning.connect(core, out);
         learning
+    }
+
+    /// No election made the leader what it is.
+    pub(super) fn leader_was_named(&mut self) {
+        self.was_named = true;
     }
 
     pub(super) fn is_extended(&self) -> bool {
@@ -170,12 +184,20 @@ impl Learning {
         Ok(())
     }
 
-    /// A server's election port cannot be reached any more.
-    pub(super) fn on_unreachable(&self, peer: ServerId) -> Result<(), Quit> {
-        if peer == self.leader && self.stage <= Stage::Connecting {
-            return Err(self.quit("cannot be reached any more"));
+    /// A server's election port was reached, or cannot be any more.
+    pub(super) fn on_election_link(&mut self, now: Tick, peer: ServerId, up: bool) -> Result<(), Quit> {
+        if peer != self.leader || self.stage > Stage::Connecting {
+            return Ok(());
         }
+        if !up && !self.was_named {
+            return Err(self.unreachable());
+        }
+        self.closed_since = if up { None } else { self.closed_since.or(Some(now)) };
         Ok(())
+    }
+
+    fn unreachable(&self) -> Quit {
+        self.quit("cannot be reached any more")
     }
 
     /// A voter said whom it stands for. If that is the leader, and it does not stand for itself, it does not
@@ -187,6 +209,10 @@ impl Learning {
         notification: &Notification,
     ) -> Result<(), Quit> {
         if server != self.leader || self.stage > Stage::Discovery {
+            return Ok(());
+        }
+        if self.was_named && self.stage <= Stage::Connecting {
+            // It still says what it was before.
             return Ok(());
         }
         let still_looks = notification.state == PeerState::Looking && notification.round == core.round();
@@ -203,6 +229,10 @@ impl Learning {
     pub(super) fn on_tick(&mut self, core: &mut Core, out: &mut Vec<Effect>) -> Result<(), Quit> {
         if self.stage == Stage::Waiting && self.retry_at <= core.now {
             self.connect(core, out);
+        }
+        let is_gone = |since: Tick| core.now.since(since) > NAMED_CLOSED_MS_MAX;
+        if self.stage <= Stage::Connecting && self.closed_since.is_some_and(is_gone) {
+            return Err(self.unreachable());
         }
         let limit = if self.stage >= Stage::Acked { core.sync_ms() } else { core.init_ms() };
         if core.now.since(self.heard) > limit {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 /// A text from what writes it.
 fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
@@ -343,7 +344,7 @@ fn grouped<K: PartialEq + fmt::Display, V: fmt::Display>(pairs: BTreeSet<(K, V)>
 pub fn conf(facts: &Facts, sizes: DirectorySizes) -> String {
     let settings = &facts.settings;
     text(|out| {
-        writeln!(out, "clientPort={}", facts.client_port)?;
+        writeln!(out, "clientPort={}", facts.client_port.load(Ordering::Relaxed))?;
         // There is no port for TLS.
         writeln!(out, "secureClientPort=-1")?;
         writeln!(out, "dataDir={}", absolute(&facts.data_dir))?;
@@ -689,7 +690,7 @@ mod tests {
         };
         let mut facts = Facts {
             settings: Arc::new(settings),
-            client_port: 2181,
+            client_port: Arc::new(2181.into()),
             data_dir: "/data".into(),
             data_log_dir: "/log".into(),
             server: ServerId(3),

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 
 /// What operators read while there is no leader (`AbstractFourLetterCommand.ZK_NOT_SERVING`).
 pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -188,8 +188,8 @@ pub struct Facts {
     pub version: String,
     /// Bounds and switches.
     pub settings: Arc<Settings>,
-    /// Where clients connect.
-    pub client_port: u16,
+    /// Where clients connect; a reconfiguration may change it.
+    pub client_port: Arc<AtomicU16>,
     /// `clientPortListenBacklog`, if it is given.
     pub listen_backlog: Option<u32>,
     /// Where checkpoints are.
@@ -206,7 +206,7 @@ impl Default for Facts {
             whitelist: Whitelist::default(),
             version: version(),
             settings: Arc::default(),
-            client_port: 0,
+            client_port: Arc::default(),
             listen_backlog: None,
             data_dir: PathBuf::new(),
             data_log_dir: PathBuf::new(),

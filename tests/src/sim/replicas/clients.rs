@@ -201,13 +201,14 @@ impl Client {
     fn change(&self, servers: u8, rng: &mut Rng) -> Vec<u8> {
         let any = |rng: &mut Rng| if rng.u8(0..3) == 0 { "observer" } else { "participant" };
         let id = rng.u8(1..=servers);
-        let all = |rng: &mut Rng| (1..=servers).map(|id| line(id, any(rng))).collect::<Vec<String>>();
+        let all =
+            |rng: &mut Rng| (1..=servers).map(|id| line(id, any(rng), rng.bool())).collect::<Vec<String>>();
         let (joining, leaving, whole) = match rng.u8(0..3) {
             // Until it is one of which the present voters are a quorum.
             _ if self.changes_groups && self.readmits => {
-                let lines = (1..=servers).map(|id| line(id, "participant"));
+                let lines: Vec<_> = (1..=servers).map(|id| line(id, "participant", rng.bool())).collect();
                 let places = groups::lines(&groups::draw(rng, servers));
-                (None, None, Some(lines.chain(places).collect::<Vec<_>>().join(",")))
+                (None, None, Some(lines.into_iter().chain(places).collect::<Vec<_>>().join(",")))
             }
             0..=1 if self.changes_groups => {
                 let mut lines = all(rng);
@@ -215,9 +216,9 @@ impl Client {
                 (None, None, Some(lines.join(",")))
             }
             // One after the other: a quorum of what comes must vote already.
-            _ if self.readmits => (Some(line(id, "participant")), None, None),
+            _ if self.readmits => (Some(line(id, "participant", rng.bool())), None, None),
             0 => (None, Some(id.to_string()), None),
-            1 => (Some(line(id, any(rng))), None, None),
+            1 => (Some(line(id, any(rng), rng.bool())), None, None),
             _ => (None, None, Some(all(rng).join(","))),
         };
         let mut body = Vec::new();

@@ -214,7 +214,12 @@ impl Ensemble {
             zab::Effect::SeekLog(link, last) => self.work(index, Work::Sought(link, last)),
             zab::Effect::CloseLearner(link) => self.send(link, false, Frame::End),
             // A server does nothing else while it writes them.
-            zab::Effect::Members(members, _) => self.servers[index].disk.members = Some(members),
+            zab::Effect::Members(members, _) => {
+                self.servers[index].disk.members = Some(members);
+                if self.rng.bool() {
+                    self.reopen_election(index);
+                }
+            }
             zab::Effect::MembersSeen(members) => self.servers[index].disk.next = Some(members),
             zab::Effect::Notice(_) => {}
             other => unreachable!("{other:?} is not for the network"),
@@ -322,6 +327,16 @@ impl Ensemble {
             }
             let told = zab::Input::Notification { from: sender, notification };
             self.input(self.life(to), Input::Peer(told));
+        }
+    }
+
+    /// Ends the election connections of a server, as a ZooKeeper does to listen where it is from here on.
+    fn reopen_election(&mut self, at: usize) {
+        for peer in 0..self.servers.len() {
+            if self.servers[at].contacts.contains(&peer) {
+                self.tell_unreachable(at, peer);
+                self.tell_unreachable(peer, at);
+            }
         }
     }
 

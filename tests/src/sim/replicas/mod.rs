@@ -115,16 +115,18 @@ impl Plan {
 
     fn members(&self) -> Members {
         let role = |id| if id > self.voters { "observer" } else { "participant" };
-        let mut lines: Vec<String> = (1..=self.servers()).map(|id| line(id, role(id))).collect();
+        let mut lines: Vec<String> = (1..=self.servers()).map(|id| line(id, role(id), false)).collect();
         lines.extend(groups::lines(&self.places));
         Members::parse(&lines.join("\n")).expect("a configuration")
     }
 }
 
 /// A server's line in a configuration.
-fn line(id: u8, role: &str) -> String {
+/// A server's line. A leader whose port for learners moves hands over.
+fn line(id: u8, role: &str, is_moved: bool) -> String {
     let port = |base: u16| base + u16::from(id);
-    format!("server.{id}=localhost:{}:{}:{role};{}", port(2000), port(3000), port(4000))
+    let quorum = if is_moved { 2500 } else { 2000 };
+    format!("server.{id}=localhost:{}:{}:{role};{}", port(quorum), port(3000), port(4000))
 }
 
 /// One life of a server.
