@@ -596,14 +596,8 @@ mod driver {
                 let entry = write_entry(file, &buffer, &range, offset);
                 let (result, (_, back)) = self.on_disk(entry, (Rc::clone(file), buffer)).await;
                 buffer = back;
-                match result {
-                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                    Ok(bytes) => {
-                        range.start += bytes;
-                        offset += bytes as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return (Err(error), buffer),
+                if let Err(error) = pass_written(result, &mut range, &mut offset) {
+                    return (Err(error), buffer);
                 }
             }
             (Ok(()), buffer)
@@ -628,15 +622,11 @@ mod driver {
                 let (written, (_, back)) = write.await;
                 self.disk_operations.set(self.disk_operations.get() - 1);
                 buffer = back;
-                match written {
-                    Ok(0) if !range.is_empty() => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                    Ok(bytes) if bytes == range.len() => return (synced.map(drop), buffer),
-                    // A write of less than all breaks the link: nothing was synced.
-                    Ok(bytes) => {
-                        range.start += bytes;
-                        offset += bytes as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A write of less than all breaks the link: nothing was synced.
+                let is_all = written.as_ref().is_ok_and(|bytes| *bytes == range.len());
+                match pass_written(written, &mut range, &mut offset) {
+                    Ok(()) if is_all => return (synced.map(drop), buffer),
+                    Ok(()) => {}
                     Err(error) => return (Err(error), buffer),
                 }
             }
@@ -648,6 +638,20 @@ mod driver {
         let bytes = &buffer[range.clone()];
         let length = bytes.len().min(i32::MAX as usize) as u32;
         opcode::Write::new(Fd(file.as_raw_fd()), bytes.as_ptr(), length).offset(offset).build()
+    }
+
+    /// Leaves in range and offset what is yet to be written after a write of them: all if it was interrupted.
+    fn pass_written(result: io::Result<usize>, range: &mut Range<usize>, offset: &mut u64) -> io::Result<()> {
+        match result {
+            Ok(0) if !range.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                range.start += bytes;
+                *offset += bytes as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The only group of buffers.

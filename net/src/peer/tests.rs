@@ -8,11 +8,15 @@ use super::*;
 use crate::disk::{DataDirectory, Restore, SegmentFiles};
 use crate::ring::Runtime;
 use bytes::Bytes;
+use ringkeeper_engine::checkpoint;
 use ringkeeper_engine::database::Database;
 use ringkeeper_engine::id::Epoch;
-use ringkeeper_engine::log::{LogWriter, Sequence, Settings, SyncMode};
-use ringkeeper_engine::snap::Checkpoint;
+use ringkeeper_engine::jute::records::StatPersisted;
+use ringkeeper_engine::log::{DatabaseId, LogWriter, Sequence, Settings, SyncMode};
+use ringkeeper_engine::snap::{Checkpoint, CheckpointWriter, Fault, Fetch, Held};
+use ringkeeper_engine::tree::acl::AclList;
 use ringkeeper_engine::tree::digest::TreeDigest;
+use ringkeeper_engine::tree::kept::KeptFault;
 use ringkeeper_quorum::members::PeerAddress;
 use ringkeeper_quorum::message::{
     Batch, InitialMessage, LearnerInfo, Notification, PeerState, Round, ToLeader, ToLearner, Transaction,
@@ -20,7 +24,7 @@ use ringkeeper_quorum::message::{
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
@@ -265,6 +269,85 @@ fn a_tree_and_what_follows_it_arrive_in_their_order() {
                         other => panic!("{other:?}"),
                     }
                 }
+            }
+        },
+    );
+}
+
+/// Bytes of a file that are others when they are read again, from a moment on.
+#[derive(Debug)]
+struct Changing {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    changed: AtomicBool,
+}
+
+impl Fetch for Changing {
+    fn fetch(&self, _: Range<usize>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Held for Changing {
+    fn bytes(&self) -> &[u8] {
+        if self.changed.load(Ordering::SeqCst) { &self.after } else { &self.before }
+    }
+
+    fn name(&self) -> String {
+        "changing".to_owned()
+    }
+}
+
+/// A tree whose values are in the checkpoint that it was read from, one in each of many blocks.
+fn kept_in(count: u8) -> (Database, Arc<Changing>) {
+    let mut written = Database::new(1);
+    let acl = written.tree.acls.intern_list(&AclList::open());
+    for number in 0..count {
+        let stat = StatPersisted { czxid: 1, mzxid: 1, pzxid: 1, ..Default::default() };
+        let value = vec![number + 1; 100_000];
+        written.tree.restore(&format!("/{number}"), Some(&value), acl, &stat, true).unwrap();
+    }
+    written.tree.begin().publish();
+    let mut writer = CheckpointWriter::new(DatabaseId(9), Zxid(7));
+    let drain = |_: &mut CheckpointWriter| Ok::<(), KeptFault>(());
+    let newest = checkpoint::write(&mut writer, Zxid(7), &[], &written.tree.reader(), drain).unwrap();
+    let before: Vec<u8> = writer.finish(newest).flatten().collect();
+    let mut after = before.clone();
+    let last = before.iter().rposition(|byte| *byte == count).expect("the last value");
+    after[last - 100] ^= 0x55;
+    let file = Arc::new(Changing { before, after, changed: AtomicBool::new(false) });
+    let held: Arc<dyn Held> = file.clone();
+    let mut database = Database::new(2);
+    checkpoint::read(&mut database, &Checkpoint::open_held(&held).unwrap(), false).unwrap();
+    (database, file)
+}
+
+/// What the disk gives need not be what it gave at the start.
+#[test]
+fn of_a_tree_that_changed_on_the_leaders_disk_no_learner_gets_more_than_what_is_whole() {
+    Pair::run(
+        |_| {},
+        async |pair, _| {
+            let (database, file) = kept_in(100);
+            for (changed, whole) in [(false, true), (true, false)] {
+                file.changed.store(changed, Ordering::SeqCst);
+                let link = pair.connect().await;
+                pair.does(1, Effect::ToLearner(link, ToLearner::Snap(Zxid(7))));
+                let tree = Tree { reader: database.tree.reader(), sessions: Vec::new(), bytes: 0 };
+                pair.peers[0].send_tree(link, Zxid(7), tree);
+                let came = loop {
+                    match pair.next(2).await {
+                        Input::SnapshotStaged(_) => break true,
+                        Input::LeaderLost(_) => break false,
+                        _ => {}
+                    }
+                };
+                assert_eq!(came, whole);
+                if whole {
+                    pair.does(2, Effect::CloseLeader(Attempt(1)));
+                }
+                let is_lost = |input: &Input| matches!(input, Input::LearnerLost(lost) if *lost == link);
+                while !is_lost(&pair.next(1).await) {}
             }
         },
     );

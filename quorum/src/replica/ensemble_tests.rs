@@ -20,6 +20,7 @@ mod local;
 mod readers;
 mod roles;
 mod sessions;
+mod syncs;
 
 const SESSION: SessionId = SessionId(0x0300_0000_0000_0007);
 const LINK: Link = Link(5);

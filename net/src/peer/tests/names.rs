@@ -22,9 +22,42 @@ enum Answer {
     Hangs,
 }
 
+/// How often a name server was asked.
+#[derive(Default)]
+struct Asked {
+    times: AtomicUsize,
+    wake: Wake,
+}
+
+impl Asked {
+    fn times(&self) -> usize {
+        self.times.load(Ordering::SeqCst)
+    }
+
+    /// Counts one time more, and returns how often it was before.
+    fn again(&self) -> usize {
+        let before = self.times.fetch_add(1, Ordering::SeqCst);
+        self.wake.wake();
+        before
+    }
+
+    /// Waits until it was.
+    async fn at_all(&self, pair: &Pair) {
+        let end = self.wake.clone();
+        ring::spawn(async move {
+            ring::sleep(PATIENCE).await;
+            end.wake();
+        });
+        while self.times() == 0 {
+            self.wake.woken().await;
+            assert!(pair.begun.elapsed() < PATIENCE, "waited in vain");
+        }
+    }
+}
+
 /// A name server's answers about [`NAME`], one after the other, and from then on the truth. The thread that
 /// serves everybody may not ask it.
-fn answering(answers: Vec<Answer>, asked: Arc<AtomicUsize>) -> (Resolve, Sender<()>) {
+fn answering(answers: Vec<Answer>, asked: Arc<Asked>) -> (Resolve, Sender<()>) {
     let (end, ended) = channel::<()>();
     let ended = Mutex::new(ended);
     let servers_thread = thread::current().id();
@@ -34,7 +67,7 @@ fn answering(answers: Vec<Answer>, asked: Arc<AtomicUsize>) -> (Resolve, Sender<
             return there(host);
         }
         assert_ne!(thread::current().id(), servers_thread, "all wait for the name server");
-        match answers.get(asked.fetch_add(1, Ordering::SeqCst)) {
+        match answers.get(asked.again()) {
             None => there("127.0.0.1"),
             Some(Answer::At(address)) => Ok(vec![*address]),
             Some(Answer::Unknown) => Err(io::Error::other("no such name")),
@@ -55,13 +88,13 @@ fn with_name(members: &Members) -> Members {
 }
 
 /// Server 2 knows server 1 by a name of which it hears `answers`.
-fn run(answers: &[Answer], asked: &Arc<AtomicUsize>, test: impl AsyncFn(&mut Pair, &Members)) {
+fn run(answers: &[Answer], asked: &Arc<Asked>, test: impl AsyncFn(&mut Pair, &Members)) {
     let mut ends = Mutex::new(Vec::new());
     let change = |config: &mut PeersConfig| {
         // An attempt that hangs outlasts the test's patience.
         config.election_timeout = 2 * PATIENCE;
         if config.me == ServerId(2) {
-            asked.store(0, Ordering::SeqCst);
+            asked.times.store(0, Ordering::SeqCst);
             let (resolve, end) = answering(answers.to_vec(), Arc::clone(asked));
             ends.lock().unwrap().push(end);
             (config.resolve, config.members) = (resolve, with_name(&config.members));
@@ -90,7 +123,7 @@ fn a_name_is_resolved_again_at_each_attempt() {
     run(&[Answer::Unknown, refuses, refuses], &asked, async |pair, _| {
         pair.does(2, Effect::Notify(ServerId(1), says(1)));
         assert_eq!(pair.notification(1).await, (ServerId(2), says(1)));
-        assert_eq!(asked.load(Ordering::SeqCst), 4);
+        assert_eq!(asked.times(), 4);
     });
 }
 
@@ -107,9 +140,7 @@ fn who_calls_is_reached_though_the_attempt_to_reach_it_hangs() {
             pair.does(2, Effect::Notify(ServerId(3), says(1)));
             let input = pair.next(2).await;
             assert!(matches!(input, Input::ElectionLink { peer: ServerId(3), up: false }), "{input:?}");
-            while asked.load(Ordering::SeqCst) == 0 {
-                ring::sleep(Duration::from_millis(1)).await;
-            }
+            asked.at_all(pair).await;
             pair.does(1, Effect::Notify(ServerId(2), says(2)));
             assert_eq!(pair.notification(2).await, (ServerId(1), says(2)), "{answer:?}");
             // Over the connection of who called: no address that the name stands for takes one.
@@ -131,7 +162,7 @@ fn the_leaders_name_is_resolved_again_at_each_attempt() {
         pair.does(2, Effect::Connect(Attempt(3), ServerId(1)));
         let input = pair.next(2).await;
         assert!(matches!(input, Input::Connected(Attempt(3))), "{input:?}");
-        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        assert_eq!(asked.times(), 3);
     });
 }
 
@@ -142,9 +173,7 @@ fn an_attempt_to_reach_the_leader_that_hangs_holds_up_neither_an_election_nor_th
         let asked = Arc::default();
         run(&[answer], &asked, async |pair, _| {
             pair.does(2, Effect::Connect(Attempt(1), ServerId(1)));
-            while asked.load(Ordering::SeqCst) == 0 {
-                ring::sleep(Duration::from_millis(1)).await;
-            }
+            asked.at_all(pair).await;
             pair.does(2, Effect::Notify(ServerId(1), says(1)));
             assert_eq!(pair.notification(1).await, (ServerId(2), says(1)), "{answer:?}");
             pair.does(2, Effect::Connect(Attempt(2), ServerId(1)));

@@ -120,3 +120,32 @@ fn what_was_asked_of_an_earlier_leader_is_not_answered_by_a_later_one() {
     bench.leader(ToLearner::Sync);
     assert_eq!(bench.take_replies(), ["answer 2 err 0"]);
 }
+
+#[test]
+fn what_a_learner_waited_for_in_an_earlier_epoch_is_not_said_in_a_later_one() {
+    let mut bench = Bench::leading();
+    bench.learner(request(SESSION, 1, OpCode::Create, create("/a")));
+    bench.learner(request(SESSION, 2, OpCode::Sync, Vec::new()));
+    bench.input(Input::Peer(zab::Input::LearnerLost(LINK)));
+    bench.messages.clear();
+    leads_again(&mut bench);
+    assert_eq!(bench.replica.applied(), zxid(1));
+    let told = bench.take_to_learner();
+    assert!(!told.contains(&ToLearner::Sync), "{told:?}");
+}
+
+/// The connection that it came over is closed with all others, and nobody waits for its end any more.
+#[test]
+fn a_session_that_was_moving_between_cores_is_taken_back_at_once_by_a_later_leader() {
+    let mut bench = Bench::leading();
+    bench.replica.outboxes.push(Outbox::default());
+    let elsewhere = |number| ConnectionId { core: 1, number };
+    bench.reopen(CONNECTION);
+    bench.reopen(elsewhere(2));
+    assert_eq!(bench.take_replies(), [format!("opened {SESSION}"), "close 1 Moved".to_owned()]);
+    bench.input(Input::Peer(zab::Input::LearnerLost(LINK)));
+    leads_again(&mut bench);
+    assert_eq!(bench.take_replies().last().map(String::as_str), Some("serving Full"));
+    bench.reopen(elsewhere(3));
+    assert_eq!(bench.take_replies(), [format!("opened {SESSION}")]);
+}
