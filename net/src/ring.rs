@@ -643,7 +643,7 @@ mod driver {
     /// Leaves in range and offset what is yet to be written after a write of them: all if it was interrupted.
     fn pass_written(result: io::Result<usize>, range: &mut Range<usize>, offset: &mut u64) -> io::Result<()> {
         match result {
-            Ok(0) if !range.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) if !Range::is_empty(range) => Err(io::ErrorKind::WriteZero.into()),
             Ok(bytes) => {
                 range.start += bytes;
                 *offset += bytes as u64;
