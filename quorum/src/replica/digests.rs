@@ -9,7 +9,7 @@ use ringkeeper_engine::jute::records::TxnDigest;
 use ringkeeper_engine::zookeeper::outlook::Outlook;
 use std::collections::VecDeque;
 
-/// Nothing is said of a larger tree: to look at all of it once would hold everybody up.
+/// Nothing is said of a larger tree: to look at all of it at once holds everybody up, half a second a million nodes.
 const NODES_MAX: usize = 1_000_000;
 /// From so many copies on they are made anew.
 const COPIES_MAX: usize = 100_000;
