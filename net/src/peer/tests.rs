@@ -313,8 +313,9 @@ fn kept_in(count: u8) -> (Database, Arc<Changing>) {
     let newest = checkpoint::write(&mut writer, Zxid(7), &[], &written.tree.reader(), drain).unwrap();
     let before: Vec<u8> = writer.finish(newest).flatten().collect();
     let mut after = before.clone();
-    let last = before.iter().rposition(|byte| *byte == count).expect("the last value");
-    after[last - 100] ^= 0x55;
+    let is_in_value = |bytes: &[u8]| bytes.iter().all(|byte| *byte == count);
+    let last = before.windows(1000).rposition(is_in_value).expect("the last value");
+    after[last] ^= 0x55;
     let file = Arc::new(Changing { before, after, changed: AtomicBool::new(false) });
     let held: Arc<dyn Held> = file.clone();
     let mut database = Database::new(2);
