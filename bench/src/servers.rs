@@ -12,9 +12,10 @@ use ringkeeper_engine::op::OpCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -367,12 +368,28 @@ impl Drop for Server {
     }
 }
 
-/// A port that is free now.
+/// A port that is free now, and that neither this process nor another of this program was given before.
 fn free_port() -> Result<u16, Failure> {
-    (0..1000)
-        .map(|_| fastrand::u16(PORTS))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .ok_or_else(|| Failure::system("finding a port", "none is free"))
+    /// What keeps them: servers listen over TCP, so the port's UDP half tells other processes that somebody
+    /// has it in mind.
+    static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    for _ in 0..1000 {
+        let port = fastrand::u16(PORTS);
+        let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            GIVEN.lock().expect("no holder panics").push(reservation);
+            return Ok(port);
+        }
+    }
+    Err(Failure::system("finding a port", "none is free"))
+}
+
+#[test]
+fn no_port_is_given_twice() {
+    let ports: Vec<u16> = (0..100).map(|_| free_port().expect("a port is free")).collect();
+    for port in ports {
+        assert!(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_err(), "{port} is given");
+    }
 }
 
 /// Opens a session and reads a node; returns the zxid of its last change.

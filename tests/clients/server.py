@@ -5,6 +5,7 @@ ZooKeeper, the original that every test here is validated against. A test never 
 two it talks to.
 """
 
+import collections
 import os
 import pathlib
 import random
@@ -31,28 +32,34 @@ ZOOKEEPER_CLASSPATH = os.pathsep.join(
 )
 
 
+# UDP sockets on the ports that were given: servers listen over TCP, so the other half of a port
+# tells whoever else looks for one that somebody has it in mind. The oldest are those of servers
+# that have ended.
+_given = collections.deque(maxlen=400)
+
+
 def free_ports(count):
-    """`count` different loopback ports that were free a moment ago.
+    """`count` loopback ports that were free a moment ago and that nobody was given before.
 
     They lie below the range from which the kernel takes the ports of outgoing connections: a
     client that reconnects while its server is down could take the server's own port otherwise.
     """
     below = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    sockets = []
-    try:
-        while len(sockets) < count:
-            each = socket.socket()
-            sockets.append(each)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10_000, below)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                each.bind(("127.0.0.1", random.randrange(10_000, below)))
+                reservation.bind(("127.0.0.1", port))
+                listener.bind(("127.0.0.1", port))
             except OSError:
-                sockets.remove(each)
-                each.close()
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+                reservation.close()
+                continue
+        _given.append(reservation)
+        ports.append(port)
+    return ports
 
 
 def four_letter_word(port, word, seconds=5.0):

@@ -1,9 +1,8 @@
 //! A server's process: a group of its own that is killed when the value is dropped, that the kernel kills if
 //! the test itself dies, and whose output is kept.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, PipeReader};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -168,23 +167,48 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free now, and that this process was not given before: a server that is to have that one may
-/// not have started yet. It lies below those that the kernel gives to outgoing connections, so that none of
-/// those takes it while the server is down for a restart.
+/// A port that is free now, and that neither this process nor another that asks here was given before: a
+/// server that is to have that one may not have started yet. It lies below those that the kernel gives to
+/// outgoing connections, so that none of those takes it while the server is down for a restart.
 ///
 /// # Errors
 /// None of a thousand is free.
 pub fn free_port() -> io::Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    free_ports_from(&[0])
+}
+
+/// The port from which on all those at `offsets` are such ports.
+///
+/// # Errors
+/// None of a thousand is.
+pub fn free_ports_from(offsets: &[u16]) -> io::Result<u16> {
     let mut given = GIVEN.lock().expect("no holder panics");
-    (0..1000)
-        .map(|_| fastrand::u16(PORTS))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() && given.insert(*port))
-        .ok_or_else(|| io::Error::other("no free port"))
+    for _ in 0..1000 {
+        let first = fastrand::u16(PORTS);
+        let all: io::Result<Vec<UdpSocket>> = offsets.iter().map(|offset| reserve(first + offset)).collect();
+        if let Ok(all) = all {
+            given.extend(all);
+            return Ok(first);
+        }
+    }
+    Err(io::Error::other("no free port"))
+}
+
+/// What keeps the ports that were given: a server listens over TCP, so the port's UDP half tells other
+/// processes that somebody has it in mind, and the kernel gives it back however this process ends.
+static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+
+fn reserve(port: u16) -> io::Result<UdpSocket> {
+    let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    Ok(reservation)
 }
 
 #[test]
 fn no_port_is_given_twice() {
-    let ports: Vec<u16> = (0..1000).map(|_| free_port().expect("a port is free")).collect();
-    assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
+    let ports: Vec<u16> = (0..100).map(|_| free_port().expect("a port is free")).collect();
+    let first = free_ports_from(&[0, 1, 100]).expect("three are free");
+    for port in ports.into_iter().chain([first, first + 1, first + 100]) {
+        assert!(reserve(port).is_err(), "{port} is given");
+    }
 }

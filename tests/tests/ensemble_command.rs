@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringkeeper_tests::body;
 use ringkeeper_tests::ensemble::tree;
-use ringkeeper_tests::process::{Output, Process, free_port};
+use ringkeeper_tests::process::{Output, Process, free_ports_from};
 use ringkeeper_tests::server::ringkeeper_binary;
 use ringkeeper_tests::wire::{Session, op};
 use rustix::process::Signal;
@@ -33,8 +33,15 @@ fn command(home: &TempDir, servers: u16, base_port: u16, more: &[&str]) -> Comma
     command
 }
 
+/// A base port with room for `servers`, from 1 to 100: clients', learners' and elections' are 100 apart.
+fn free_base_port(servers: u16) -> u16 {
+    let offsets: Vec<u16> =
+        [0, 100, 200].iter().flat_map(|block| (0..servers).map(move |n| block + n)).collect();
+    free_ports_from(&offsets).expect("ports are free")
+}
+
 fn start(home: &TempDir, servers: u16, more: &[&str]) -> Run {
-    let base_port = free_port().expect("a port is free");
+    let base_port = free_base_port(4);
     let command = command(home, servers, base_port, more);
     let output = Arc::default();
     let process = Process::spawn(&command, &output).expect("it runs");

@@ -8,17 +8,15 @@
 pub mod java;
 pub mod node;
 
+use crate::process::free_port;
 use ringkeeper_engine::id::ServerId;
 use ringkeeper_quorum::members::Members;
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 /// How long something may take; generous, for a busy machine that starts JVMs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks at a condition that nothing announces.
 const POLL_PAUSE: Duration = Duration::from_millis(10);
-/// Below the ports of outgoing connections, as [`crate::server`] takes them.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// Waits until `condition` gives something.
 ///
@@ -58,10 +56,9 @@ pub fn ports(members: &Members, server: u8) -> (u16, u16) {
 }
 
 /// Ports that are free now, all different.
+///
+/// # Panics
+/// None is free.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let mut taken: Vec<TcpListener> = Vec::new();
-    while taken.len() < count {
-        taken.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS))));
-    }
-    taken.iter().map(|socket| socket.local_addr().expect("it is bound").port()).collect()
+    (0..count).map(|_| free_port().unwrap_or_else(|e| panic!("{e}"))).collect()
 }

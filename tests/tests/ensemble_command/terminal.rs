@@ -6,12 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use ringkeeper_tests::process::{await_some, free_port};
+use ringkeeper_tests::process::await_some;
 use ringkeeper_tests::wire::Session;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use tempfile::TempDir;
 
-use super::{Ipv4Addr, PATIENCE, SocketAddr, children, command, runs};
+use super::{Ipv4Addr, PATIENCE, SocketAddr, children, command, free_base_port, runs};
 
 /// Ctrl-C, which the terminal makes a signal of.
 const INTERRUPT: &[u8] = b"\x03";
@@ -84,7 +84,7 @@ impl Drop for Terminal {
 #[test]
 fn a_terminal_shows_a_line_a_server_and_writes_it_anew() {
     let home = TempDir::new().expect("a directory");
-    let base_port = free_port().expect("a port is free");
+    let base_port = free_base_port(3);
     let mut terminal = Terminal::run(&command(&home, 2, base_port, &["--observers", "1"]));
     terminal.await_text("all servers serve");
     let servers = children(terminal.child.id());
