@@ -80,9 +80,9 @@ impl Json {
     }
 }
 
-/// What ZooKeeper has to be told before it starts on the files.
+/// What was passed over, and what ZooKeeper has to be told before it starts on the files.
 fn notices(exported: &Exported) -> Vec<String> {
-    let mut notices = Vec::new();
+    let mut notices = exported.notices.clone();
     if exported.written.ttl_nodes > 0 {
         notices.push(format!(
             "{} nodes have a time to live: without zookeeper.extendedTypesEnabled=true ZooKeeper removes them",

@@ -8,7 +8,7 @@ use crate::client::doors::{self, Clients, Doors};
 use crate::client::tasks::Tasks;
 use crate::clock::Clock;
 use crate::disk::zookeeper::{self, Place};
-use crate::disk::{DataDirectory, DiskError, Located, SegmentFiles};
+use crate::disk::{DataDirectory, DiskError, SegmentFiles};
 use crate::drive::{CoreLink, Drive};
 use crate::listen::{ListenOptions, bind};
 use crate::log_lane::{LogLane, ReadySegment};
@@ -372,12 +372,7 @@ fn recover(directory: &DataDirectory, options: &Options, seed: u64) -> Result<Re
     let apply = if options.ensemble.is_some() { Apply::Committed } else { Apply::All };
     let mut restored = Restored::new(seed, options.settings.extended_types_enabled, apply);
     let recovered = directory.recover(&mut files, &mut restored)?;
-    for (name, why) in &recovered.damaged {
-        warn!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display());
-    }
-    if recovered.log != log::Verdict::Clean {
-        warn!("{}", Located { verdict: &recovered.log, log: &directory.log() });
-    }
+    recovered.notices(directory).iter().for_each(|notice| warn!("{notice}"));
     let Restart { database, held, log_bytes } = restored.finish();
     info!(
         "data in {}: zxid {}, {} nodes, {} sessions, {} transactions replayed",

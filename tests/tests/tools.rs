@@ -522,6 +522,38 @@ fn what_cannot_be_done_is_said_and_the_rest_is_done() {
 }
 
 #[test]
+fn what_is_imported_or_exported_has_to_be_there() {
+    let directory = directory();
+    for (words, why) in [
+        (&["import", "absent"][..], "error: reading absent: No such file or directory"),
+        (&["import", "zk/version-2/snapshot.8.gz"], "snapshot.8.gz is no directory"),
+        (&["import", "own"], "own has no version-2 with a snapshot or a log of ZooKeeper\n"),
+        (&["import", "zk/version-2"], "ZooKeeper; name the directory that it is in, its dataDir\n"),
+        (&["export", "absent"], "error: reading absent: No such file or directory"),
+        (&["export", "zk"], "zk has no database\n"),
+    ] {
+        let ran = run(directory.path(), &[words, &["--to", "made"]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{words:?}");
+        assert!(ran.err.contains(why), "{words:?}: {}", ran.err);
+        assert!(!directory.path().join("made").exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn an_export_says_what_recovery_passed_over() {
+    let directory = directory();
+    let whole = run(directory.path(), &["export", "own", "--to", "whole"]);
+    assert!(whole.code == Some(0) && !whole.err.contains("damaged"), "{}", whole.err);
+    let newest = directory.path().join("own/snap/0000000000000008.rksnap");
+    let mut bytes = fs::read(&newest).expect("it is there");
+    bytes[100] ^= 1;
+    fs::write(&newest, bytes).expect("it can be written");
+    let ran = run(directory.path(), &["export", "own", "--to", "again"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("0000000000000008.rksnap is damaged, the one before it serves"), "{}", ran.err);
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let directory = directory();
     let log = directory.path().join("zk/version-2/log.1");

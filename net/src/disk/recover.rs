@@ -30,7 +30,7 @@ use std::sync::Arc;
 use super::ahead::read_ahead;
 use super::checkpoints::{self, CheckpointName, MappedCheckpoint};
 use super::layout::DataDirectory;
-use super::refusal::Refusal;
+use super::refusal::{Located, Refusal};
 use super::segments::SegmentFiles;
 use super::{DiskError, changes, sync_directory};
 
@@ -85,6 +85,19 @@ pub struct Recovered {
     pub transactions: u64,
     /// Where the log goes on.
     pub tail: Tail,
+}
+
+impl Recovered {
+    /// What an operator is to know of what was passed over, a line each.
+    pub fn notices(&self, directory: &DataDirectory) -> Vec<String> {
+        let damaged = self.damaged.iter().map(|(name, why)| {
+            format!("checkpoint {} is damaged, the one before it serves: {why}", name.path.display())
+        });
+        let log = directory.log();
+        let torn =
+            (self.log != Verdict::Clean).then(|| Located { verdict: &self.log, log: &log }.to_string());
+        damaged.chain(torn).collect()
+    }
 }
 
 impl DataDirectory {

@@ -52,6 +52,19 @@ pub struct Place<'p> {
     pub log: &'p Path,
 }
 
+impl Place<'_> {
+    /// Whether there is something to read from.
+    fn check(&self) -> Result<(), DiskError> {
+        for path in [self.data, self.log] {
+            let facts = fs::metadata(path).map_err(DiskError::io("reading", path))?;
+            if !facts.is_dir() {
+                return Err(Refusal::ZooKeeper(format!("{} is no directory", path.display())).into());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Bytes that are read of a file of ZooKeeper's at a time. (No map: nothing keeps a ZooKeeper from
 /// writing to its files meanwhile.)
 const PIECE_BYTES: u64 = 1 << 20;
@@ -119,6 +132,8 @@ pub struct Exported {
     pub sessions: usize,
     /// What the snapshot is made of.
     pub written: Written,
+    /// What an operator is to know of what recovery passed over.
+    pub notices: Vec<String>,
 }
 
 /// ZooKeeper's files of a place, with their paths.
@@ -215,14 +230,22 @@ pub fn bytes(place: Place<'_>) -> Result<u64, DiskError> {
 /// # Errors
 /// `Refused` if ZooKeeper's files do not say what it knew, or there is a database in `to`.
 pub fn import(from: Place<'_>, to: Place<'_>, seed: u64, progress: &Progress) -> Result<Imported, DiskError> {
-    let (files, epochs) = (files(from)?, epochs(from.data)?);
     let own_place = from.data == to.data && from.log == to.log;
+    if !own_place {
+        from.check()?;
+    }
+    let (files, epochs) = (files(from)?, epochs(from.data)?);
     let mut occupied = if own_place { Vec::new() } else { self::files(to)? };
     if let Some((_, found)) = occupied.pop() {
         return Err(Refusal::ZooKeeperData { found }.into());
     }
     if files.is_empty() {
-        let missing = format!("{} has neither a snapshot nor a log of ZooKeeper", from.data.display());
+        let inside = names(from.data)?.iter().any(|name| FileName::parse(name).is_some());
+        let hint = if inside { "; name the directory that it is in, its dataDir" } else { "" };
+        let missing = format!(
+            "{} has no {ZOOKEEPER_DATA} with a snapshot or a log of ZooKeeper{hint}",
+            from.data.display()
+        );
         let epoch = epochs
             .iter()
             .flatten()
@@ -401,6 +424,7 @@ pub fn export(
     seed: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Exported, DiskError> {
+    from.check()?;
     if !DataDirectory::is_at(from.data)? {
         let text = format!("{} has no database", from.data.display());
         return Err(Refusal::ZooKeeper(text).into());
@@ -420,7 +444,7 @@ pub fn export(
     if let Some(failed) = exporting.failed.take() {
         return Err(failed);
     }
-    recovered?;
+    let notices = recovered?.notices(&directory);
     exporting.replay.database.replayed();
     if let Some(Epochs { accepted, current }) = directory.read_epochs()? {
         for (epoch, name) in [current, accepted].iter().zip(EPOCHS) {
@@ -458,7 +482,7 @@ pub fn export(
         None => (None, 0),
     };
     file.finish(&snapshot)?;
-    Ok(Exported { snapshot, log, transactions, last, sessions, written })
+    Ok(Exported { snapshot, log, transactions, last, sessions, written, notices })
 }
 
 /// Takes what recovery reads, and makes a ZooKeeper's log of it. The tree is as it was at the last transaction
