@@ -8,6 +8,11 @@ use std::error::Error;
 use std::ops::Range;
 
 const SIZE: (u32, u32) = (900, 480);
+/// Of a legend's line, in pixels, and of each of its rows.
+const SAMPLE: i32 = 26;
+const ROW: i32 = 19;
+/// A letter of a legend, about.
+const LETTER: u32 = 7;
 /// Room around the outermost points, as a factor on a scale of logarithms.
 const MARGIN: f64 = 1.3;
 const COLOURS: [RGBColor; 8] = [
@@ -20,6 +25,9 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(23, 190, 207),
     RGBColor(140, 86, 75),
 ];
+
+/// Dashes and gaps in pixels, by the place in a group.
+const PATTERNS: [Option<(u32, u32)>; 3] = [None, Some((8, 4)), Some((2, 4))];
 
 /// A scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +64,7 @@ impl Axis {
 pub struct Curve {
     /// What it is.
     pub name: String,
-    /// Curves of one group have one colour, each fainter than the one before.
+    /// Curves of one group have one colour: the first is drawn through, the next dashed, further ones dotted.
     pub group: usize,
     /// In the order in which they are joined.
     pub points: Vec<(f64, f64)>,
@@ -117,7 +125,10 @@ impl Chart {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(root)
+        // Beside the curves, so that it hides none of them.
+        let (root, legend) =
+            root.split_horizontally(root.dim_in_pixel().0.saturating_sub(self.legend_width()));
+        let mut chart = ChartBuilder::on(&root)
             .caption(&self.title, ("sans-serif", 20))
             .margin(12)
             .x_label_area_size(44)
@@ -131,24 +142,37 @@ impl Chart {
             .y_label_formatter(&|value| number(*value))
             .light_line_style(BLACK.mix(0.06))
             .draw()?;
-        for (place, curve) in self.curves.iter().enumerate() {
-            let before = self.curves[..place].iter().filter(|other| other.group == curve.group).count();
-            let colour = COLOURS[curve.group % COLOURS.len()].mix(1.0 / (1.0 + 0.7 * before as f64));
+        for (row, curve) in self.curves.iter().enumerate() {
+            let before = self.curves[..row].iter().filter(|other| other.group == curve.group).count();
+            let colour = COLOURS[curve.group % COLOURS.len()];
+            let (line, pattern) = (colour.stroke_width(2), PATTERNS[before.min(PATTERNS.len() - 1)]);
             let points = curve.points.iter().copied().filter(|&point| self.shows(point));
-            chart
-                .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
-                .label(&curve.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+            let left = 50 + row as i32 * ROW;
+            let sample = [(0, left), (SAMPLE, left)].into_iter();
+            match pattern {
+                None => {
+                    chart.draw_series(LineSeries::new(points.clone(), line))?;
+                    legend.draw(&PathElement::new(sample.collect::<Vec<_>>(), line))?;
+                }
+                Some((dash, gap)) => {
+                    chart.draw_series(DashedLineSeries::new(points.clone(), dash, gap, line))?;
+                    for piece in DashedLineSeries::new(sample, dash, gap, line) {
+                        legend.draw(&piece)?;
+                    }
+                }
+            }
             if curve.points.len() <= 40 {
                 chart.draw_series(points.map(|at| Circle::new(at, 3, colour.filled())))?;
             }
+            legend.draw(&Text::new(curve.name.as_str(), (SAMPLE + 6, left - 7), ("sans-serif", 13)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .draw()?;
         Ok(())
+    }
+
+    /// Room for the names of all curves, in pixels.
+    fn legend_width(&self) -> u32 {
+        let longest = self.curves.iter().map(|curve| curve.name.chars().count()).max();
+        longest.map_or(0, |letters| SAMPLE as u32 + 16 + letters as u32 * LETTER)
     }
 
     fn shows(&self, (x, y): (f64, f64)) -> bool {
@@ -165,7 +189,11 @@ impl Chart {
         match axis.scale {
             _ if least > most => 1.0..10.0,
             Scale::Linear => 0.0..if most > 0.0 { most * 1.05 } else { 1.0 },
-            Scale::Log => least / MARGIN..most * MARGIN,
+            Scale::Log => {
+                // A tenfold at least, or there is no round number on the axis.
+                let widened = (10.0 * least / most).sqrt().max(MARGIN);
+                least / widened..most * widened
+            }
         }
     }
 }

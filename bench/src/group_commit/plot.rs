@@ -1,6 +1,7 @@
-//! What was measured, as SVG: latency against throughput, a curve for each way to sync and each setting, from
-//! few writers to many, and for each way the disk's own limit; which share of that limit is reached; and
-//! what size and delay of a group do to throughput and to latency, each with the other at its default.
+//! What was measured, as SVG: latency against throughput from few writers to many, once a curve for each way to
+//! sync and for the disk's own limit with it, once a curve for each setting of one way; which share of that
+//! limit is reached; and what size and delay of a group do to throughput and to latency, each with the other at
+//! its default.
 
 use super::{Point, Sync};
 use crate::failure::Failure;
@@ -10,8 +11,8 @@ use std::error::Error;
 use std::path::Path;
 
 const WIDTH: u32 = 1200;
-/// Of the plot of latency against throughput, which has the most curves.
-const UPPER_HEIGHT: u32 = 750;
+/// Of each plot of latency against throughput, which have the most curves.
+const TRADE_OFF_HEIGHT: u32 = 560;
 /// Of each row of two plots below it.
 const ROW_HEIGHT: u32 = 440;
 const ROWS: usize = 3;
@@ -25,11 +26,16 @@ pub fn draw(points: &[Point], path: &Path) -> Result<(), Failure> {
 }
 
 fn picture(points: &[Point], path: &Path) -> Result<(), Box<dyn Error>> {
-    let root = SVGBackend::new(path, (WIDTH, UPPER_HEIGHT + ROWS as u32 * ROW_HEIGHT)).into_drawing_area();
+    let root =
+        SVGBackend::new(path, (WIDTH, 2 * TRADE_OFF_HEIGHT + ROWS as u32 * ROW_HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (upper, lower) = root.split_vertically(UPPER_HEIGHT);
+    let (upper, lower) = root.split_vertically(2 * TRADE_OFF_HEIGHT);
     let shown = Shown::of(points);
-    shown.trade_off().draw(&upper)?;
+    for (chart, half) in
+        [shown.syncs_against(), shown.settings_against()].iter().zip(&upper.split_evenly((2, 1)))
+    {
+        chart.draw(half)?;
+    }
     let cells = lower.split_evenly((ROWS, 2));
     for (chart, cell) in shown.settings().iter().zip(&cells) {
         chart.draw(cell)?;
@@ -84,36 +90,36 @@ impl<'p> Shown<'p> {
         all
     }
 
-    fn trade_off(&self) -> Chart {
+    /// The ways to sync, with the defaults of the other settings.
+    fn syncs_against(&self) -> Chart {
         let mut curves = Vec::new();
         for (group, sync) in self.syncs().into_iter().enumerate() {
-            let of_sync = self.points.iter().filter(|point| point.sync == sync);
-            let mut settings: Vec<(u32, u32)> =
-                of_sync.map(|point| (point.delay_us, point.batch_bytes)).collect();
-            settings.dedup();
-            // One setting at a time: all combinations are in the table.
-            settings.retain(|(delay_us, batch_bytes)| {
-                *delay_us == self.delay_us || *batch_bytes == self.batch_bytes
-            });
-            for (delay_us, batch_bytes) in settings {
-                let name = format!("{}, delay {delay_us} µs, batch {batch_bytes} B", sync.name());
-                let of = |point: &Point| {
-                    (point.sync, point.delay_us, point.batch_bytes) == (sync, delay_us, batch_bytes)
-                };
-                curves.push(self.curve(name, group, of, |point| (point.per_s, point.p50_us as f64)));
-            }
+            let of = |point: &Point| self.is_default(point) && point.sync == sync;
+            curves.push(self.curve(sync.name().into(), group, of, trade_off));
             if sync != Sync::None {
                 let name = format!("{}, the disk alone", sync.name());
-                let of = |point: &Point| self.is_default(point) && point.sync == sync;
                 curves.push(self.curve(name, group, of, |point| (point.limit_per_s, point.raw_us)));
             }
         }
-        Chart {
-            title: "Group commit: latency against throughput".into(),
-            x: Axis::log("durable transactions a second"),
-            y: Axis::log("from append to durable, median, µs"),
-            curves,
-        }
+        against("Group commit: the ways to sync, from few writers to many".into(), curves)
+    }
+
+    /// One way to sync with one setting off its default at a time: all combinations are in the table.
+    fn settings_against(&self) -> Chart {
+        let of_sync = self.points.iter().filter(|point| point.sync == self.sync);
+        let mut settings: Vec<(u32, u32)> = of_sync
+            .map(|point| (point.delay_us, point.batch_bytes))
+            .filter(|(delay_us, batch_bytes)| *delay_us == self.delay_us || *batch_bytes == self.batch_bytes)
+            .collect();
+        settings.dedup();
+        let curves = settings.into_iter().enumerate().map(|(group, (delay_us, batch_bytes))| {
+            let name = format!("delay {delay_us} µs, batch {batch_bytes} B");
+            let of = |point: &Point| {
+                (point.sync, point.delay_us, point.batch_bytes) == (self.sync, delay_us, batch_bytes)
+            };
+            self.curve(name, group, of, trade_off)
+        });
+        against(format!("{}: its settings, from few writers to many", self.sync.name()), curves.collect())
     }
 
     fn is_default(&self, point: &Point) -> bool {
@@ -169,4 +175,14 @@ impl<'p> Shown<'p> {
         let curves = curves.collect();
         Chart { title: format!("{}, by {}", self.sync.name(), x.name), x: x.clone(), y, curves }
     }
+}
+
+fn trade_off(point: &Point) -> (f64, f64) {
+    (point.per_s, point.p50_us as f64)
+}
+
+fn against(title: String, curves: Vec<Curve>) -> Chart {
+    let (x, y) =
+        (Axis::log("durable transactions a second"), Axis::log("from append to durable, median, µs"));
+    Chart { title, x, y, curves }
 }
